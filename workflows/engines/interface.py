@@ -1,0 +1,132 @@
+"""The engine contract: a SpinConfig goes in, a SpinPoint or a LabelError comes out.
+
+A new engine is one file with one subclass of :class:`Engine`, named in ``workflows.engines.ENGINES``; it has to pass
+``tests/contracts/test_engine_contract.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from datastore.quality import judge, name_ordering
+from datastore.schema import FailureKind, FloatArray, SpinConfig, SpinFailure, SpinPoint, content_hash
+
+
+class EngineError(ValueError):
+    """An engine that cannot be used as asked; the message names the remedy."""
+
+
+class LabelError(Exception):
+    """A calculation that ended without a label. ``kind`` is stored on the failure record."""
+
+    def __init__(self, message: str, kind: FailureKind = "crashed", timings: dict[str, float] | None = None):
+        super().__init__(message)
+        self.kind: FailureKind = kind
+        self.timings = timings or {}
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """What an engine computes, in the caller's site order. Units: eV, Angstrom, muB; stress eV/A^3, ASE sign."""
+
+    energy: float
+    free_energy: float
+    forces: FloatArray
+    stress: FloatArray
+    magmoms_out: FloatArray
+    total_moment: float
+    band_gap: float | None = None
+    kpoints: list[int] | None = None
+    corrections: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Engine(BaseModel, ABC):
+    """Settings of a calculation (pydantic fields) and the way to run it. Frozen: an engine is its settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    """Short name in configs; a subclass narrows it to a Literal."""
+
+    moment_roles: ClassVar[tuple[str, ...]] = ("guess",)
+    """The roles of the input moment this engine can honour."""
+
+    @abstractmethod
+    def level_of_theory(self) -> dict[str, Any]:
+        """Readable settings that decide the numbers, JSON-able. Cost settings (processes, paths) stay out."""
+
+    @abstractmethod
+    def version(self) -> str:
+        """Version of the code behind the engine, such as ``26.7.0``."""
+
+    @abstractmethod
+    def missing(self) -> list[str]:
+        """What this machine lacks to run the engine, each with its remedy; empty when ready."""
+
+    @abstractmethod
+    def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
+        """Run the calculation. Raises LabelError where it ends without a label."""
+
+    @abstractmethod
+    def seconds_estimate(self, config: SpinConfig) -> float:
+        """Rough single-core wall time of :meth:`compute` in seconds, for plans and progress bars."""
+
+    def level_id(self) -> str:
+        """Hash of :meth:`level_of_theory`, as on every label."""
+        return content_hash(self.level_of_theory(), 16)
+
+    def label(self, config: SpinConfig, workdir: Path | None = None) -> SpinPoint:
+        """Calculate one configuration and judge the result.
+
+        Files of the calculation go to ``workdir`` (a temporary folder where None). Raises LabelError.
+        """
+        if config.moment_role not in self.moment_roles:
+            raise LabelError(
+                f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}",
+                "refused",
+            )
+        wall, cpu = time.perf_counter(), time.process_time()
+        raw = self.compute(config, workdir)
+        timings = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, **raw.timings}
+        return judge(
+            SpinPoint(
+                **{name: getattr(config, name) for name in SpinConfig.model_fields},
+                **self._identity(),
+                energy=raw.energy,
+                free_energy=raw.free_energy,
+                forces=raw.forces,
+                stress=raw.stress,
+                magmoms_out=raw.magmoms_out,
+                total_moment=raw.total_moment,
+                band_gap=raw.band_gap,
+                kpoints=raw.kpoints,
+                corrections=raw.corrections,
+                timings=timings,
+                ordering_found=name_ordering(config, raw.magmoms_out),
+                verdict="accepted",
+            )
+        )
+
+    def failure(self, config: SpinConfig, error: LabelError) -> SpinFailure:
+        """The record of a calculation that ended with ``error``."""
+        return SpinFailure(
+            **{name: getattr(config, name) for name in SpinConfig.model_fields},
+            **self._identity(),
+            error=str(error) or error.kind,
+            error_type=error.kind,
+            timings=error.timings,
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "engine": self.type,
+            "engine_version": self.version(),
+            "level_of_theory": self.level_of_theory(),
+        }
