@@ -61,7 +61,7 @@ class _Document(BaseModel):
     schema_version: int = SCHEMA_VERSION
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.to_document() == other.to_document()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.to_document() == other.to_document()
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -155,7 +155,7 @@ class SpinConfig(_Document):
             species=[site.specie.symbol for site in structure],
             lattice=structure.lattice.matrix,
             positions=structure.cart_coords,
-            magmoms_in=[getattr(m, "moment", m) for m in moments],
+            magmoms_in=np.array([getattr(m, "moment", m) for m in moments], dtype=np.float64),
             ordering=ordering,
             **{"cell": structure.properties.get("cell", "custom"), **fields},
         )
