@@ -1,0 +1,44 @@
+"""Rocksalt oxides with magnetic orderings and deformations: pure functions, deterministic from seeds.
+
+>>> from workflows.structures import apply_ordering, deform, rocksalt
+>>> s = rocksalt("Ni", lattice_constant=4.17, cell="rhombohedral4")
+>>> s = apply_ordering(s, "AFM-II", magmoms={"Ni": 2.5})
+>>> s.site_properties["magmom"]
+[2.5, -2.5, 0.0, 0.0]
+>>> strained, parameters = deform(s, "tensile", 0.02, direction="z")
+>>> round(strained.lattice.c / s.lattice.c, 3)
+1.003
+"""
+
+# Imported eagerly: a module and a function share the names `rocksalt` and `generate`, and a lazy import would hand
+# out the module.
+from workflows.structures.deformations import deform
+from workflows.structures.draw import draw_structure
+from workflows.structures.errors import StructureError
+from workflows.structures.generate import (
+    DeformationOptions,
+    ParentOptions,
+    StructureOptions,
+    candidates,
+    count_configs,
+    generate,
+    parent_id,
+)
+from workflows.structures.orderings import apply_ordering, fitting_orderings
+from workflows.structures.rocksalt import rocksalt
+
+__all__ = [
+    "DeformationOptions",
+    "ParentOptions",
+    "StructureError",
+    "StructureOptions",
+    "apply_ordering",
+    "candidates",
+    "count_configs",
+    "deform",
+    "draw_structure",
+    "fitting_orderings",
+    "generate",
+    "parent_id",
+    "rocksalt",
+]

@@ -1,0 +1,5 @@
+"""The error of this room: what is wrong, where, and how to mend it, in one line."""
+
+
+class StructureError(ValueError):
+    """A structure, ordering or deformation that cannot be made as asked. Shown to the user as it is."""
