@@ -1,0 +1,121 @@
+"""Run an engine's ``compute_here`` in a child process that starts single-threaded. JSON in, JSON out, no pickle.
+
+``python -m workflows.engines.subprocess_label job.json result.json PARENT_PID``
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from datastore.schema import SpinConfig
+from workflows.engines.interface import LabelError, RawLabel
+
+SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Environment a label's process must *start* with; read by the BLAS library when it is loaded."""
+
+_PR_SET_PDEATHSIG = 1
+_ARRAYS = ("forces", "stress", "magmoms_out")
+
+
+class ChildEngine(Protocol):
+    """What this module needs of an engine."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Settings, with the ``type`` that get_engine() knows."""
+
+    def compute_here(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
+        """Run the calculation in this process."""
+
+
+def single_threaded() -> bool:
+    """Whether this process was started with one BLAS and OpenMP thread.
+
+    Linux keeps the environment of the start in /proc: a variable set later in ``os.environ`` came too late.
+    """
+    try:
+        entries = Path("/proc/self/environ").read_bytes().decode(errors="replace").split("\0")
+        environment = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    except OSError:
+        environment = dict(os.environ)
+    return all(environment.get(name) == "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"))
+
+
+def label_in_child(engine: ChildEngine, config: SpinConfig, workdir: Path | None) -> RawLabel:
+    """Compute in a child process. Raises LabelError as the child does, and ``crashed`` where the child dies."""
+    root = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    with tempfile.TemporaryDirectory(prefix="label-") as folder:
+        job, result = Path(folder, "job.json"), Path(folder, "result.json")
+        job.write_text(
+            json.dumps(
+                {
+                    "engine": engine.model_dump(),
+                    "config": config.model_dump(),
+                    "workdir": None if workdir is None else str(workdir.resolve()),
+                }
+            )
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", __name__, str(job), str(result), str(os.getpid())],
+            env={**os.environ, **SINGLE_THREAD, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode or not result.exists():
+            raise LabelError(_death(done.returncode, done.stderr), "crashed")
+        answer = json.loads(result.read_text())
+    if "error" in answer:
+        raise LabelError(answer["error"], answer["kind"], answer["timings"])
+    return RawLabel(**{**answer, **{name: np.array(answer[name], dtype=float) for name in _ARRAYS}})
+
+
+def _death(code: int, stderr: str) -> str:
+    last = (stderr.strip().splitlines() or ["no message"])[-1]
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    return f"the calculation's process {how}: {last}"
+
+
+def _die_with(parent: int) -> None:
+    """Ask Linux to kill this process when its parent dies, so that kill -9 leaves nothing running."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit("the parent process has ended")
+
+
+def main(job: str, result: str, parent: str) -> None:
+    """Entry point of the child process."""
+    _die_with(int(parent))
+    from workflows.engines import get_engine
+
+    task = json.loads(Path(job).read_text())
+    engine: Any = get_engine(task["engine"])
+    workdir = None if task["workdir"] is None else Path(task["workdir"])
+    try:
+        raw = asdict(engine.compute_here(SpinConfig(**task["config"]), workdir))
+        answer = {name: value.tolist() if name in _ARRAYS else value for name, value in raw.items()}
+    except LabelError as error:
+        answer = {"error": str(error), "kind": error.kind, "timings": error.timings}
+    temporary = Path(result).with_suffix(".tmp")
+    temporary.write_text(json.dumps(answer))
+    temporary.replace(result)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
