@@ -1,0 +1,110 @@
+"""A campaign in one YAML file: what to calculate, how, what to train on it, and when to ask for more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from workflows.engines import Engine, get_engine
+from workflows.options import load_yaml, parse_options
+from workflows.structures.generate import StructureOptions
+from workflows.structures.rocksalt import parse_species
+
+
+class CampaignError(ValueError):
+    """A campaign file that cannot be run; the message names the remedy."""
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitOptions(_Options):
+    """How accepted labels are split; the geometries of a pair always stay together."""
+
+    val: float = Field(0.1, ge=0.0, lt=1.0, description="fraction of geometries used to stop and rank training")
+    test: float = Field(0.1, gt=0.0, lt=1.0, description="fraction of geometries never trained on")
+    min_test: int = Field(6, ge=1, description="at least so many labels in the test split")
+    seed: int = 0
+
+
+class ActiveLearningOptions(_Options):
+    """Rounds of: predict candidates, label those the committee is least sure of, train again."""
+
+    rounds: int = Field(1, ge=0, description="how many rounds after the initial labels")
+    labels: int = Field(6, ge=1, description="labels per round")
+    candidates: int = Field(40, ge=1, description="candidate geometries per round, each in every ordering")
+
+
+class CampaignOptions(_Options):
+    """Everything a campaign is. Paths are relative to the folder the command runs in."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="also the name of its folder")
+    folder: str = Field("", description="where its files go; default runs/NAME")
+    store: str = Field("", description="local:PATH or mongodb://...; default local:FOLDER/store")
+    engine: dict[str, Any] | str = Field(description="engine settings with 'type', or a YAML file of them")
+    structures: StructureOptions
+    split: SplitOptions = SplitOptions()
+    model: str = Field("configs/models/tiny.yaml", description="YAML file with model and training options")
+    baseline: str = Field("configs/models/nospin_tiny.yaml", description="the same model without spin; '' for none")
+    committee: int = Field(3, ge=1, description="members, each from its own seed")
+    seed: int = 0
+    active_learning: ActiveLearningOptions = ActiveLearningOptions()
+
+    @field_validator("name")
+    @classmethod
+    def _not_dotted(cls, name: str) -> str:
+        if ".." in name:
+            raise ValueError("must not contain '..'")
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_paths(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("name"), str):
+            folder = data.get("folder") or f"runs/{data['name']}"
+            store = data.get("store") or f"local:{folder}/store"
+            return {**data, "folder": folder, "store": store}
+        return data
+
+    @model_validator(mode="after")
+    def _enough_room(self) -> CampaignOptions:
+        if self.split.val + self.split.test >= 0.8:
+            raise ValueError("split: val + test leave less than 20 % of the labels to train on")
+        return self
+
+
+def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOptions, Engine]:
+    """Options and engine of a campaign file; ``engine`` (type or YAML file) replaces the file's.
+
+    Another engine gives another campaign: its name gets the engine's type as suffix, so that its files, labels and
+    models never mix with those of the first.
+    """
+    content = load_yaml(path, CampaignError)
+    if engine is not None:
+        replaced = get_engine(engine)
+        if replaced.type != _engine_type(content.get("engine")):
+            content = {**content, "name": f"{content.get('name', '')}-{replaced.type}", "folder": "", "store": ""}
+        content["engine"] = {**replaced.model_dump(), "type": replaced.type}
+    options = parse_options(CampaignOptions, content, str(path), CampaignError)
+    chosen = get_engine(options.engine)
+    _check_hubbard(options, path)
+    return options, chosen
+
+
+def _engine_type(spec: Any) -> str:
+    return get_engine(spec).type if isinstance(spec, dict | str) else ""
+
+
+def _check_hubbard(options: CampaignOptions, path: Path) -> None:
+    """A U the *campaign* states for an element it does not contain is a mistake; engine defaults are not."""
+    stated = options.engine.get("hubbard_u", {}) if isinstance(options.engine, dict) else {}
+    present = {"O"}.union(*(parse_species(parent.species) for parent in options.structures.parents))
+    absent = sorted(set(stated) - present)
+    if absent:
+        raise CampaignError(
+            f"{path}: engine.hubbard_u names {', '.join(absent)}, which no parent contains "
+            f"({', '.join(sorted(present))}); remove it or add the element to structures.parents"
+        )

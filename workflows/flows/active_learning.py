@@ -1,0 +1,117 @@
+"""The campaign as a flow: label, take into the dataset, train, evaluate; then choose what to label next, and again.
+
+Each generation ends with a dynamic job that adds the next one, so that the flow grows on any jobflow manager. Jobs pass
+references and paths; uuids are derived from the work, so running the same campaign again finds what is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jobflow import Flow, Job, Maker, Response, job
+
+from datastore.schema import SpinConfig, content_hash
+from workflows.campaign import CampaignOptions
+from workflows.engines import Engine
+from workflows.flows.label import LabelFlowMaker
+from workflows.jobs.dataset import snapshot_job
+from workflows.jobs.evaluate import evaluate_job, promote_job
+from workflows.jobs.label import stable_uuid
+from workflows.jobs.select import choose_next
+from workflows.jobs.train import train_job
+from workflows.structures.generate import generate
+
+
+@dataclass
+class CampaignMaker(Maker):
+    """Flow of a whole campaign, built from its options and an engine.
+
+    Parameters
+    ----------
+    options
+        The parsed campaign file.
+    engine
+        Any engine of :func:`workflows.engines.get_engine`.
+    hypers
+        Model and training options (``{"model": {...}, "training": {...}}``); read from ``options.model`` when empty.
+    baseline
+        The same for the no-spin baseline; ``options.baseline`` when empty, none where that is empty too.
+    """
+
+    options: CampaignOptions
+    engine: Engine
+    hypers: dict[str, Any] = field(default_factory=dict)
+    baseline: dict[str, Any] = field(default_factory=dict)
+    name: str = "campaign"
+
+    def __post_init__(self) -> None:
+        """Read the model files now: jobs elsewhere may not see them, and a later edit must not change the run."""
+        if not self.hypers:
+            self.hypers = yaml.safe_load(Path(self.options.model).read_text())
+        if not self.baseline and self.options.baseline:
+            self.baseline = yaml.safe_load(Path(self.options.baseline).read_text())
+
+    def make(self) -> Flow:
+        """Flow of generation 0; later generations are added by its last job."""
+        configs = generate(self.options.structures, campaign=self.options.name, generation=0)
+        return self.generation(0, configs, known=[], previous=None)
+
+    def generation(
+        self, number: int, configs: Iterable[SpinConfig], known: list[str], previous: dict[str, Any] | None
+    ) -> Flow:
+        """Label ``configs``, train on them and on the ``known`` points, evaluate, and decide how to go on.
+
+        ``previous`` is the output of the generation before: its snapshot folder and its committee.
+        """
+        folder = self.folder / f"generation_{number}"
+        labels = LabelFlowMaker(self.engine, name=f"labels {number}").make(configs)
+        snapshot = snapshot_job(
+            self.options.store,
+            list(labels.jobs),
+            previous["snapshot"] if previous else None,
+            known,
+            self.options.split,
+            folder / "snapshot",
+            f"dataset {number}",
+        )
+        spin = self._committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
+        last = number == self.options.active_learning.rounds
+        blind = self._committee(snapshot, self.baseline, folder / "models" / "no_spin", f"no-spin {number}")
+        blind = blind if last and self.baseline else []
+        evaluated = evaluate_job(
+            self.options, self.engine, self.hypers, number, snapshot, spin, blind, previous, folder / "evaluation"
+        )
+        after = promote_job(self.options, evaluated) if last else self._continue(evaluated, number)
+        return Flow([labels, snapshot, *spin, *blind, evaluated, after], name=f"{self.options.name} {number}")
+
+    @property
+    def folder(self) -> Path:
+        """Absolute folder of the campaign's files."""
+        return Path(self.options.folder).resolve()
+
+    def _committee(self, snapshot: Job, hypers: dict[str, Any], folder: Path, name: str) -> list[Job]:
+        seeds = [self.options.seed + member for member in range(self.options.committee)]
+        key = content_hash(hypers, 8)
+        return [
+            train_job(snapshot, hypers, seed, folder / f"{key}_seed{seed}", f"{name} member {seed}") for seed in seeds
+        ]
+
+    def _continue(self, evaluated: Job, number: int) -> Job:
+        new: Job = next_generation(self, number, evaluated.output)
+        new.name = f"select {number + 1}"
+        new.set_uuid(stable_uuid("select", evaluated.uuid, str(number)))
+        new.update_metadata({"kind": "select", "dynamic": True})
+        return new
+
+
+@job
+def next_generation(maker: CampaignMaker, number: int, evaluated: dict[str, Any]) -> Response[dict[str, Any]]:
+    """Choose what to label next and add the flow of the next generation. ``evaluated``: output of the evaluation."""
+    folder = maker.folder / f"generation_{number + 1}"
+    configs, choices = choose_next(maker.options, number + 1, evaluated, folder / "selection.json")
+    flow = maker.generation(number + 1, configs, known=evaluated["point_ids"], previous=evaluated)
+    return Response(output={"selected": choices}, addition=flow)

@@ -1,0 +1,1 @@
+"""Thin jobflow jobs: each calls one function of a package and returns a slim document."""

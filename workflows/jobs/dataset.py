@@ -1,0 +1,55 @@
+"""The job between labels and training: take finished labels into the dataset and freeze a training set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobflow import Job, job
+
+from datastore import open_store
+from datastore.ingest import ingest
+from datastore.schema import content_hash
+from datastore.snapshot import make_snapshot
+from workflows.campaign import SplitOptions
+from workflows.jobs.label import stable_uuid
+
+
+def snapshot_job(
+    store: str, labels: list[Job], previous: str | None, known: list[str], split: SplitOptions, folder: Path, name: str
+) -> Job:
+    """Job that runs after ``labels`` and freezes their points together with the ``known`` ones (point_ids)."""
+    key = content_hash([store, split.model_dump(), previous, *(job.uuid for job in labels)], 12)
+    point_ids = [job.output["point_id"] for job in labels]
+    new: Job = take_snapshot(store, point_ids, previous, known, split, str(folder / key))
+    new.name = name
+    new.set_uuid(stable_uuid("snapshot", str(folder), key))
+    new.update_metadata({"kind": "dataset"})
+    return new
+
+
+@job
+def take_snapshot(
+    store: str, labelled: list[str], previous: str | None, known: list[str], split: SplitOptions, folder: str
+) -> dict[str, Any]:
+    """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``.
+
+    Returns its folder, id, counts, and all point ids, for the generation that follows.
+    """
+    spin_store = open_store(store)
+    report = ingest(spin_store)
+    point_ids = sorted({*known, *labelled})
+    snapshot = make_snapshot(
+        spin_store,
+        {"point_id": {"$in": point_ids}},
+        Path(folder),
+        previous=None if previous is None else Path(previous),
+        **split.model_dump(),
+    )
+    return {
+        "folder": str(snapshot.folder),
+        "snapshot_id": snapshot.snapshot_id,
+        "counts": snapshot.counts,
+        "point_ids": point_ids,
+        "ingested": report.model_dump(),
+    }

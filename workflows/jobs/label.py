@@ -1,0 +1,53 @@
+"""The label job: one configuration, one engine, one document."""
+
+from __future__ import annotations
+
+import errno
+import uuid
+from pathlib import Path
+from typing import Any
+
+from jobflow import Job, job
+
+from datastore.schema import SpinConfig, point_id
+from workflows.engines import Engine, LabelError
+
+NAMESPACE = uuid.UUID("6d1f7c1e-57a3-4f0e-9d51-3a1f3a1a9c10")
+"""Job uuids are uuid5 in this namespace, so the same work has the same uuid in every run. Never change it."""
+
+
+def stable_uuid(*parts: str) -> str:
+    """Uuid of the work described by ``parts``."""
+    return str(uuid.uuid5(NAMESPACE, "|".join(parts)))
+
+
+def label_job(engine: Engine, config: SpinConfig) -> Job:
+    """Job that labels ``config``; its uuid is that of the point, so no run computes it twice."""
+    new: Job = label(engine, config)
+    new.name = f"{engine.type} {config.formula} {config.ordering} {config.deformation}"
+    new.set_uuid(stable_uuid("label", point_id(config.config_id, engine.level_id())))
+    new.update_metadata({"kind": "label"})
+    return new
+
+
+@job
+def label(engine: Engine, config: SpinConfig) -> dict[str, Any]:
+    """SpinPoint document, or SpinFailure document where the calculation gave no label.
+
+    A failure is an output like any other: it is recorded, and the campaign goes on.
+    """
+    try:
+        return engine.label(config, workdir=Path.cwd()).to_document()
+    except LabelError as error:
+        return engine.failure(config, error).to_document()
+    except Exception as error:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk says nothing about the configuration: stop, so that it is tried again
+        return engine.failure(config, LabelError(f"{type(error).__name__}: {error}", "crashed")).to_document()
+
+
+def crash_document(lost: Job, reason: str) -> dict[str, Any]:
+    """Job-store document of a label job whose process vanished, as a recorded failure."""
+    engine, config = lost.function_args
+    failure = engine.failure(config, LabelError(reason, "crashed"))
+    return {"output": failure.to_document(), "name": lost.name, "metadata": lost.metadata, "hosts": lost.hosts}

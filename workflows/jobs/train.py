@@ -1,0 +1,51 @@
+"""The training job: one committee member on one snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from jobflow import Job, OutputReference, job
+
+from workflows.jobs.label import stable_uuid
+from workflows.progress import report
+
+
+def train_job(snapshot: Job, hypers: dict[str, Any], seed: int, workdir: Path, name: str) -> Job:
+    """Job that trains one member; a run that was killed continues from its last checkpoint in ``workdir``."""
+    new: Job = train_member(snapshot.output["folder"], hypers, seed, str(workdir))
+    new.name = name
+    new.set_uuid(stable_uuid("train", snapshot.uuid, str(workdir), str(seed)))
+    new.update_metadata({"kind": "train"})
+    return new
+
+
+@job
+def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: int, workdir: str) -> dict[str, Any]:
+    """Checkpoint path and its SHA-256, seconds, and the last validation errors."""
+    from datastore.snapshot import load_snapshot
+    from spinmultinet.hypers import ModelOptions, TrainOptions
+    from spinmultinet.train import train
+
+    started = time.time()
+    data = load_snapshot(Path(str(snapshot)))
+
+    def progress(epoch: int, epochs: int, metrics: dict[str, Any]) -> None:
+        report(epoch / epochs, f"epoch {epoch}/{epochs}")
+
+    result = train(
+        TrainOptions.model_validate(hypers.get("training", {})),
+        ModelOptions.model_validate(hypers.get("model", {})),
+        data.atoms("train"),
+        data.atoms("val"),
+        Path(workdir),
+        seed,
+        progress,
+    )
+    return {
+        "path": str(result.path),
+        "sha256": hashlib.sha256(Path(result.path).read_bytes()).hexdigest(),
+        "seconds": time.time() - started,
+    }

@@ -1,0 +1,274 @@
+"""Run a flow on this machine: many jobs side by side, resumable, no job twice.
+
+jobflow's own ``run_locally`` runs one job at a time and forgets everything when it ends. Here each job's output is in
+the store before it counts as done, job uuids are derived from what the job computes, and a second run of the same flow
+takes from the store what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobflow import Flow, Job
+from monty.json import MontyDecoder, MontyEncoder
+
+from workflows.job_store import CampaignJobStore, open_job_store
+from workflows.jobs.label import crash_document
+
+Event = dict[str, Any]
+Key = tuple[str, int]
+SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class RunError(RuntimeError):
+    """Jobs that failed, one line each. Nothing finished is lost; the same command continues."""
+
+
+@dataclass
+class RunResult:
+    """What one call of :func:`run_local` did."""
+
+    executed: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+    executed_by_kind: dict[str, int] = field(default_factory=dict)
+
+
+def run_local(
+    flow: Flow,
+    store_uri: str,
+    folder: Path,
+    workers: int | None = None,
+    watch: Callable[[Event], None] | None = None,
+) -> RunResult:
+    """Run ``flow`` and every flow its jobs add, ``workers`` jobs at a time (default: one per core).
+
+    ``watch`` receives events: ``added`` (name, kind, done), ``started``, ``progress``, ``done``, ``failed``.
+    Raises RunError when jobs failed; jobs that do not depend on them are finished first.
+    """
+    started = time.time()
+    run = _Run(open_job_store(store_uri), store_uri, folder.resolve(), watch or (lambda event: None))
+    run.add(flow)
+    try:
+        run.loop(workers or len(os.sched_getaffinity(0)))
+    finally:
+        run.stop()
+    run.result.seconds = time.time() - started
+    if run.failed:
+        raise RunError("; ".join(run.failed))
+    return run.result
+
+
+def job_kind(job: Job) -> str:
+    """``label``, ``train``... as the job's maker recorded it; used for display and accounting only."""
+    return str(job.metadata.get("kind", "job"))
+
+
+class _Run:
+    """State of one run: jobs waiting, running and done."""
+
+    def __init__(self, store: CampaignJobStore, uri: str, folder: Path, watch: Callable[[Event], None]):
+        self.store, self.uri, self.folder, self.watch = store, uri, folder, watch
+        self.jobs: dict[Key, Job] = {}
+        self.parents: dict[Key, set[str]] = {}
+        self.waiting: deque[Key] = deque()
+        self.open_uuids: dict[str, int] = {}  # uuid -> jobs of it that are not done (a replace adds one)
+        self.failed: list[str] = []
+        self.dead: set[str] = set()  # uuids whose job, or one of whose parents, failed
+        self.workers: list[_Worker] = []
+        self.result = RunResult()
+
+    def add(self, flow: Flow) -> None:
+        """Register the jobs of a flow; those with a stored output are done, and the flows they added follow."""
+        new = [(job, set(parents)) for job, parents in flow.iterflow() if (job.uuid, job.index) not in self.jobs]
+        done = self._stored([job for job, _ in new])
+        for job, parents in new:
+            key = (job.uuid, job.index)
+            self.jobs[key], self.parents[key] = job, parents
+            self.watch({"kind": "added", "job": job.name, "type": job_kind(job), "done": key in done, "uuid": job.uuid})
+            if key in done:
+                self.result.reused += 1
+                for text in done[key]:
+                    self.add(MontyDecoder().decode(text))
+            else:
+                self.waiting.append(key)
+                self.open_uuids[job.uuid] = self.open_uuids.get(job.uuid, 0) + 1
+
+    def _stored(self, jobs: list[Job]) -> dict[Key, list[str]]:
+        """Keys of jobs whose output is stored -> flows they added.
+
+        A job marked dynamic counts only with its flows: a kill between the two writes makes it run again.
+        """
+        wanted = {"uuid": {"$in": [job.uuid for job in jobs]}}
+        spin_store = self.store.spin_store
+        stored = {(d["uuid"], d["index"]) for d in spin_store.jobs.query(wanted, properties=["uuid", "index"])}
+        flows = {(d["uuid"], d["index"]): d["flows"] for d in spin_store.flows.query(wanted)}
+        return {
+            key: flows.get(key, [])
+            for job in jobs
+            if (key := (job.uuid, job.index)) in stored and (key in flows or not job.metadata.get("dynamic"))
+        }
+
+    def loop(self, workers: int) -> None:
+        """Hand out ready jobs and take in answers until nothing is left to do."""
+        selector = selectors.DefaultSelector()
+        while True:
+            self._skip_dead()
+            while self.waiting and (key := self._next_ready()):
+                worker = self._idle_worker(workers, selector)
+                if worker is None:
+                    self.waiting.appendleft(key)
+                    break
+                self._start(worker, key)
+            if not any(worker.key for worker in self.workers):
+                break
+            for ready, _ in selector.select(timeout=1.0):
+                self._take(ready.data, selector)
+            self.watch({"kind": "tick"})
+
+    def _next_ready(self) -> Key | None:
+        for _ in range(len(self.waiting)):
+            key = self.waiting.popleft()
+            if not any(self.open_uuids.get(parent) for parent in self.parents[key]):
+                return key
+            self.waiting.append(key)
+        return None
+
+    def _skip_dead(self) -> None:
+        """Drop jobs that can never run because a parent failed."""
+        changed = True
+        while changed:
+            changed = False
+            for key in list(self.waiting):
+                if self.parents[key] & self.dead:
+                    self.waiting.remove(key)
+                    self.dead.add(key[0])
+                    changed = True
+
+    def _idle_worker(self, most: int, selector: selectors.BaseSelector) -> _Worker | None:
+        for worker in self.workers:
+            if worker.key is None:
+                return worker
+        if len(self.workers) >= most:
+            return None
+        worker = _Worker(self.uri, self.folder)
+        selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+        self.workers.append(worker)
+        return worker
+
+    def _start(self, worker: _Worker, key: Key) -> None:
+        job = self.jobs[key]
+        self.watch({"kind": "started", "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+        self._ledger("started", job)
+        worker.give(key, job)
+
+    def _take(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
+        """Read what a worker has to say; an end of file means that it died."""
+        messages = worker.read()
+        if messages is None:
+            selector.unregister(worker.process.stdout)  # type: ignore[arg-type]
+            self.workers.remove(worker)
+            self._died(worker)
+            return
+        for message in messages:
+            if message["kind"] == "progress":
+                self.watch({**message, "job": self.jobs[worker.key].name if worker.key else ""})
+            elif message["kind"] in ("done", "failed") and worker.key:
+                key, worker.key = worker.key, None
+                self._finish(key, message)
+
+    def _finish(self, key: Key, message: Event) -> None:
+        job = self.jobs[key]
+        self._ledger(message["kind"], job, seconds=message.get("seconds"))
+        if message["kind"] == "failed":
+            self.failed.append(f"{job.name}: {message['error']}")
+            self.dead.add(job.uuid)
+        else:
+            for text in message["flows"]:
+                self.add(MontyDecoder().decode(text))
+            self.result.executed += 1
+            count = self.result.executed_by_kind
+            count[job_kind(job)] = count.get(job_kind(job), 0) + 1
+        self.open_uuids[job.uuid] -= 1
+        self.watch({**message, "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+
+    def _died(self, worker: _Worker) -> None:
+        """A worker that vanished takes one job with it: a label becomes a recorded failure, anything else an error."""
+        if worker.key is None:
+            return
+        job, reason = self.jobs[worker.key], f"its process ended with {worker.ending()}"
+        if job_kind(job) == "label":
+            document = crash_document(job, reason)
+            self.store.update([{**document, "uuid": job.uuid, "index": job.index}], key=["uuid", "index"])
+            self._finish(worker.key, {"kind": "done", "flows": []})
+        else:
+            self._finish(worker.key, {"kind": "failed", "error": reason})
+
+    def _ledger(self, event: str, job: Job, seconds: float | None = None) -> None:
+        """Append to ``calculations.jsonl``: what was started and finished, for accounting after a crash."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        entry = {"time": time.time(), "event": event, "type": job_kind(job), "job": job.name, "uuid": job.uuid}
+        with (self.folder / "calculations.jsonl").open("a") as file:
+            file.write(json.dumps(entry if seconds is None else {**entry, "seconds": seconds}) + "\n")
+
+    def stop(self) -> None:
+        """End all workers; jobs in flight are simply run again next time."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
+        self.store.close()
+
+
+class _Worker:
+    """A worker process and the job it has."""
+
+    def __init__(self, uri: str, folder: Path):
+        self.key: Key | None = None
+        self.buffer = b""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "workflows.worker", uri, str(folder / "jobs")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **SINGLE_THREAD},
+        )
+
+    def give(self, key: Key, job: Job) -> None:
+        """Send a job; its files go to ``jobs/NAME-UUID``."""
+        self.key = key
+        request = {
+            "uuid": job.uuid,
+            "index": job.index,
+            "folder": f"{job.name.replace(' ', '_').replace('/', '_')}-{job.uuid[:8]}",
+            "job": json.dumps(job, cls=MontyEncoder),
+        }
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died just now: the end of file on its stdout tells the loop
+
+    def read(self) -> list[Event] | None:
+        """Complete messages that have arrived; None when the process has closed its end."""
+        assert self.process.stdout is not None
+        data = os.read(self.process.stdout.fileno(), 1 << 16)
+        if not data:
+            return None
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def ending(self) -> str:
+        """How the process ended, for people."""
+        code = self.process.wait()
+        return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,107 @@
+"""One worker process: takes jobs as JSON lines on stdin, runs them, answers as JSON lines.
+
+Started by :mod:`workflows.submit` with the thread counts already set in its environment, because the numerical
+libraries read them once, when they are loaded. A worker writes each output to the job store itself, before it answers:
+what is acknowledged is on disk, even if the process that asked for it is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+from monty.json import MontyDecoder, MontyEncoder
+
+from workflows.progress import set_reporter
+
+Message = dict[str, Any]
+REPORT_INTERVAL = 0.5  # seconds between two progress messages of one job
+
+
+def main() -> None:
+    """Serve jobs until stdin closes. ``argv``: the store's URI and the folder for the jobs' files."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    uri, folder = sys.argv[1], Path(sys.argv[2])
+    answers = _claim_stdout(folder)
+    from workflows.job_store import open_job_store
+
+    store = open_job_store(uri)
+    _send(answers, {"kind": "ready"})
+    for line in sys.stdin:
+        request = json.loads(line)
+        set_reporter(_Throttle(answers, request["uuid"]))
+        _send(answers, {"uuid": request["uuid"], "index": request["index"], **_run(request, store, folder)})
+
+
+def _run(request: Message, store: Any, folder: Path) -> Message:
+    """Run one job in a folder of its own; the answer says done or failed, and with which new flows."""
+    workdir = folder / request["folder"]
+    workdir.mkdir(parents=True, exist_ok=True)
+    os.chdir(workdir)
+    started = time.time()
+    try:
+        job = MontyDecoder().decode(request["job"])
+        response = job.run(store)
+        flows = [f for f in (response.replace, response.detour, response.addition) if f is not None]
+        dynamic = [json.dumps(flow, cls=MontyEncoder) for flow in flows]
+        if dynamic:
+            document = {"uuid": job.uuid, "index": job.index, "flows": dynamic}
+            store.spin_store.flows.update([document], key=["uuid", "index"])
+        return {"kind": "done", "flows": dynamic, "seconds": time.time() - started}
+    except Exception as error:
+        log = workdir / "error.txt"
+        log.write_text(traceback.format_exc())
+        told = isinstance(error, ValueError | OSError) and str(error)
+        text = str(error).splitlines()[0] if told else f"{type(error).__name__}: {error}"
+        return {"kind": "failed", "error": f"{text} (details: {log})", "seconds": time.time() - started}
+
+
+class _Throttle:
+    """Progress reporter that sends at most one message per interval."""
+
+    def __init__(self, answers: IO[str], uuid: str):
+        self.answers, self.uuid, self.last = answers, uuid, 0.0
+
+    def __call__(self, fraction: float, text: str) -> None:
+        now = time.monotonic()
+        if now - self.last >= REPORT_INTERVAL:
+            self.last = now
+            _send(self.answers, {"kind": "progress", "uuid": self.uuid, "fraction": fraction, "text": text})
+
+
+def _send(answers: IO[str], message: Message) -> None:
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except BrokenPipeError:  # the parent is gone; everything of value is in the store
+        os._exit(1)
+
+
+def _claim_stdout(folder: Path) -> IO[str]:
+    """Keep the pipe to the parent and send whatever jobs print to a log file instead."""
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = os.fdopen(os.dup(1), "w")
+    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
+    return answers
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process when its parent is killed, so that no orphan goes on calculating."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
