@@ -25,6 +25,7 @@ from workflows.structures.generate import (
     parent_id,
 )
 from workflows.structures.orderings import apply_ordering, fitting_orderings
+from workflows.structures.recognise import fitting_supercell, index_rocksalt
 from workflows.structures.rocksalt import rocksalt
 
 __all__ = [
@@ -38,7 +39,9 @@ __all__ = [
     "deform",
     "draw_structure",
     "fitting_orderings",
+    "fitting_supercell",
     "generate",
+    "index_rocksalt",
     "parent_id",
     "rocksalt",
 ]
