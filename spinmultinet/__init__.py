@@ -1,0 +1,27 @@
+"""SpinMultiNet: neural network potentials that know the magnetic moments of the atoms."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .calculator import SpinMultiNetCalculator as SpinMultiNetCalculator
+    from .checkpoint import load_model as load_model
+    from .errors import SpinMultiNetError as SpinMultiNetError
+    from .model import build_model as build_model
+
+# Imported on first use: torch takes seconds, and the command line must answer at once.
+_LAZY = {
+    "build_model": ".model",
+    "load_model": ".checkpoint",
+    "SpinMultiNetCalculator": ".calculator",
+    "SpinMultiNetError": ".errors",
+}
+__all__ = ["SpinMultiNetCalculator", "SpinMultiNetError", "build_model", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module 'spinmultinet' has no attribute '{name}'")

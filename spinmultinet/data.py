@@ -1,0 +1,234 @@
+"""ASE Atoms -> tensors: reading labels and moments, neighbour lists, batches, statistics of a training set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+import vesin
+from ase import Atoms
+from ase.data import atomic_numbers
+from torch import Tensor
+
+from . import keys
+from .errors import SpinMultiNetError
+
+_ABSURD_ENERGY = 1e5  # eV/atom; all-electron totals of heavy atoms stay below 1e6 eV, pseudopotential ones below 1e4
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One structure, or several side by side. Fields as in `keys.FIELDS`; labels that are absent are NaN.
+
+    E = directed neighbour pairs; `shift` [E, 3] (Angstrom) is added to position[sender] - position[receiver].
+    """
+
+    species: Tensor
+    positions: Tensor
+    moments: Tensor
+    structure: Tensor
+    receiver: Tensor
+    sender: Tensor
+    shift: Tensor
+    n_atoms: Tensor
+    volume: Tensor
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    moments_out: Tensor
+
+    def edge_vectors(self) -> Tensor:
+        """r_ij = r_j - r_i + shift [E, 3] (Angstrom, float64), from receiver i to sender j."""
+        return self.positions[self.sender] - self.positions[self.receiver] + self.shift
+
+    def to(self, device: torch.device | str) -> Graph:
+        """The same on another device."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+def input_moments(atoms: Atoms, where: str = "structure", required: bool = True) -> np.ndarray:
+    """Input moments in muB, [N] or [N, 3]: array `magmom_in`, else ASE's initial moments if really set.
+
+    Raises SpinMultiNetError if neither is there (zeros instead if not `required`) or a value is not finite.
+    """
+    if atoms.has(keys.MAGMOM_IN):
+        moments = np.asarray(atoms.get_array(keys.MAGMOM_IN), dtype=float)
+    elif atoms.has("initial_magmoms"):
+        moments = np.asarray(atoms.get_initial_magnetic_moments(), dtype=float)
+    elif not required:
+        return np.zeros(len(atoms))
+    else:
+        raise SpinMultiNetError(
+            f"{where}: no input moments; set the array '{keys.MAGMOM_IN}' or atoms.set_initial_magnetic_moments(...) "
+            "(zeros too must be given explicitly)"
+        )
+    if not np.all(np.isfinite(moments)):
+        bad = np.flatnonzero(~np.isfinite(moments).reshape(len(atoms), -1).all(axis=1))
+        raise SpinMultiNetError(f"{where}: input moment of atom {bad[0]} is not finite; give every atom a value in muB")
+    return moments
+
+
+def with_axes(moments: np.ndarray, spin_axes: int, where: str) -> np.ndarray:
+    """Moments as [N, spin_axes]; collinear ones given to a three-axis model point along z.
+
+    Raises SpinMultiNetError for vector moments given to a collinear model.
+    """
+    moments = moments.reshape(len(moments), -1)
+    if moments.shape[1] == spin_axes:
+        return moments
+    if moments.shape[1] == 1:
+        return np.concatenate([np.zeros((len(moments), 2)), moments], axis=1)
+    raise SpinMultiNetError(
+        f"{where}: moments have shape {moments.shape} but the model is collinear (one signed value per atom); "
+        "use a model with spin_axes: 3, or project the moments on an axis"
+    )
+
+
+def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
+    """Labels of a structure, NaN where absent: energy (free energy if present), forces, stress [3, 3], moments_out."""
+    n = len(atoms)
+    # ASE >= 3.23 moves what it knows from extended XYZ into the calculator's results; other writers leave it in place.
+    found = {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc is not None else {})}
+    energy = found.get("free_energy", found.get("energy"))
+    out = {
+        "energy": np.array([np.nan if energy is None else float(energy)]),
+        "forces": np.asarray(found.get("forces", np.full((n, 3), np.nan)), dtype=float),
+        "stress": _full_stress(found.get("stress"), where)[None],
+    }
+    moments = found.get(keys.MAGMOM_OUT)
+    out["moments_out"] = (
+        np.full((n, spin_axes), np.nan) if moments is None else with_axes(np.asarray(moments, dtype=float), spin_axes, where)
+    )
+    if abs(out["energy"][0]) > _ABSURD_ENERGY * n:
+        raise SpinMultiNetError(f"{where}: energy {out['energy'][0]:.4g} eV for {n} atoms; energies must be total energies in eV")
+    return out
+
+
+def _full_stress(stress: object, where: str) -> np.ndarray:
+    if stress is None:
+        return np.full((3, 3), np.nan)
+    s = np.asarray(stress, dtype=float)
+    if s.shape == (6,):
+        return s[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+    if s.size == 9:
+        return s.reshape(3, 3)
+    raise SpinMultiNetError(f"{where}: stress has shape {s.shape}; expected 6 (Voigt, ASE order) or 3x3 in eV/Angstrom^3")
+
+
+def name_of(atoms: Atoms, index: int) -> str:
+    """How to call a structure in a message: its number and its identifier if it has one."""
+    label = atoms.info.get(keys.CONFIG_ID) or atoms.info.get("name")
+    return f"structure {index}" + (f" ({label})" if label else "")
+
+
+def species_of(frames: Iterable[Atoms]) -> list[str]:
+    """Chemical symbols in order of atomic number."""
+    return sorted({s for a in frames for s in a.get_chemical_symbols()}, key=lambda s: atomic_numbers[s])
+
+
+def to_graph(
+    atoms: Atoms, species: Sequence[str], cutoff: float, spin_axes: int = 1, *, where: str = "structure", need_moments: bool = True
+) -> Graph:  # fmt: skip
+    """One structure with its neighbour list (vesin; self-images included) and labels, in float64.
+
+    Raises SpinMultiNetError for unknown species, missing or non-finite moments or positions, moments of the wrong kind.
+    """
+    index = {s: k for k, s in enumerate(species)}
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(index))
+    if unknown:
+        raise SpinMultiNetError(f"{where}: species {', '.join(unknown)} unknown to the model, which knows {', '.join(species)}")
+    if len(atoms) == 0 or not np.all(np.isfinite(atoms.positions)):
+        raise SpinMultiNetError(f"{where}: it has no atoms, or positions that are not finite")
+    moments = with_axes(input_moments(atoms, where, need_moments), spin_axes, where)
+    i, j, shift = neighbours(atoms, cutoff, where)
+    volume = atoms.cell.volume if all(atoms.pbc) else np.nan
+    found = labels(atoms, spin_axes, where)
+    t = torch.as_tensor
+    return Graph(
+        species=t([index[s] for s in atoms.get_chemical_symbols()]), positions=t(atoms.positions.copy()), moments=t(moments.copy()),
+        structure=torch.zeros(len(atoms), dtype=torch.long), receiver=t(i), sender=t(j), shift=t(shift),
+        n_atoms=t([len(atoms)]), volume=t([volume], dtype=torch.float64),
+        energy=t(found["energy"]), forces=t(found["forces"]), stress=t(found["stress"]), moments_out=t(found["moments_out"]),
+    )  # fmt: skip
+
+
+def neighbours(atoms: Atoms, cutoff: float, where: str = "structure") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All directed pairs closer than `cutoff`: receiver [E], sender [E] (int64), shift [E, 3] (Angstrom)."""
+    if atoms.pbc.any() and not np.all(np.linalg.norm(atoms.cell[atoms.pbc], axis=1) > 0):
+        raise SpinMultiNetError(f"{where}: periodic along a direction without a cell vector; set the cell, or pbc=False there")
+    cell = atoms.cell.complete().array
+    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
+    i, j, s = search.compute(atoms.positions, cell, [bool(p) for p in atoms.pbc], quantities="ijS")
+    # A fixed order makes sums, and with them training, reproducible bit for bit.
+    order = np.lexsort((s[:, 2], s[:, 1], s[:, 0], j, i))
+    return i[order].astype(np.int64), j[order].astype(np.int64), s[order].astype(float) @ cell
+
+
+def collate(graphs: Sequence[Graph]) -> Graph:
+    """Several graphs as one, indices shifted."""
+    if len(graphs) == 1:
+        return graphs[0]
+    sizes = torch.tensor([len(g.species) for g in graphs])
+    first = (torch.cumsum(sizes, 0) - sizes).tolist()
+    moved = [
+        replace(g, receiver=g.receiver + n, sender=g.sender + n, structure=g.structure + k)
+        for k, (g, n) in enumerate(zip(graphs, first, strict=True))
+    ]
+    return Graph(**{f.name: torch.cat([getattr(g, f.name) for g in moved]) for f in fields(Graph)})
+
+
+def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edges: int) -> Iterator[list[int]]:
+    """Indices in the given order, cut where either budget is full; a structure over the edge budget goes alone."""
+    batch: list[int] = []
+    used = 0
+    for k in order:
+        n = len(graphs[k].receiver)
+        if batch and (len(batch) >= structures or used + n > edges):
+            yield batch
+            batch, used = [], 0
+        batch.append(k)
+        used += n
+    if batch:
+        yield batch
+
+
+def one_value(frames: Sequence[Atoms], key: str, default: str, what: str) -> str:
+    """The value all frames share for an info key. Raises SpinMultiNetError if they differ: such data must not be mixed."""
+    values = {str(a.info.get(key, default)) for a in frames}
+    if len(values) > 1:
+        raise SpinMultiNetError(
+            f"{what} mixes {key} {', '.join(sorted(repr(v) for v in values))}; such labels are not comparable: select one of them"
+        )
+    return values.pop() if values else default
+
+
+def check_training_set(train: Sequence[Atoms], val: Sequence[Atoms]) -> dict[str, str]:
+    """Level of theory and role of the moments shared by all frames. Raises SpinMultiNetError if mixed or empty."""
+    if not train:
+        raise SpinMultiNetError("the training set is empty; give at least one labelled structure")
+    frames = [*train, *val]
+    role = one_value(frames, keys.MOMENT_ROLE, keys.GUESS, "the training set")
+    if role not in keys.MOMENT_ROLES:
+        raise SpinMultiNetError(f"{keys.MOMENT_ROLE} '{role}' is neither {' nor '.join(keys.MOMENT_ROLES)}")
+    missing = [name_of(a, k) for k, a in enumerate(frames) if not np.isfinite(labels(a, 3, name_of(a, k))["energy"][0])]
+    if missing:
+        raise SpinMultiNetError(f"training set: {missing[0]} has no finite energy ({len(missing)} in all); label or remove it")
+    return {
+        keys.LEVEL_ID: one_value(frames, keys.LEVEL_ID, "unknown", "the training set"),
+        keys.LEVEL_TEXT: str(train[0].info.get(keys.LEVEL_TEXT, train[0].info.get("functional", "unknown"))),
+        keys.MOMENT_ROLE: role,
+    }
+
+
+def fingerprint(frames: Iterable[Atoms]) -> str:
+    """Hash of everything a training sees of these frames: geometry, species, moments and labels."""
+    digest = hashlib.sha256()
+    for atoms in frames:
+        moments = input_moments(atoms, required=False)
+        parts = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, moments, *labels(atoms, 3, "structure").values()]
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()

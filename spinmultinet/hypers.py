@@ -1,0 +1,126 @@
+"""Options of the model and of the training: type, default and explanation in one place."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import SpinMultiNetError
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelOptions(_Options):
+    """Architecture of SpinMultiNet. The defaults are a small model for everyday work (`configs/models/small.yaml`)."""
+
+    layers: int = Field(3, ge=1, le=12, description="number of interaction layers (message passes)")
+    channels: int = Field(32, ge=1, description="channels per irrep and time-parity sector")
+    l_max: int = Field(2, ge=0, le=4, description="highest degree of features and spherical harmonics")
+    parity: bool = Field(False, description="also keep features of unnatural parity (0o, 1e, ...); exact O(3) either way")
+    cutoff: float = Field(5.0, gt=0.5, description="neighbour cutoff in Angstrom")
+    n_bessel: int = Field(8, ge=1, description="number of Bessel functions of the distance")
+    envelope_power: int = Field(6, ge=3, description="power p of the polynomial envelope, C2 at the cutoff")
+    radial_hidden: list[int] = Field([64], description="widths of the hidden layers of the radial network")
+    spin: bool = Field(True, description="use the input moments; False = the no-spin baseline (NequIP of the same size)")
+    time_reversal: Literal["equivariant", "invariant"] = Field(
+        "equivariant",
+        description="equivariant: signed moments, exactly odd; invariant: no T-odd features, moments from a T-even head, "
+        "which cannot know the sign (ablation of the paper)",
+    )
+    spin_axes: Literal[1, 3] = Field(1, description="1 = collinear input (signed scalar), 3 = vectors, without spin-orbit coupling")
+    moments: bool = Field(True, description="predict converged moments")
+    moment_unit: float = Field(2.0, gt=0.0, description="m0 in muB: moments enter as (m/m0)/sqrt(1+|m/m0|^2), inside the unit ball")
+    n_spin_basis: int = Field(4, ge=1, description="number of polynomials of |m_i|^2 and of m_i.m_j")
+    avg_neighbours: float | None = Field(
+        None, gt=0.0, description="normalisation of message sums; null = from the training set (before: from rocksalt density)"
+    )
+    dtype: Literal["float32", "float64"] = Field("float32", description="precision of weights and features")
+
+    @property
+    def has_odd(self) -> bool:
+        """Whether the model carries T-odd features."""
+        return self.spin and self.time_reversal == "equivariant"
+
+
+class TrainOptions(_Options):
+    """How a model is trained. Weights multiply mean errors in eV/atom, eV/Angstrom, eV/Angstrom^3 and muB."""
+
+    epochs: int = Field(400, ge=1, description="passes over the training set")
+    batch_structures: int = Field(32, ge=1, description="at most so many structures in a batch")
+    batch_edges: int = Field(40_000, ge=1, description="at most so many neighbour pairs in a batch (one structure always fits)")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="optimiser")
+    learning_rate: float = Field(0.01, gt=0.0, description="initial learning rate")
+    final_learning_rate: float = Field(1e-5, ge=0.0, description="learning rate at the end of cosine annealing")
+    warmup_epochs: int = Field(0, ge=0, description="linear warm-up of the learning rate over so many epochs")
+    schedule: Literal["cosine", "constant", "plateau"] = Field("cosine", description="course of the learning rate")
+    weight_decay: float = Field(0.0, ge=0.0, description="weight decay")
+    gradient_clip: float | None = Field(10.0, gt=0.0, description="largest norm of the gradient; null = no clipping")
+    ema_decay: float = Field(0.99, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0 = off")
+    loss: Literal["mae", "mse", "huber"] = Field("mae", description="error function of every task")
+    huber_delta: float = Field(0.01, gt=0.0, description="where Huber turns linear, in each task's unit")
+    energy_weight: float = Field(1.0, ge=0.0, description="weight of the energy error (eV/atom)")
+    forces_weight: float = Field(1.0, ge=0.0, description="weight of the force error (eV/Angstrom)")
+    stress_weight: float = Field(0.0, ge=0.0, description="weight of the stress error (eV/Angstrom^3)")
+    moments_weight: float = Field(1.0, ge=0.0, description="weight of the moment error (muB)")
+    moment_species: Literal["magnetic", "all"] = Field(
+        "magnetic",
+        description="magnetic: only species with an input moment somewhere in the training set are trained on moments, and "
+        "the others predict zero; all: every atom (induced moments of ligands too)",
+    )
+    keep: Literal["last", "best"] = Field("last", description="which averaged weights to keep: last, or best on validation")
+    validate_every: int = Field(10, ge=1, description="epochs between validations")
+    patience: int | None = Field(None, ge=1, description="stop after so many validations without improvement; null = never")
+    checkpoint_epochs: int = Field(50, ge=1, description="epochs between checkpoints")
+    checkpoint_seconds: float = Field(60.0, gt=0.0, description="seconds between checkpoints (whichever comes first)")
+    threads: int = Field(1, ge=1, description="torch threads")
+
+
+OptionsT = TypeVar("OptionsT", bound=_Options)
+
+
+def parse(kind: type[OptionsT], values: object, where: str) -> OptionsT:
+    """Validate a mapping; errors name the key, what is wrong with it and the nearest right key."""
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, dict):
+        raise SpinMultiNetError(f"{where}: expected a mapping of options, got {type(values).__name__}")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise SpinMultiNetError(f"{where}: " + "; ".join(_explain(kind, e) for e in error.errors())) from None
+
+
+def _explain(kind: type[BaseModel], error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"option '{key}' of {kind.__name__}: {error['msg']} (got {error['input']!r})"
+    return f"unknown option '{key}' of {kind.__name__}, {_nearest(key, list(kind.model_fields))}"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+
+
+def read_config(path: str | Path) -> tuple[ModelOptions, TrainOptions]:
+    """Read a YAML file with the sections `model` and `training` (either may be left out)."""
+    file = Path(path)
+    try:
+        content = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise SpinMultiNetError(f"model configuration '{file}' does not exist; see configs/models/ for examples") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpinMultiNetError(f"model configuration '{file}' cannot be read as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SpinMultiNetError(f"model configuration '{file}' must hold the sections 'model' and 'training'")
+    for section in content:
+        if section not in ("model", "training"):
+            raise SpinMultiNetError(f"{file}: unknown section '{section}', {_nearest(str(section), ['model', 'training'])}")
+    model = parse(ModelOptions, content.get("model") or {}, f"{file}, section 'model'")
+    return model, parse(TrainOptions, content.get("training") or {}, f"{file}, section 'training'")

@@ -1,0 +1,139 @@
+"""One interaction layer: messages along edges, on-site spin paths, gate.
+
+Features are {irrep index: tensor}: even [N, 2l+1, U], odd [N, 2l+1, s, U]. Time reversal flips the sign of the odd ones.
+Spin mixes the sectors through scalar products over the spin axis only, so s = 1 and s = 3 use the same weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .coupling import CouplingTable, FoldedTensorProduct
+from .embedding import SIGMOID_GAIN, SILU_GAIN, RadialNetwork
+
+Sector = dict[int, Tensor]
+
+
+class SpinLinear(nn.Module):
+    """Linear maps within the sectors and, through the site's own moment b, between them.
+
+    E' = E W_ee + (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` and `outputs` give the number of
+    channels {irrep: (even, odd)}; without an odd sector only W_ee exists.
+    """
+
+    def __init__(self, inputs: dict[int, int], outputs: dict[int, tuple[int, int]], odd: bool) -> None:
+        super().__init__()
+        self.outputs = {o: outputs[o] for o in outputs if o in inputs}
+        self.even = nn.ParameterDict()
+        self.odd = nn.ParameterDict()
+        for o, (n_even, n_odd) in self.outputs.items():
+            self.even[str(o)] = nn.Parameter(torch.randn(inputs[o], n_even + (n_odd if odd else 0)))
+            if odd:
+                self.odd[str(o)] = nn.Parameter(torch.randn(inputs[o], n_odd + n_even))
+
+    def forward(self, even: Sector, odd: Sector | None, b: Tensor) -> tuple[Sector, Sector | None]:
+        """Sectors in, bounded moments [N, s] -> sectors out."""
+        new_even: Sector = {}
+        new_odd: Sector = {}
+        for o, (n_even, n_odd) in self.outputs.items():
+            weight = self.even[str(o)]
+            p = even[o] @ (weight * weight.shape[0] ** -0.5)
+            if odd is None:
+                new_even[o] = p
+                continue
+            weight = self.odd[str(o)]
+            q = odd[o] @ (weight * weight.shape[0] ** -0.5)
+            spin = b[:, None, :, None]
+            new_even[o] = p[..., :n_even] + (spin * q[..., n_odd:]).sum(2)
+            new_odd[o] = q[..., :n_odd] + spin * p[..., None, n_even:]
+        return new_even, new_odd if odd is not None else None
+
+
+class Interaction(nn.Module):
+    """h_i <- Gate(Linear(sum_j W_ij [h_j (x) Y_ij]) + SelfConnection(h_i, Z_i)), with the on-site spin paths."""
+
+    def __init__(
+        self, table: CouplingTable, ins: list[int], outs: list[int], channels: int, n_species: int, odd: bool,
+        n_edge_inputs: int, radial_hidden: list[int],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.channels, self.odd = channels, odd
+        self.product = FoldedTensorProduct(table, ins, outs)
+        self.outs = self.product.outs
+        sectors = 2 if odd else 1
+        # Gates: every even irrep but 0e, and every odd one, is multiplied by its own T-even, parity-even scalars.
+        self.n_gates = len(self.outs) * sectors - 1
+        widths = {o: (channels * (1 + self.n_gates) if o == 0 else channels, channels) for o in self.outs}
+        self.before = SpinLinear(dict.fromkeys(ins, channels), {k: (channels, channels) for k in ins}, odd)
+        self.radial = RadialNetwork(n_edge_inputs, radial_hidden, self.product.n_paths * channels * sectors)
+        self.after = SpinLinear({o: channels * m for o, m in self.product.multiplicity.items()}, widths, odd)
+        self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd)
+        self.species_gain = nn.Parameter(torch.ones(n_species, 2, len(self.outs), channels))
+        n_squares = channels * len(self.outs)
+        self.squares = nn.Parameter(torch.randn(n_squares, widths[0][0])) if odd else None
+
+    def forward(
+        self, even: Sector, odd: Sector | None, b: Tensor, species: Tensor, edges: tuple[Tensor, Tensor],
+        folded: list[Tensor], edge_inputs: Tensor, cut: Tensor, norm: Tensor,
+    ) -> tuple[Sector, Sector | None]:  # fmt: skip
+        """Sectors of the nodes, edges (receiver i, sender j) [E], K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
+        sent_even, sent_odd = self.before(even, odd, b)
+        message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut), len(b)) * norm
+        got_even, got_odd = self._sectors(message, b.shape[1])
+        new_even, new_odd = self.after(got_even, got_odd, b)
+        kept_even, kept_odd = self.keep(even, odd, b)
+        gain = self.species_gain[species]
+        for o, value in kept_even.items():
+            new_even[o] = new_even[o] + value * self._gain(gain[:, 0], o, value.shape[-1]).unsqueeze(1)
+            if kept_odd is not None and new_odd is not None:
+                new_odd[o] = new_odd[o] + kept_odd[o] * self._gain(gain[:, 1], o, self.channels)[:, None, None]
+        return self._gate(new_even, new_odd)
+
+    def _gain(self, gain: Tensor, o: int, width: int) -> Tensor:
+        """Species-dependent gain [N, width] of irrep o; the channels of the gates share those of the scalars."""
+        return gain[:, self.outs.index(o)].repeat(1, width // self.channels)
+
+    def _messages(
+        self, even: Sector, odd: Sector | None, edges: tuple[Tensor, Tensor], folded: list[Tensor], weights: Tensor, n_nodes: int
+    ) -> Tensor:  # fmt: skip
+        receiver, sender = edges
+        weights = weights.unflatten(-1, (self.product.n_paths, -1))  # [E, paths, U or 2U]
+        features = even
+        if odd is not None:
+            features = {k: torch.cat([even[k], odd[k].flatten(2)], dim=-1) for k in even}
+            n_spin = next(iter(odd.values())).shape[2]
+            if n_spin > 1:  # the same radial weights for all spin axes
+                weights = torch.cat([weights[..., : self.channels], weights[..., self.channels :].repeat(1, 1, n_spin)], dim=-1)
+        message = self.product(folded, {k: x.index_select(0, sender) for k, x in features.items()}, weights)
+        return message.new_zeros((n_nodes, *message.shape[1:])).index_add(0, receiver, message)
+
+    def _sectors(self, message: Tensor, n_spin: int) -> tuple[Sector, Sector | None]:
+        even: Sector = {}
+        odd: Sector = {}
+        for o, x in self.product.split(message).items():  # [N, paths, 2l+1, C]
+            even[o] = x[..., : self.channels].transpose(1, 2).flatten(2)
+            if self.odd:
+                y = x[..., self.channels :].unflatten(-1, (n_spin, self.channels))  # [N, paths, 2l+1, s, U]
+                odd[o] = y.permute(0, 2, 3, 1, 4).flatten(3)
+        return even, odd if self.odd else None
+
+    def _gate(self, even: Sector, odd: Sector | None) -> tuple[Sector, Sector | None]:
+        scalars = even[0].squeeze(1)
+        if odd is not None and self.squares is not None:
+            # (O . O) -> E; q / (1 + q) is smooth and bounded, so a square cannot run away through the layers.
+            q = torch.cat([(odd[o] ** 2).sum((1, 2)) for o in self.outs], dim=-1)
+            scalars = scalars + (q / (1.0 + q)) @ (self.squares * self.squares.shape[0] ** -0.5)
+        value, *gates = scalars.split(self.channels, dim=-1)
+        gates = [SIGMOID_GAIN * torch.sigmoid(g) for g in gates]
+        new_even = {0: SILU_GAIN * torch.nn.functional.silu(value).unsqueeze(1)}
+        for o in self.outs[1:]:
+            new_even[o] = even[o] * gates.pop().unsqueeze(1)
+        if odd is None:
+            return new_even, None
+        new_odd: Sector = {}
+        for o in self.outs:
+            # Over the spin axis x / sqrt(1 + x.x) is smooth at zero, unlike x tanh|x| / |x|.
+            x = odd[o] / torch.sqrt(1.0 + (odd[o] ** 2).sum(2, keepdim=True)) if o == 0 else odd[o]
+            new_odd[o] = x * gates.pop()[:, None, None]
+        return new_even, new_odd

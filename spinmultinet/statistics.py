@@ -1,0 +1,77 @@
+"""Scales and shifts of a training set by least squares: what makes the network's own outputs of order one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .data import Graph, collate
+from .nn.embedding import bounded
+from .nn.readout import direction
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Per species [S], float64: energy shift and scale (eV), moment prior and scale (muB), magnetic or not; neighbours."""
+
+    energy_shift: Tensor
+    energy_scale: Tensor
+    moment_prior: Tensor
+    moment_scale: Tensor
+    magnetic: Tensor
+    avg_neighbours: float
+
+
+def training_statistics(graphs: Sequence[Graph], n_species: int, moment_unit: float, kind: str, moment_species: str) -> Statistics:
+    """Statistics of a labelled training set; `kind` as in MomentReadout, `moment_species` as in TrainOptions."""
+    g = collate(list(graphs))
+    magnetic = _per_species((g.moments.abs().sum(-1) > 0).double(), g.species, n_species) > 0
+    prior, scale = _moments(g, n_species, moment_unit, kind)
+    trained = torch.ones_like(magnetic) if moment_species == "all" else magnetic
+    return Statistics(
+        energy_shift=_energy_shift(g, n_species), energy_scale=_energy_scale(g, n_species),
+        moment_prior=prior * trained, moment_scale=scale * trained, magnetic=magnetic,
+        avg_neighbours=max(len(g.receiver) / len(g.species), 1.0),
+    )  # fmt: skip
+
+
+def _per_species(values: Tensor, species: Tensor, n_species: int) -> Tensor:
+    """Mean of values [N] per species [S]; NaN values are left out, species without values give 0."""
+    known = torch.isfinite(values)
+    total = values.new_zeros(n_species).index_add(0, species[known], values[known])
+    count = values.new_zeros(n_species).index_add(0, species[known], torch.ones_like(values[known]))
+    return total / count.clamp_min(1.0)
+
+
+def _energy_shift(g: Graph, n_species: int) -> Tensor:
+    counts = torch.zeros(len(g.n_atoms), n_species, dtype=torch.float64)
+    counts.index_put_((g.structure, g.species), torch.ones(len(g.species), dtype=torch.float64), accumulate=True)
+    # The shortest solution where compositions do not tell the species apart (one compound only).
+    return torch.linalg.lstsq(counts, g.energy.unsqueeze(1), driver="gelsd").solution.squeeze(1)
+
+
+def _energy_scale(g: Graph, n_species: int) -> Tensor:
+    """Root mean square of the force components per species (eV/Angstrom taken as eV), as equivariant potentials do."""
+    squares = g.forces.square().mean(-1)
+    overall = squares[torch.isfinite(squares)]
+    fallback = overall.mean().sqrt() if len(overall) else torch.tensor(1.0, dtype=torch.float64)
+    scale = _per_species(squares, g.species, n_species).sqrt()
+    scale = torch.where(scale > 1e-3, scale, fallback)
+    return torch.where(scale > 1e-3, scale, torch.ones_like(scale))
+
+
+def _moments(g: Graph, n_species: int, unit: float, kind: str) -> tuple[Tensor, Tensor]:
+    """prior_Z of m_out ~ prior_Z x (x = b(m), or the direction of m) and the root mean square of what it leaves."""
+    x = bounded(g.moments, unit)
+    x = direction(x) if kind == "magnitude" else x
+    numerator = _per_species((x * g.moments_out).sum(-1), g.species, n_species)
+    prior = numerator / _per_species((x * x).sum(-1), g.species, n_species).clamp_min(1e-12)
+    if kind == "even":
+        prior = torch.zeros_like(prior)
+    rest = (g.moments_out - prior[g.species].unsqueeze(-1) * x).square().sum(-1)
+    scale = _per_species(rest, g.species, n_species).sqrt()
+    known = _per_species(torch.isfinite(rest).double(), g.species, n_species) > 0
+    return prior, torch.where(known, scale.clamp_min(1e-4), torch.ones_like(scale))
