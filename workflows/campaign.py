@@ -39,7 +39,11 @@ class ActiveLearningOptions(_Options):
 
 
 class CampaignOptions(_Options):
-    """Everything a campaign is. Paths are relative to the folder the command runs in."""
+    """Everything a campaign is.
+
+    ``folder`` and ``store`` are relative to the folder the command runs in; the YAML files named here are looked for
+    there and then beside the campaign file and in the folders above it.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="also the name of its folder")
     folder: str = Field("", description="where its files go; default runs/NAME")
@@ -87,11 +91,27 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
         replaced = get_engine(engine)
         if replaced.type != _engine_type(content.get("engine")):
             content = {**content, "name": f"{content.get('name', '')}-{replaced.type}", "folder": "", "store": ""}
-        content["engine"] = {**replaced.model_dump(), "type": replaced.type}
+        content["engine"] = {**replaced.model_dump(mode="json"), "type": replaced.type}
+    defaults = {name: CampaignOptions.model_fields[name].default for name in ("model", "baseline")}
+    for key in ("engine", "model", "baseline"):
+        value = content.get(key, defaults.get(key))
+        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+            content[key] = str(_find(value, path, key))
     options = parse_options(CampaignOptions, content, str(path), CampaignError)
     chosen = get_engine(options.engine)
     _check_hubbard(options, path)
     return options, chosen
+
+
+def _find(name: str, campaign: Path, key: str) -> Path:
+    """The file ``name`` in the working folder, or beside ``campaign``, or in a folder above it."""
+    folders = [Path.cwd(), *campaign.resolve().parents]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise CampaignError(
+        f"{campaign}: {key}: no file {name} here, beside the campaign file or above it"
+    )
 
 
 def _engine_type(spec: Any) -> str:

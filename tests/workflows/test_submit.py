@@ -1,0 +1,170 @@
+"""The local runner: parallel, resumable, nothing twice, failures contained."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from jobflow import Flow
+
+from tests.support import toy_jobs
+from workflows.job_store import open_job_store
+from workflows.submit import RunError, run_local
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path
+
+
+def run(flow, place, workers=2, watch=None):
+    return run_local(flow, f"local:{place / 'store'}", place / "files", workers, watch)
+
+
+def executions(log: Path) -> list[str]:
+    return log.read_text().split("\n")[:-1] if log.exists() else []
+
+
+def chain(log: Path, length: int, seconds: float = 0.0) -> Flow:
+    jobs = []
+    for value in range(length):
+        after = jobs[-1].output if jobs else None
+        jobs.append(toy_jobs.named(toy_jobs.count_up(str(log), value, after, seconds), str(value)))
+    return Flow(jobs)
+
+
+def test_runs_in_order_and_stores_outputs(place):
+    log = place / "log"
+    result = run(chain(log, 4), place)
+    assert executions(log) == ["0", "1", "2", "3"]
+    assert (result.executed, result.reused) == (4, 0)
+    store = open_job_store(f"local:{place / 'store'}")
+    assert sorted(d["output"] for d in store.query(properties=["output"])) == [1, 2, 3, 4]
+
+
+def test_second_run_executes_nothing(place):
+    log = place / "log"
+    run(chain(log, 3), place)
+    result = run(chain(log, 3), place)
+    assert (result.executed, result.reused) == (0, 3)
+    assert len(executions(log)) == 3
+
+
+def test_independent_jobs_run_side_by_side(place):
+    log = place / "log"
+    flow = Flow([toy_jobs.named(toy_jobs.count_up(str(log), v, None, 2.0)) for v in range(2)])
+    spans = {}
+
+    def watch(event):
+        if event["kind"] in ("started", "done"):
+            spans.setdefault(event["uuid"], []).append(time.time())
+
+    run(flow, place, workers=2, watch=watch)
+    (a0, a1), (b0, b1) = spans.values()
+    assert a0 < b1
+    assert b0 < a1
+
+
+def test_dynamic_flows_grow_and_are_found_again(place):
+    log = place / "log"
+    run(Flow([toy_jobs.grown(str(log), 2)]), place)
+    expected = ["grow 2", "102", "grow 1", "101", "grow 0"]
+    assert sorted(executions(log)) == sorted(expected)
+    result = run(Flow([toy_jobs.grown(str(log), 2)]), place)
+    assert (result.executed, result.reused) == (0, 5)
+    assert len(executions(log)) == 5
+
+
+def test_lost_addition_is_made_again(place):
+    """Output written, added flow not: the window of a kill between the two writes."""
+    log = place / "log"
+    run(Flow([toy_jobs.grown(str(log), 1)]), place)
+    store = open_job_store(f"local:{place / 'store'}")
+    store.spin_store.flows.remove_docs({})
+    run(Flow([toy_jobs.grown(str(log), 1)]), place)
+    assert executions(log).count("101") == 1
+
+
+def test_replace_runs_the_new_job(place):
+    log = place / "log"
+    run(Flow([toy_jobs.named(toy_jobs.replace_me(str(log)))]), place)
+    assert executions(log) == ["50"]
+
+
+def test_failed_job_stops_its_children_only(place):
+    log = place / "log"
+    bad = toy_jobs.named(toy_jobs.fail("no such thing; bring one"))
+    child = toy_jobs.named(toy_jobs.count_up(str(log), 1, bad.output))
+    other = toy_jobs.named(toy_jobs.count_up(str(log), 2))
+    with pytest.raises(RunError, match="no such thing; bring one"):
+        run(Flow([bad, child, other]), place)
+    assert executions(log) == ["2"]
+
+
+def test_vanished_worker_is_an_error_and_the_rest_goes_on(place):
+    log = place / "log"
+    lost = toy_jobs.named(toy_jobs.die())
+    others = [toy_jobs.named(toy_jobs.count_up(str(log), v)) for v in range(3)]
+    with pytest.raises(RunError, match="signal 9"):
+        run(Flow([lost, *others]), place, workers=1)
+    assert sorted(executions(log)) == ["0", "1", "2"]
+
+
+def test_progress_events_arrive(place):
+    seen = []
+    run(
+        Flow([toy_jobs.named(toy_jobs.slow_with_progress(6))]),
+        place,
+        watch=lambda e: seen.append(e) if e["kind"] == "progress" else None,
+    )
+    assert seen
+    assert all(0 < event["fraction"] <= 1 for event in seen)
+
+
+def test_workers_have_one_thread_each(place, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    run(Flow([toy_jobs.named(toy_jobs.read_environment("OMP_NUM_THREADS"))]), place)
+    (document,) = open_job_store(f"local:{place / 'store'}").query()
+    assert document["output"] == "1"
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.workflows.test_submit import chain, run
+from jobflow import Flow
+from tests.support import toy_jobs
+place = Path(sys.argv[1])
+jobs = [toy_jobs.named(toy_jobs.count_up(str(place / "log"), v, None, 0.3)) for v in range(12)]
+run(Flow(jobs), place)
+"""
+
+
+def test_kill_and_resume_executes_nothing_acknowledged_twice(place):
+    """kill -9 of the driver: its workers die with it, and what was stored is not run again."""
+    command = [sys.executable, "-c", DRIVER, str(place)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment)
+    while len(executions(place / "log")) < 4:
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.6)
+    stored = {d["uuid"] for d in open_job_store(f"local:{place / 'store'}").query(properties=["uuid"])}
+    before = len(executions(place / "log"))
+    time.sleep(0.6)
+    assert len(executions(place / "log")) == before, "a worker went on without its parent"
+    subprocess.run(command, env=environment, check=True)
+    after = executions(place / "log")
+    assert set(after) == {str(v) for v in range(12)}
+    assert len(after) - before == 12 - len(stored)
+    ledger = [json.loads(line) for line in (place / "files" / "calculations.jsonl").read_text().splitlines()]
+    assert sum(entry["event"] == "started" for entry in ledger) >= 12
