@@ -38,7 +38,7 @@ def index_rocksalt(structure: Structure) -> Structure:
     if not _is_rocksalt(index, vectors, anion):
         raise _not_rocksalt(structure, "its sites do not lie on alternating metal and oxygen planes")
     result = structure.copy()
-    result.add_site_property("grid_index", [tuple(row) for row in index.tolist()])
+    result.add_site_property("grid_index", index.tolist())
     result.properties = {"cell": "custom", **structure.properties, "grid_vectors": vectors.tolist()}
     return result
 

@@ -80,7 +80,7 @@ def rocksalt(
         Lattice(vectors * (a / 2)),
         [symbols[i] for i in order] + [ANION] * len(anions),
         grid @ np.linalg.inv(vectors),
-        site_properties={"grid_index": [tuple(row) for row in grid.tolist()]},
+        site_properties={"grid_index": grid.tolist()},
         properties={"cell": name, "lattice_constant": a, "grid_vectors": vectors.tolist()},
     )
 
