@@ -33,8 +33,7 @@ def index_rocksalt(structure: Structure) -> Structure:
     lattice = structure.lattice.matrix
     vectors = np.round(lattice @ np.linalg.inv(_bond_axes(structure, first))).astype(np.int64)
     offsets = (structure.frac_coords - structure.frac_coords[first]) @ vectors
-    # Only the mean offset of a distorted structure is meaningful: subtracting it removes the first site's own shift.
-    index = np.round(offsets - (offsets - np.round(offsets)).mean(axis=0)).astype(np.int64)
+    index = np.round(offsets).astype(np.int64)
     if not _is_rocksalt(index, vectors, anion):
         raise _not_rocksalt(structure, "its sites do not lie on alternating metal and oxygen planes")
     result = structure.copy()

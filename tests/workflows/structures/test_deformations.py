@@ -122,6 +122,13 @@ def test_watched_pairs_know_the_closest_distance(cell, seed, rms):
     assert found >= MIN_DISTANCE
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_pair_is_watched_once_own_images_included(cell):
+    # Per atom 6 + 12 + 8 neighbours (up to sqrt(3)/2 a = 3.61 Angstrom) lie within the cutoff; each pair counts once.
+    s = rocksalt("Ni", cell=cell)
+    assert len(Geometry.of(s).first) == len(s) * 26 / 2
+
+
 def test_close_atoms_are_redrawn_the_same_way_every_time():
     s = rocksalt("Ni", cell="conventional_2x2x2")
     draws = [[deform(s, "displacement", 0.4, seed=seed) for seed in range(20)] for _ in range(2)]

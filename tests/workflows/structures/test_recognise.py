@@ -65,6 +65,13 @@ def test_our_own_cells_are_recognised_exactly(cell):
     assert theirs.properties["grid_vectors"] == ours.properties["grid_vectors"]
 
 
+def test_a_single_atom_far_off_its_site_does_not_spoil_the_axes():
+    s = rocksalt("Ni", cell="conventional_2x2x2")
+    expected = s.site_properties["grid_index"]
+    s.translate_sites([0], [0.35, 0, 0], frac_coords=False)
+    assert index_rocksalt(s).site_properties["grid_index"] == expected
+
+
 def test_the_structure_itself_is_not_moved():
     theirs = foreign(rocksalt("Mn", cell="all8"), 3)
     indexed = index_rocksalt(theirs)

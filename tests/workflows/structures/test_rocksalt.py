@@ -55,6 +55,20 @@ def test_positions_are_the_grid():
     assert [n % 2 for n in grid.sum(axis=1)] == [0] * 4 + [1] * 4
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_sites_of_an_element_are_ordered_by_fractional_coordinates(cell):
+    # Site order is part of the identity of a configuration: a change here would orphan every label made before.
+    s = rocksalt({"Ni": 0.5, "Mn": 0.5} if cell != "primitive" else "Ni", cell=cell)
+    for symbol in {site.specie.symbol for site in s}:
+        frac = [tuple(site.frac_coords.round(6)) for site in s if site.specie.symbol == symbol]
+        assert frac == sorted(frac)
+
+
+def test_the_order_of_the_smallest_cell_is_pinned():
+    s = rocksalt("Ni", cell="rhombohedral4")
+    assert s.frac_coords.round(9).tolist() == [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0.25, 0.25], [0.5, 0.75, 0.75]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(-2, 2), min_size=3, max_size=3), min_size=3, max_size=3))
 def test_any_integer_matrix_gives_that_many_cells(matrix):
