@@ -72,15 +72,15 @@ def evaluate_committee(
     test, train = data.atoms("test"), data.atoms("train")
     results: dict[str, Any] = {
         "generation": generation,
-        "model": evaluate(Committee.load([m["path"] for m in members]), test),
+        "model": evaluate(Committee([m["path"] for m in members]), test),
         "constant": constant_per_ordering(train, test),
     }
     if no_spin:
-        results["no_spin"] = evaluate(Committee.load([m["path"] for m in no_spin]), test)
+        results["no_spin"] = evaluate(Committee([m["path"] for m in no_spin]), test)
     if previous is not None:
         new = [atoms for split in ("train", "val", "test") for atoms in data.atoms(split) if _is_new(atoms, generation)]
         if new:
-            results["honest"] = evaluate(Committee.load([m["path"] for m in previous["members"]]), new)
+            results["honest"] = evaluate(Committee([m["path"] for m in previous["members"]]), new)
     path = Path(folder) / content_hash([m["sha256"] for m in [*members, *no_spin]], 12) / "results.json"
     write_atomically(path, json.dumps(results))
     scores = {name: result["overall"] for name, result in results.items() if isinstance(result, dict)}

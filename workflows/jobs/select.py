@@ -45,7 +45,7 @@ def _pool(options: CampaignOptions, generation: int) -> list[SpinConfig]:
 def _scored(pool: list[SpinConfig], members: list[str]) -> list[Candidate]:
     from spinmultinet.committee import Committee
 
-    predictions = Committee.load(members).predict([config_to_atoms(config) for config in pool])
+    predictions = Committee(members).predict([config_to_atoms(config) for config in pool])
     return [_candidate(config, prediction) for config, prediction in zip(pool, predictions, strict=True)]
 
 
@@ -56,6 +56,6 @@ def _candidate(config: SpinConfig, prediction: dict[str, Any]) -> Candidate:
         ordering=config.ordering,
         deformation=config.deformation,
         energy=float(prediction["energy_std"]) / len(config.species),
-        forces=float(np.linalg.norm(prediction["forces_std"], axis=1).max()),
-        moments=float(np.abs(prediction["magmoms_std"]).max()),
+        forces=float(np.max(prediction["forces_std"])),
+        moments=float(np.max(prediction["magmoms_std"])),
     )

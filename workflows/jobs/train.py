@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 from jobflow import Job, OutputReference, job
 
+from workflows.jobs.files import sha256
 from workflows.jobs.label import stable_uuid
 from workflows.progress import report
 
@@ -43,9 +43,10 @@ def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: 
         Path(workdir),
         seed,
         progress,
+        {"snapshot_id": data.snapshot_id, "level_of_theory": data.level_of_theory},
     )
     return {
         "path": str(result.path),
-        "sha256": hashlib.sha256(Path(result.path).read_bytes()).hexdigest(),
+        "sha256": sha256(Path(result.path)),
         "seconds": time.time() - started,
     }
