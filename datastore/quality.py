@@ -213,28 +213,28 @@ def find_outliers(points: Iterable[SpinPoint]) -> dict[str, list[str]]:
     *and* by more than 0.25 eV/atom or, upwards, 3 eV/Angstrom, so that the larger deformations of a protocol are none.
     Groups (:func:`outlier_group`) of fewer than 8 points are not judged.
     """
-    groups: defaultdict[tuple[str, ...], list[SpinPoint]] = defaultdict(list)
-    for point in points:
-        groups[outlier_group(point)].append(point)
+    groups: defaultdict[tuple[str, ...], list[tuple[str, float, float]]] = defaultdict(list)
+    for point in points:  # keep three numbers of each, so that a group of any size fits in memory
+        force = float(np.linalg.norm(point.forces, axis=1).max())
+        groups[outlier_group(point)].append((point.point_id, point.free_energy / len(point.species), force))
     found: defaultdict[str, list[str]] = defaultdict(list)
     for members in groups.values():
         if len(members) < OUTLIER_MEMBERS:
             continue
-        energies = np.array([point.free_energy / len(point.species) for point in members])
-        forces = np.array([np.linalg.norm(point.forces, axis=1).max() for point in members])
+        ids, energies, forces = zip(*members, strict=True)
         for index, departure in _far(energies, OUTLIER_FLOOR["energy"]):
-            found[members[index].point_id].append(f"outlier: {departure:+.3f} eV/atom from the median of its group")
+            found[ids[index]].append(f"outlier: {departure:+.3f} eV/atom from the median of its group")
         for index, departure in _far(forces, OUTLIER_FLOOR["force"]):
             if departure > 0:  # small forces are just a nearly ideal crystal
-                found[members[index].point_id].append(f"outlier: largest force {departure:+.2f} eV/A above its group")
+                found[ids[index]].append(f"outlier: largest force {departure:+.2f} eV/A above its group")
     return dict(found)
 
 
 _PHYSICS = re.compile(rf"(?<![A-Za-z])({PHYSICS_KEYS})(?![A-Za-z])", re.IGNORECASE)
 
 
-def _far(values: FloatArray, floor: float) -> list[tuple[int, float]]:
-    departures = values - np.median(values)
+def _far(values: Sequence[float], floor: float) -> list[tuple[int, float]]:
+    departures = np.array(values) - np.median(values)
     limit = max(OUTLIER_Z * 1.4826 * float(np.median(np.abs(departures))), floor)
     return [(int(i), float(departures[i])) for i in np.flatnonzero(np.abs(departures) > limit)]
 

@@ -1,0 +1,157 @@
+"""Job outputs -> points and failures: an incremental maggma Builder that may be run at any rate.
+
+A label job's stored output is the document of a SpinPoint or a SpinFailure (or a list of them); outputs of other jobs
+are passed over. What was taken from a job is remembered in the ``ingested`` collection *after* it was stored, so an
+ingest that is killed repeats at most one chunk, and a job that ran again is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from maggma.core import Builder
+
+from datastore.errors import DataError
+from datastore.quality import find_outliers, outlier_group, with_verdict
+from datastore.schema import SpinFailure, SpinPoint
+from datastore.stores import SpinStore, explained, stamped
+from datastore.upgrade import parse
+
+CHUNK = 100
+Label = SpinPoint | SpinFailure
+
+
+@dataclass
+class IngestReport:
+    """What one ingest did."""
+
+    jobs: int = 0
+    """Finished jobs that were new, or had run again."""
+    labels: int = 0
+    failures: int = 0
+    outliers: int = 0
+    """Points newly rejected because they depart from their group."""
+    passed_over: int = 0
+    """Jobs that are no label jobs."""
+    unreadable: list[str] = field(default_factory=list)
+    """One line for each output that looks like a label and is none; it is tried again next time."""
+
+
+@dataclass
+class _Item:
+    source: str
+    completed_at: str
+    labels: list[Label]
+    problem: str = ""
+
+
+class LabelBuilder(Builder):
+    """Moves new label outputs from ``jobs`` to ``points`` and ``failures`` of a store.
+
+    A failure never replaces a label; a label removes the failure of the same calculation; an accepted label is not
+    replaced by a rejected one.
+    """
+
+    def __init__(self, store: SpinStore, chunk_size: int = CHUNK):
+        self.store = store
+        self.report = IngestReport()
+        super().__init__([store.jobs], [store.points, store.failures, store.ingested], chunk_size)
+
+    def get_items(self) -> Iterator[dict[str, Any]]:
+        """Documents of finished jobs that were not ingested since they finished."""
+        fields = ["source", "completed_at"]
+        known = {d["source"]: d["completed_at"] for d in self.store.ingested.query({}, fields)}
+        finished = self.store.jobs.query({"output": {"$exists": True}}, ["uuid", "index", "completed_at"])
+        due = [d for d in finished if known.get(_source(d)) != str(d.get("completed_at"))]
+        for job in due:
+            document = self.store.jobs.query_one({"uuid": job["uuid"], "index": job.get("index")})
+            if document is not None:
+                yield document
+
+    def process_item(self, item: dict[str, Any]) -> _Item:
+        """The labels and failures in a job's output; pure."""
+        output = item.get("output")
+        labels: list[Label] = []
+        problem = ""
+        for content in output if isinstance(output, list) else [output]:
+            if isinstance(content, dict) and "point_id" in content:
+                try:
+                    labels.append(parse(SpinFailure, content) if "error" in content else parse(SpinPoint, content))
+                except DataError as error:
+                    problem = f"job {item['uuid']}: {error}"
+        return _Item(_source(item), str(item.get("completed_at")), labels, problem)
+
+    def update_targets(self, items: list[_Item]) -> None:
+        """Store labels, failures, and then that they were stored."""
+        for item in items:
+            for label in item.labels:
+                self._store_label(label)
+            self.report.jobs += 1
+            self.report.passed_over += not item.labels and not item.problem
+            if item.problem:
+                self.report.unreadable.append(item.problem)
+        done = [item for item in items if not item.problem]
+        if done:
+            self.store.ingested.update([stamped(_marker(item)) for item in done])
+
+    def _store_label(self, label: Label) -> None:
+        if isinstance(label, SpinFailure):
+            self.report.failures += self.store.put_failure(label)
+            return
+        old = self.store.points.query_one({"point_id": label.point_id}, ["verdict"])
+        if old is not None and old["verdict"] == "accepted" and label.verdict == "rejected":
+            return
+        self.store.put_point(label)
+        self.report.labels += 1
+
+    def judge_groups(self) -> None:
+        """Reject the outliers of every group with new points, also those of an ingest that was killed before this."""
+        markers = list(self.store.ingested.query({"judged": False}))
+        for group in sorted({tuple(group) for marker in markers for group in marker["groups"]}):
+            self.report.outliers += reject_outliers(self.store, group)
+        if markers:
+            self.store.ingested.update([{**marker, "judged": True} for marker in markers])
+
+
+def ingest(store: SpinStore) -> IngestReport:
+    """Run :class:`LabelBuilder` once, in this process, and judge the groups of the new points for outliers."""
+    builder = LabelBuilder(store)
+    with explained(store.uri):
+        chunk: list[_Item] = []
+        for document in builder.get_items():
+            chunk.append(builder.process_item(document))
+            if len(chunk) == builder.chunk_size:
+                builder.update_targets(chunk)
+                chunk = []
+        builder.update_targets(chunk)
+        builder.judge_groups()
+    return builder.report
+
+
+def reject_outliers(store: SpinStore, group: tuple[str, ...]) -> int:
+    """Reject the outliers of one :func:`~datastore.quality.outlier_group`; returns how many were accepted before.
+
+    Reasons are appended. Points rejected for other reasons do not take part: a flipped label says nothing about others.
+    """
+    names = ("formula", "cell", "ordering", "moment_role", "level_id")
+    documents = store.points.query(dict(zip(names, group, strict=True)))
+    members = (parse(SpinPoint, document) for document in documents)
+    judged = (p for p in members if all(reason.startswith("outlier") for reason in p.verdict_reasons))
+    changed = 0
+    for point_id, reasons in find_outliers(judged).items():
+        point = store.get_point(point_id)
+        if point is not None and point.verdict == "accepted":
+            store.put_point(with_verdict(point, reasons))
+            changed += 1
+    return changed
+
+
+def _marker(item: _Item) -> dict[str, Any]:
+    groups = sorted({outlier_group(label) for label in item.labels if isinstance(label, SpinPoint)})
+    return {"source": item.source, "completed_at": item.completed_at, "groups": groups, "judged": not groups}
+
+
+def _source(job: dict[str, Any]) -> str:
+    return f"{job['uuid']}:{job.get('index', 1)}"

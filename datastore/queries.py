@@ -1,0 +1,233 @@
+"""Questions a scientist asks of the store, by name, and the small filter language of the command line.
+
+All functions that give points are lazy: memory does not grow with the answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datastore.errors import DataError
+from datastore.schema import SpinConfig, SpinPoint
+from datastore.stores import SpinStore, explained
+from datastore.upgrade import parse
+
+Criteria = dict[str, Any]
+
+TEXT_FIELDS = [
+    "formula",
+    "ordering",
+    "ordering_found",
+    "deformation",
+    "verdict",
+    "campaign",
+    "cell",
+    "parent",
+    "pair_id",
+]
+TEXT_FIELDS += ["config_id", "point_id", "level_id", "engine", "engine_version", "moment_role", "species"]
+NUMBER_FIELDS = ["generation", "energy", "free_energy", "total_moment", "band_gap", "schema_version"]
+"""Fields of the filter language: units as in the documents (eV and muB per cell)."""
+
+GROUPING = ("formula", "cell", "ordering", "deformation", "verdict")
+_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+_TERM = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Labels of one geometry in several orderings at one level of theory."""
+
+    pair_id: str
+    level_id: str
+    points: list[SpinPoint]
+
+    @property
+    def differences(self) -> list[float]:
+        """Energy of each point above the lowest, eV/atom."""
+        energies = [point.energy / len(point.species) for point in self.points]
+        return [energy - min(energies) for energy in energies]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a store holds."""
+
+    counts: dict[tuple[str, ...], int]
+    """(formula, cell, ordering, deformation, verdict) -> number of points."""
+    levels: dict[str, tuple[int, dict[str, Any]]]
+    """level_id -> (number of points, readable level of theory)."""
+    campaigns: dict[str, int]
+    other_ordering: int
+    """Points whose ordering is not the one asked for."""
+    failures: int
+
+    @property
+    def total(self) -> int:
+        """Number of points."""
+        return sum(self.counts.values())
+
+
+def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **equal: Any) -> Iterator[SpinPoint]:
+    """Points that match MongoDB ``criteria`` and have ``equal`` fields (a list means any of), in order of arrival.
+
+    ``find(store, verdict="accepted", ordering=["FM", "AFM-II"])``. Raises DataError for an unknown field in ``equal``.
+    """
+    terms: list[Criteria] = [criteria] if criteria else []
+    for field, value in equal.items():
+        _known(field)
+        terms.append({field: {"$in": list(value)} if isinstance(value, list | tuple | set) else value})
+    query = {"$and": terms} if len(terms) > 1 else (terms[0] if terms else {})
+    with explained(store.uri):
+        for document in store.points.query(query, limit=limit):
+            yield parse(SpinPoint, document)
+
+
+def by_campaign(store: SpinStore, campaign: str) -> Iterator[SpinPoint]:
+    """Points that a campaign asked for first."""
+    return find(store, campaign=campaign)
+
+
+def by_verdict(store: SpinStore, verdict: str) -> Iterator[SpinPoint]:
+    """Points by verdict: ``accepted`` or ``rejected``."""
+    return find(store, verdict=verdict)
+
+
+def by_ordering(store: SpinStore, asked: str | None = None, found: str | None = None) -> Iterator[SpinPoint]:
+    """Points by the ordering asked for, the ordering that came out, or both."""
+    names = {"ordering": asked, "ordering_found": found}
+    return find(store, {field: name for field, name in names.items() if name is not None})
+
+
+def by_deformation(store: SpinStore, deformation: str) -> Iterator[SpinPoint]:
+    """Points by kind of deformation: none, displacement, shear, tensile, volume."""
+    return find(store, deformation=deformation)
+
+
+def by_formula(store: SpinStore, formula: str) -> Iterator[SpinPoint]:
+    """Points by reduced formula, such as ``NiO``."""
+    return find(store, formula=formula)
+
+
+def by_level(store: SpinStore, level_id: str) -> Iterator[SpinPoint]:
+    """Points at one level of theory."""
+    return find(store, level_id=level_id)
+
+
+def by_pair(store: SpinStore, pair_id: str) -> Iterator[SpinPoint]:
+    """Points of one geometry in several orderings."""
+    return find(store, pair_id=pair_id)
+
+
+def by_generation(store: SpinStore, generation: int) -> Iterator[SpinPoint]:
+    """Points that an active-learning round asked for; 0 is the initial set."""
+    return find(store, generation=generation)
+
+
+def pairs(store: SpinStore, criteria: Criteria | None = None, accepted_only: bool = True) -> Iterator[PairSet]:
+    """Equal-geometry sets of at least two points, one level of theory and moment role each, by pair_id."""
+    terms: list[Criteria] = [{"pair_id": {"$gt": ""}}]
+    terms += [{"verdict": "accepted"}] if accepted_only else []
+    terms += [criteria] if criteria else []
+    members: dict[tuple[str, str], list[SpinPoint]] = {}
+    pair_id = ""
+    with explained(store.uri):
+        for document in store.points.query({"$and": terms}, sort={"pair_id": 1}):
+            point = parse(SpinPoint, document)
+            if point.pair_id != pair_id:
+                yield from _sets(members)
+                members, pair_id = {}, point.pair_id
+            members.setdefault((point.level_id, point.moment_role), []).append(point)
+    yield from _sets(members)
+
+
+def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
+    """Counts of the points that match, the levels of theory present, and the number of failures in the store."""
+    fields = [*GROUPING, "level_id", "campaign", "ordering_found"]
+    counts: Counter[tuple[str, ...]] = Counter()
+    levels: Counter[str] = Counter()
+    campaigns: Counter[str] = Counter()
+    other = 0
+    with explained(store.uri):
+        for document in store.points.query(criteria or {}, fields):
+            counts[tuple(document[field] for field in GROUPING)] += 1
+            levels[document["level_id"]] += 1
+            campaigns[document["campaign"]] += 1
+            other += document["ordering"] != document["ordering_found"]
+        readable = {level: _readable(store, level) for level in levels}
+        failures = store.failures.count()
+    return Stats(
+        counts=dict(sorted(counts.items())),
+        levels={level: (number, readable[level]) for level, number in levels.most_common()},
+        campaigns=dict(sorted(campaigns.items())),
+        other_ordering=other,
+        failures=failures,
+    )
+
+
+def parse_filter(text: str) -> Criteria:
+    """MongoDB criteria from ``"ordering=AFM-II,FM verdict=accepted energy<-5"``.
+
+    Terms are joined by *and*; ``,`` in a value of ``=`` or ``!=`` means any of. Operators: = != < <= > >=. Values
+    with spaces need quotes. Raises DataError for unknown fields (naming the nearest) and unreadable terms.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise DataError(f"filter {text!r} cannot be read: {error}; close the quotes") from error
+    terms = [_term(word) for word in words]
+    if len(terms) > 1:
+        return {"$and": terms}
+    return terms[0] if terms else {}
+
+
+def _term(word: str) -> Criteria:
+    match = _TERM.fullmatch(word)
+    if match is None:
+        raise DataError(f"filter term {word!r} has no operator; write FIELD=VALUE, or one of != < <= > >=")
+    field, operator, text = match.groups()
+    _known(field)
+    if operator in ("<", "<=", ">", ">=") and field not in NUMBER_FIELDS:
+        raise DataError(f"filter term {word!r}: {field!r} is text, so only = and != apply")
+    values = [_value(field, part, word) for part in text.split(",")]
+    if operator in ("=", "==", "!=") and len(values) > 1:
+        return {field: {"$nin" if operator == "!=" else "$in": values}}
+    if len(values) > 1:
+        raise DataError(f"filter term {word!r}: {operator} takes one number")
+    return {field: {_OPERATORS[operator]: values[0]}}
+
+
+def _value(field: str, text: str, word: str) -> str | float | int:
+    if field not in NUMBER_FIELDS:
+        return text
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise DataError(f"filter term {word!r}: {text!r} is no number") from error
+    return int(number) if number.is_integer() else number
+
+
+def _known(field: str) -> None:
+    if field in TEXT_FIELDS or field in NUMBER_FIELDS or field in SpinConfig.model_fields:
+        return
+    near = difflib.get_close_matches(field, [*TEXT_FIELDS, *NUMBER_FIELDS], n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join([*TEXT_FIELDS, *NUMBER_FIELDS])}"
+    raise DataError(f"unknown field {field!r}; {hint}")
+
+
+def _sets(members: dict[tuple[str, str], list[SpinPoint]]) -> Iterator[PairSet]:
+    for (level_id, _), points in members.items():
+        if len(points) > 1:
+            ordered = sorted(points, key=lambda p: (p.ordering, p.config_id))
+            yield PairSet(points[0].pair_id, level_id, ordered)
+
+
+def _readable(store: SpinStore, level_id: str) -> dict[str, Any]:
+    document = store.points.query_one({"level_id": level_id}, ["level_of_theory"])
+    return dict(document["level_of_theory"]) if document else {}

@@ -1,0 +1,236 @@
+"""MongoDB criteria, projections and sort orders for documents kept as JSON text in SQLite.
+
+SQL narrows the candidates (so that indexes help), then :func:`matches` decides with the matcher that maggma's own
+in-memory store uses. The SQL condition may therefore select too much but never too little; what cannot be said in SQL
+is simply left to the matcher. MongoDB looks *into* arrays (``{"species": "Ni"}``), hence the array terms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import orjson
+from maggma.core import Sort
+from maggma.stores.mongolike import mongomock  # whichever mongomock this maggma uses
+
+from datastore.errors import DataError
+
+Criteria = Mapping[str, Any]
+Document = dict[str, Any]
+
+_SEGMENT = re.compile(r"[\w@$ +\-]+")
+_COMPARE = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_DATE = "$date"
+_EVERYTHING = "1"
+
+
+def encode(document: Mapping[str, Any]) -> str:
+    """JSON text of a document. datetimes keep their type (UTC, naive); NaN becomes null, which JSON has not."""
+    content = {key: value for key, value in document.items() if key != "_id"}
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(content, default=_plain, option=options).decode()
+    except TypeError as error:
+        raise DataError(f"document cannot be stored as JSON: {error}; pass plain numbers, text and lists") from error
+
+
+def decode(text: str) -> Document:
+    """Inverse of :func:`encode`."""
+    document: Document = orjson.loads(text)
+    return _revive(document) if _DATE in text else document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
+        return {_DATE: utc.isoformat(timespec="microseconds")}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if hasattr(value, "tolist"):  # numpy arrays that are not contiguous
+        return value.tolist()
+    if type(value).__name__ in {"ObjectId", "UUID", "PosixPath"}:
+        return str(value)
+    raise TypeError(f"no JSON form of {type(value).__name__}")
+
+
+def _revive(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_revive(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_DATE}:
+        return datetime.fromisoformat(value[_DATE])
+    return {key: _revive(item) for key, item in value.items()}
+
+
+def expression(field: str) -> str | None:
+    """SQL for the value at a dotted path, as used in conditions and in indexes; None for an unusual name."""
+    path = _path(field)
+    return None if path is None else f"json_extract(doc,'{path}')"
+
+
+def index_expressions(field: str) -> list[str]:
+    """Expressions to index so that conditions on ``field`` are covered: its value, and arrays on the way to it."""
+    value = expression(field)
+    if value is None:
+        raise DataError(f"field {field!r} cannot be indexed; use letters, digits, '_', '@', '-' and dots")
+    return [value, *_parents(field)]
+
+
+def where(criteria: Criteria | None) -> tuple[str, list[Any]]:
+    """SQL condition (a superset of the matches) and its parameters."""
+    terms: list[str] = []
+    parameters: list[Any] = []
+    for field, value in (criteria or {}).items():
+        term, values = _junction(field, value) if field.startswith("$") else _field(field, value)
+        if term != _EVERYTHING:
+            terms.append(f"({term})")
+            parameters += values
+    return (" AND ".join(terms) or _EVERYTHING), parameters
+
+
+def order_by(sort: Mapping[str, Sort | int] | None) -> str:
+    """SQL sort order; ties and no order at all mean the order of insertion."""
+    parts = []
+    for field, direction in (sort or {}).items():
+        value = expression(field)
+        if value is None:
+            raise DataError(f"cannot sort by {field!r}: unusual field name")
+        sign = direction.value if isinstance(direction, Sort) else direction
+        parts.append(f"{value} {'DESC' if sign < 0 else 'ASC'}")
+    return ", ".join([*parts, "id"])
+
+
+def matches(criteria: Criteria, document: Document) -> bool:
+    """Whether a document fulfils MongoDB criteria. Raises DataError for operators that do not exist."""
+    try:
+        return bool(mongomock.filtering.filter_applies(dict(criteria), document))
+    except (NotImplementedError, ValueError) as error:
+        raise DataError(f"criteria cannot be used: {error}") from error
+    except Exception as error:
+        if type(error).__name__ in {"OperationFailure", "WriteError"}:
+            raise DataError(f"criteria cannot be used: {error}") from error
+        raise
+
+
+def project(document: Document, properties: Mapping[str, Any] | Iterable[str] | None) -> Document:
+    """The asked (or not unasked) fields of a document; dotted paths look into lists of documents."""
+    if not properties:
+        return document
+    chosen = dict(properties) if isinstance(properties, Mapping) else dict.fromkeys(properties, 1)
+    chosen.pop("_id", None)
+    if not chosen:
+        return document
+    keep = bool(next(iter(chosen.values())))
+    result: Document = {} if keep else document
+    for field in chosen:
+        if keep:
+            _copy(document, result, field.split("."))
+        else:
+            _drop(result, field.split("."))
+    return result
+
+
+def _path(field: str) -> str | None:
+    segments = field.split(".")
+    if not all(_SEGMENT.fullmatch(segment) for segment in segments):
+        return None
+    return "$" + "".join(f'."{segment}"' for segment in segments)
+
+
+def _parents(field: str) -> list[str]:
+    """json_type of every prefix of a dotted path; it is 'array' where MongoDB would look into the elements."""
+    segments = field.split(".")
+    return [f"json_type(doc,'{_path('.'.join(segments[:i]))}')" for i in range(1, len(segments))]
+
+
+def _junction(operator: str, parts: Any) -> tuple[str, list[Any]]:
+    if operator not in ("$and", "$or"):
+        return _EVERYTHING, []
+    translated = [where(part) for part in parts]
+    known = [item for item in translated if item[0] != _EVERYTHING]
+    if not known or (operator == "$or" and len(known) < len(translated)):
+        return _EVERYTHING, []
+    word = " AND " if operator == "$and" else " OR "
+    return word.join(f"({text})" for text, _ in known), [value for _, values in known for value in values]
+
+
+def _field(field: str, value: Any) -> tuple[str, list[Any]]:
+    target = expression(field)
+    if target is None:
+        return _EVERYTHING, []
+    operators = value if isinstance(value, Mapping) else {"$eq": value}
+    terms: list[str] = []
+    parameters: list[Any] = []
+    for operator, operand in operators.items():
+        condition = _condition(target, operator, operand)
+        if condition is None:
+            continue
+        # '\' follows '[' in ASCII: the range selects every array, through the same index.
+        arrays = [f"({target} >= '[' AND {target} < '\\')", *(f"{kind} = 'array'" for kind in _parents(field))]
+        terms.append(f"({' OR '.join([condition[0], *arrays])})")
+        parameters += condition[1]
+    return (" AND ".join(terms) or _EVERYTHING), parameters
+
+
+def _condition(target: str, operator: str, operand: Any) -> tuple[str, list[Any]] | None:
+    if operator == "$exists" and operand:
+        return target.replace("json_extract", "json_type", 1) + " IS NOT NULL", []
+    if operator == "$in" and isinstance(operand, list | tuple | set):
+        values = [_scalar(item) for item in operand]
+        if any(item is None for item in values):
+            return None
+        return f"{target} IN (SELECT value FROM json_each(?))", [orjson.dumps(values).decode()]
+    if operator not in _COMPARE:
+        return None
+    scalar = _scalar(operand)
+    return None if scalar is None else (f"{target} {_COMPARE[operator]} ?", [scalar])
+
+
+def _scalar(value: Any) -> Any:
+    """The value as json_extract returns it, None where SQL cannot compare it."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, datetime):
+        return orjson.dumps(_plain(value)).decode()
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return None
+
+
+def _copy(source: Any, target: Document, segments: list[str]) -> None:
+    head, *rest = segments
+    if not isinstance(source, dict) or head not in source:
+        return
+    value = source[head]
+    if not rest:
+        target[head] = value
+    elif isinstance(value, dict):
+        _copy(value, target.setdefault(head, {}), rest)
+    elif isinstance(value, list):
+        inner = [item for item in value if isinstance(item, dict)]
+        copies = target.setdefault(head, [{} for _ in inner])
+        for item, copy in zip(inner, copies, strict=True):
+            _copy(item, copy, rest)
+
+
+def _drop(target: Any, segments: list[str]) -> None:
+    head, *rest = segments
+    if isinstance(target, list):
+        for item in target:
+            _drop(item, segments)
+    elif isinstance(target, dict) and head in target:
+        if rest:
+            _drop(target[head], rest)
+        else:
+            del target[head]

@@ -1,0 +1,309 @@
+"""A maggma Store on local disk: documents as JSON in one SQLite file, nothing acknowledged is ever lost.
+
+maggma's own file stores rewrite everything at each update (JSONStore) or slow down with size (MontyStore). This one
+writes through: each ``update`` is one transaction, on disk when it returns (write-ahead log, synchronous=FULL).
+Several processes may read and write at once; a writer waits up to a minute for another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+from maggma.core import Sort, Store
+from pydash import get, has, set_
+
+from datastore import sqlite_query as q
+from datastore.errors import DataError
+from datastore.sqlite_query import Criteria, Document
+
+BUSY_SECONDS = 60.0
+BATCH = 128
+"""Documents fetched at a time: bounded memory, and no read transaction stays open while the caller works."""
+
+_FORKED: list[sqlite3.Connection] = []
+
+Properties = Mapping[str, Any] | Sequence[str] | None
+Order = Mapping[str, Sort | int] | None
+
+_REMEDIES = {
+    "readonly": "make the folder and file writable, or open a copy",
+    "disk is full": "free space on the disk; what was acknowledged before is safe",
+    "disk I/O": "check space, quota and health of the disk; what was acknowledged before is safe",
+    "unable to open": "check that the folder exists and is writable",
+    "locked": "another process holds the store for over a minute; end it or wait",
+    "malformed": "restore a backup, or recover with: sqlite3 store.sqlite .recover | sqlite3 recovered.sqlite",
+    "not a database": "restore a backup, or choose another folder for the store",
+}
+
+
+class SqliteStore(Store):
+    """One collection of JSON documents in an SQLite file (one table per collection).
+
+    Args:
+        path: the file; folder and file are created on ``connect``.
+        collection_name: the table.
+        kwargs: ``key``, ``last_updated_field``, ``last_updated_type``, ``validator`` as for every maggma Store.
+
+    Documents have no ``_id``. All database errors are raised as DataError with the remedy.
+    """
+
+    def __init__(self, path: str | Path, collection_name: str, **kwargs: Any):
+        self.path = str(path)
+        self.collection_name = collection_name
+        self.kwargs = kwargs
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._lock = threading.RLock()
+        self._indexed: set[str] = set()
+        super().__init__(**kwargs)
+
+    @property
+    def name(self) -> str:
+        """``sqlite://FILE#COLLECTION``."""
+        return f"sqlite://{self.path}#{self.collection_name}"
+
+    @property
+    def _collection(self) -> sqlite3.Connection:
+        return self._database()
+
+    @property
+    def _table(self) -> str:
+        return '"' + self.collection_name.replace('"', '""') + '"'
+
+    def connect(self, force_reset: bool = False) -> None:
+        """Open the file and make the table. Raises DataError where the file is damaged or cannot be written."""
+        if self._connection is not None and self._pid == os.getpid() and not force_reset:
+            return
+        with self._lock, self._explained():
+            Path(self.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                Path(self.path).expanduser(), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            _execute_patiently(connection, "PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            self._connection, self._pid, self._indexed = connection, os.getpid(), set()
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL)")
+            self.ensure_index(self.key)
+
+    def close(self) -> None:
+        """Close the file; a later call needs ``connect`` again."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
+
+    def count(self, criteria: Criteria | None = None) -> int:
+        """Number of documents that match."""
+        if not criteria:
+            return int(self._rows(f"SELECT COUNT(*) FROM {self._table}")[0][0])
+        return sum(1 for _ in self.query(criteria))
+
+    def query(
+        self,
+        criteria: Criteria | None = None,
+        properties: Properties = None,
+        sort: Order = None,
+        skip: int = 0,
+        limit: int = 0,
+    ) -> Iterator[Document]:
+        """Documents that match, lazily, in ``sort`` order or the order of insertion.
+
+        ``criteria``: MongoDB filter; ``properties``: fields to return (list or projection); ``limit`` 0 means all.
+        """
+        found = (document for _, document in self._matching(criteria, sort))
+        chosen = islice(found, skip, skip + limit if limit else None)
+        return (q.project(document, properties) for document in chosen)
+
+    def update(self, docs: list[Document] | Document, key: list[str] | str | None = None) -> None:
+        """Insert documents, replacing those with equal ``key`` fields; one transaction, on disk when this returns."""
+        documents = docs if isinstance(docs, list) else [docs]
+        keys = [key] if isinstance(key, str) else list(key or [self.key])
+        prepared = [
+            (self._key_of(document, keys), q.encode(document)) for document in documents if self._valid(document)
+        ]
+        if not prepared:
+            return
+        self.ensure_index(keys[0])
+        with self._transaction() as database:
+            for identity, text in prepared:
+                old = next(self._matching(identity, None), None)
+                if old is None:
+                    database.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
+                else:
+                    database.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, old[0]))
+
+    def remove_docs(self, criteria: Criteria) -> None:
+        """Delete the documents that match."""
+        with self._transaction() as database:
+            ids = [(row_id,) for row_id, _ in self._matching(criteria, None)]
+            database.executemany(f"DELETE FROM {self._table} WHERE id = ?", ids)
+
+    def ensure_index(self, key: str, unique: bool = False) -> bool:
+        """Index a (dotted) field. ``unique`` is refused by DataError where documents share a value."""
+        if key in self._indexed:
+            return True
+        for position, expression in enumerate(q.index_expressions(key)):
+            mark = hashlib.sha256(f"{self.collection_name}|{expression}|{unique}".encode()).hexdigest()[:16]
+            kind = "UNIQUE INDEX" if unique and position == 0 else "INDEX"
+            with self._explained():
+                self._database().execute(f"CREATE {kind} IF NOT EXISTS ix_{mark} ON {self._table} ({expression})")
+        self._indexed.add(key)
+        return True
+
+    def groupby(
+        self,
+        keys: list[str] | str,
+        criteria: Criteria | None = None,
+        properties: Properties = None,
+        sort: Order = None,
+        skip: int = 0,
+        limit: int = 0,
+    ) -> Iterator[tuple[Document, list[Document]]]:
+        """Groups of documents with equal ``keys`` (all present), as (keys, documents); ``limit`` counts documents."""
+        names = [keys] if isinstance(keys, str) else list(keys)
+        wanted = [*names, *properties] if properties else names
+        groups: dict[bytes, tuple[Document, list[Document]]] = {}
+        for document in self.query(criteria, wanted, sort, skip, limit):
+            if not all(has(document, name) for name in names):
+                continue
+            values = [get(document, name) for name in names]
+            mark = orjson.dumps(values, default=str)
+            if mark not in groups:
+                head: Document = {}
+                for name, value in zip(names, values, strict=True):
+                    set_(head, name, value)
+                groups[mark] = (head, [])
+            groups[mark][1].append(document)
+        return iter(groups.values())
+
+    def distinct(self, field: str, criteria: Criteria | None = None, all_exist: bool = False) -> list[Any]:
+        """Distinct values of a field (elements, where it holds lists), in order of first appearance."""
+        if not criteria and (fast := self._distinct_scalars(field)) is not None:
+            return fast
+        values: dict[bytes, Any] = {}
+        for document in self.query(criteria, [field]):
+            if has(document, field):
+                value = get(document, field)
+                for item in value if isinstance(value, list) else [value]:
+                    values.setdefault(orjson.dumps(item, default=str), item)
+        return list(values.values())
+
+    def __eq__(self, other: object) -> bool:
+        """Same file, same collection, same fields."""
+        if not isinstance(other, SqliteStore):
+            return False
+        fields = ("path", "collection_name", "key", "last_updated_field")
+        return all(getattr(self, name) == getattr(other, name) for name in fields)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.collection_name, self.last_updated_field))
+
+    def explain(self, criteria: Criteria) -> list[str]:
+        """SQLite's plan for a query, to see whether an index is used."""
+        condition, values = q.where(criteria)
+        rows = self._rows(f"EXPLAIN QUERY PLAN SELECT id FROM {self._table} WHERE {condition}", values)
+        return [str(row[3]) for row in rows]
+
+    def verify(self) -> list[str]:
+        """Problems SQLite finds in the file; empty when sound."""
+        return [str(row[0]) for row in self._rows("PRAGMA integrity_check") if row[0] != "ok"]
+
+    def _database(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise DataError(f"store {self.name} is not open; call connect() first")
+        if self._pid != os.getpid():
+            # SQLite connections do not survive a fork, and closing one in the child would confuse its file locks.
+            _FORKED.append(self._connection)
+            self.connect()
+        return self._connection
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, self._explained():
+            return self._database().execute(sql, values).fetchall()
+
+    def _matching(self, criteria: Criteria | None, sort: Order) -> Iterator[tuple[int, Document]]:
+        condition, values = q.where(criteria)
+        order = q.order_by(sort)
+        ids = [row[0] for row in self._rows(f"SELECT id FROM {self._table} WHERE {condition} ORDER BY {order}", values)]
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            marks = ",".join("?" * len(batch))
+            texts = dict(self._rows(f"SELECT id, doc FROM {self._table} WHERE id IN ({marks})", batch))
+            for row_id in batch:
+                if row_id not in texts:  # removed since by somebody else
+                    continue
+                document = self._decode(row_id, texts[row_id])
+                if not criteria or q.matches(criteria, document):
+                    yield row_id, document
+
+    def _decode(self, row_id: int, text: str) -> Document:
+        try:
+            return q.decode(text)
+        except ValueError as error:
+            raise DataError(f"{self.name}: document {row_id} is damaged ({error}); {_REMEDIES['malformed']}") from error
+
+    def _distinct_scalars(self, field: str) -> list[Any] | None:
+        """Values by SQL alone (from the index, where there is one); None where a value is no plain text or number."""
+        target, kinds = q.expression(field), q.index_expressions(field)[1:]
+        if target is None or kinds:
+            return None
+        values = [row[0] for row in self._rows(f"SELECT DISTINCT {target} FROM {self._table}")]
+        plain = all(isinstance(v, str) and not v.startswith(("[", "{")) for v in values if v is not None)
+        # 1 could be true and NULL could be a stored null, so only text is answered this way.
+        return values if plain and None not in values else None
+
+    def _key_of(self, document: Document, keys: list[str]) -> Document:
+        missing = [name for name in keys if not has(document, name)]
+        if missing:
+            raise DataError(f"document for {self.name} has no {missing[0]!r}, which identifies it")
+        return {name: get(document, name) for name in keys}
+
+    def _valid(self, document: Document) -> bool:
+        if self.validator is None or self.validator.is_valid(document):
+            return True
+        self.logger.error("%s", self.validator.validation_errors(document))
+        return False
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            database = self._database()
+            database.execute("BEGIN IMMEDIATE")  # take the write lock before reading: no lost updates
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            text = str(error)
+            remedy = next((r for k, r in _REMEDIES.items() if k in text), "check path, permissions and disk")
+            raise DataError(f"store {self.path} cannot be used: {text}; {remedy}") from error
+
+
+def _execute_patiently(connection: sqlite3.Connection, sql: str) -> None:
+    """SQLite does not wait for others when the journal mode changes, so two processes that open a new file collide."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(sql)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

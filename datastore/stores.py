@@ -1,0 +1,221 @@
+"""Opens the stores of a project from one URI. The only place that names collections, keys and indexes.
+
+=================  ==========================================================================================
+``local:FOLDER``    one SQLite file ``FOLDER/store.sqlite``; the default, nothing to install
+``mongodb://...``   a MongoDB database (``mongodb+srv://`` too); the name in the URI, else ``spinmultinet``
+``memory:``         empty at each call, gone at the end; for tests and demonstrations
+=================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from maggma.core import Store
+from maggma.stores import MemoryStore, MongoURIStore
+from pymongo import uri_parser
+from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
+
+from datastore.errors import DataError
+from datastore.schema import ModelRecord, SpinFailure, SpinPoint
+from datastore.sqlite_store import SqliteStore
+from datastore.upgrade import parse
+
+FILE = "store.sqlite"
+DATABASE = "spinmultinet"
+TIMEOUT_MS = 3000
+
+_PROVENANCE = ("config_id", "campaign", "formula", "ordering", "level_id", "pair_id", "generation", "last_updated")
+COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "points": ("point_id", (*_PROVENANCE, "cell", "parent", "verdict", "ordering_found", "deformation")),
+    "failures": ("point_id", ("config_id", "campaign", "level_id")),
+    "models": ("model_id", ("campaign", "status", "snapshot_id")),
+    "snapshots": ("snapshot_id", ("campaign",)),
+    "jobs": ("uuid", ("index", "completed_at")),
+    "flows": ("uuid", ()),
+    "ingested": ("source", ("judged",)),
+}
+"""Collection -> the field that identifies a document, and the fields that queries are fast on."""
+
+
+class MaskedMongoStore(MongoURIStore):
+    """MongoURIStore whose name, which ends in logs and messages, does not show the password."""
+
+    @property
+    def name(self) -> str:
+        """URI without password, and the collection."""
+        return f"{mask(self.uri)}#{self.collection_name}"
+
+
+class SpinStore:
+    """The maggma stores of one project, open, and the few operations on single documents that everybody needs.
+
+    ``points``, ``failures``, ``models``, ``snapshots`` hold this project's documents; ``jobs`` is the ``docs_store``
+    of a jobflow JobStore and ``flows`` what a dynamic flow remembers; ``ingested`` is bookkeeping of ingest. Use as
+    a context manager, or ``close``.
+    """
+
+    points: Store
+    failures: Store
+    models: Store
+    snapshots: Store
+    jobs: Store
+    flows: Store
+    ingested: Store
+
+    def __init__(self, uri: str, stores: dict[str, Store]):
+        self.uri = uri
+        self._stores = stores
+        for name, store in stores.items():
+            setattr(self, name, store)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SpinStore({mask(self.uri)!r})"
+
+    def close(self) -> None:
+        """Close all connections; every write so far is already safe."""
+        for store in self._stores.values():
+            store.close()
+
+    def put_point(self, point: SpinPoint) -> None:
+        """Store a label, replacing an earlier one of the same calculation and its failure."""
+        with explained(self.uri):
+            self.points.update(stamped(point.to_document()))
+            self.failures.remove_docs({"point_id": point.point_id})
+
+    def put_failure(self, failure: SpinFailure) -> bool:
+        """Store a failed calculation unless there is a label of it; True where stored."""
+        if self.has_label(failure.point_id):
+            return False
+        with explained(self.uri):
+            self.failures.update(stamped(failure.to_document()))
+        return True
+
+    def get_point(self, point_id: str) -> SpinPoint | None:
+        """The label of a calculation, None where there is none."""
+        document = self._one(self.points, {"point_id": point_id})
+        return None if document is None else parse(SpinPoint, document)
+
+    def get_failure(self, point_id: str) -> SpinFailure | None:
+        """The recorded failure of a calculation, None where there is none."""
+        document = self._one(self.failures, {"point_id": point_id})
+        return None if document is None else parse(SpinFailure, document)
+
+    def has_label(self, point_id: str) -> bool:
+        """Whether the calculation gave a label, accepted or rejected."""
+        return self._one(self.points, {"point_id": point_id}, ["point_id"]) is not None
+
+    def put_model(self, record: ModelRecord) -> None:
+        """Store a model record, replacing the one of the same ``model_id``."""
+        with explained(self.uri):
+            self.models.update(stamped(record.to_document()))
+
+    def get_model(self, model_id: str) -> ModelRecord | None:
+        """A model record, None where there is none."""
+        document = self._one(self.models, {"model_id": model_id})
+        return None if document is None else parse(ModelRecord, document)
+
+    def get_models(self, **equal: Any) -> list[ModelRecord]:
+        """Model records whose fields equal ``equal`` (such as ``campaign='nio', status='champion'``), oldest first."""
+        with explained(self.uri):
+            documents = list(self.models.query(equal))
+        return sorted((parse(ModelRecord, document) for document in documents), key=lambda r: (r.created, r.model_id))
+
+    def _one(
+        self, store: Store, criteria: dict[str, Any], properties: list[str] | None = None
+    ) -> dict[str, Any] | None:
+        with explained(self.uri):
+            return store.query_one(criteria, properties)
+
+
+def open_store(uri: str, create: bool = True) -> SpinStore:
+    """Open (and by default create) the store that ``uri`` names; see the table at the top.
+
+    Raises DataError where the scheme is unknown, the place cannot be reached or written, or, with ``create=False``,
+    a local store does not exist yet.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "local":
+        stores = _local(rest, create)
+    elif scheme in ("mongodb", "mongodb+srv"):
+        stores = _mongo(uri)
+    elif scheme == "memory":
+        stores = {name: MemoryStore(name, key=key) for name, (key, _) in COLLECTIONS.items()}
+    else:
+        raise DataError(
+            f"store {mask(uri)!r} has no known scheme; use local:FOLDER, mongodb://HOST/DATABASE or memory:"
+        )
+    with explained(uri):
+        for name, store in stores.items():
+            store.connect()
+            if scheme != "memory":  # mongomock pays for indexes and gains nothing
+                _index(store, *COLLECTIONS[name])
+    return SpinStore(uri, stores)
+
+
+def mask(uri: str) -> str:
+    """The URI with its password replaced by stars."""
+    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", uri)
+
+
+def stamped(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with ``last_updated`` (UTC, naive, as maggma wants it) set to now."""
+    return {**document, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turn errors of MongoDB into DataErrors that name the remedy and hide the password."""
+    try:
+        yield
+    except DocumentTooLarge as error:
+        raise DataError(f"document too large for {mask(uri)}: {error}; keep labels slim") from error
+    except OperationFailure as error:
+        remedy = "check user, password and role" if error.code in (13, 18) else "check the server's log"
+        raise DataError(f"store {mask(uri)} refused: {_first(error)}; {remedy}") from error
+    except PyMongoError as error:
+        raise DataError(
+            f"store {mask(uri)} cannot be reached: {_first(error)}; start the server, check host, port and network"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    return mask(str(error).split(", Timeout", maxsplit=1)[0].splitlines()[0])[:200]
+
+
+def _local(path: str, create: bool) -> dict[str, Store]:
+    if not path:
+        raise DataError("store 'local:' names no folder; use local:FOLDER")
+    file = Path(path).expanduser().resolve() / FILE
+    if not create and not file.exists():
+        raise DataError(f"there is no store at {path}; give the folder of a campaign that ran, or run one first")
+    return {name: SqliteStore(str(file), name, key=key) for name, (key, _) in COLLECTIONS.items()}
+
+
+def _mongo(uri: str) -> dict[str, Store]:
+    try:
+        database = uri_parser.parse_uri(uri, connect_timeout=TIMEOUT_MS / 1000)["database"] or DATABASE
+    except (PyMongoError, ValueError) as error:
+        raise DataError(f"store {mask(uri)} is no valid MongoDB URI: {_first(error)}") from error
+    options = {"serverSelectionTimeoutMS": TIMEOUT_MS, "connectTimeoutMS": TIMEOUT_MS}
+    return {
+        name: MaskedMongoStore(uri, name, database=database, key=key, mongoclient_kwargs=options)
+        for name, (key, _) in COLLECTIONS.items()
+    }
+
+
+def _index(store: Store, key: str, fields: tuple[str, ...]) -> None:
+    for field in (key, *fields):
+        if not store.ensure_index(field):
+            store.count({field: "?"})  # maggma hides why an index failed; a query tells

@@ -1,0 +1,63 @@
+"""Old documents become new ones: version N -> N+1, one pure function per step; newer ones are refused.
+
+To change the schema: raise ``SCHEMA_VERSION``, add the step to :data:`STEPS`, and keep a document of the old version as
+a test fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from datastore.errors import DataError
+from datastore.schema import SCHEMA_VERSION, ModelRecord, SpinConfig, SpinFailure, SpinPoint
+
+Document = dict[str, Any]
+STEPS: dict[int, Callable[[Document], Document]] = {}
+"""``STEPS[n]`` turns a document of version n into one of version n + 1."""
+
+_Known = TypeVar("_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord)
+
+
+def upgrade_document(
+    document: Mapping[str, Any],
+    steps: Mapping[int, Callable[[Document], Document]] = STEPS,
+    current: int = SCHEMA_VERSION,
+) -> Document:
+    """A copy of the document at version ``current``. Raises DataError for newer versions and foreign documents."""
+    version = document.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise DataError(f"{_label(document)} has no schema_version, so it was not written by this software; import it")
+    if version > current:
+        raise DataError(
+            f"{_label(document)} has schema version {version}, this software reads up to {current}; update the software"
+        )
+    upgraded = dict(document)
+    for step in range(version, current):
+        if step not in steps:
+            raise DataError(f"{_label(document)} has schema version {step}, which cannot be upgraded any more")
+        upgraded = {**steps[step](upgraded), "schema_version": step + 1}
+    return upgraded
+
+
+def parse(kind: type[_Known], document: Mapping[str, Any]) -> _Known:
+    """A stored document as ``kind``, upgraded where it is old. Raises DataError that names a damaged document."""
+    upgraded = upgrade_document(document)
+    try:
+        return kind.from_document(upgraded)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "document"
+        raise DataError(
+            f"{_label(document)} is no valid {kind.__name__}: {field}: {first['msg']}; "
+            "restore it from a backup or label it again"
+        ) from error
+
+
+def _label(document: Mapping[str, Any]) -> str:
+    for key in ("point_id", "model_id", "config_id", "uuid"):
+        if key in document:
+            return f"document {document[key]}"
+    return "document"
