@@ -52,7 +52,7 @@ def _run(request: Message, store: Any, folder: Path) -> Message:
         response = job.run(store)
         flows = [f for f in (response.replace, response.detour, response.addition) if f is not None]
         dynamic = [json.dumps(flow, cls=MontyEncoder) for flow in flows]
-        if dynamic:
+        if dynamic or job.metadata.get("dynamic"):
             document = {"uuid": job.uuid, "index": job.index, "flows": dynamic}
             store.spin_store.flows.update([document], key=["uuid", "index"])
         return {"kind": "done", "flows": dynamic, "seconds": time.time() - started}

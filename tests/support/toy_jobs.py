@@ -61,7 +61,7 @@ def named(new, *parts: str):
 
 def grown(log: str, rounds: int):
     new = named(grow(log, rounds))
-    new.update_metadata({"dynamic": True})
+    new.update_metadata({"dynamic": True}, dynamic=False)
     return new
 
 

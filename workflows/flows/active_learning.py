@@ -104,7 +104,7 @@ class CampaignMaker(Maker):
         new: Job = next_generation(self, number, evaluated.output)
         new.name = f"select {number + 1}"
         new.set_uuid(stable_uuid("select", evaluated.uuid, str(number)))
-        new.update_metadata({"kind": "select", "dynamic": True})
+        new.update_metadata({"kind": "select", "dynamic": True}, dynamic=False)
         return new
 
 

@@ -24,7 +24,7 @@ def snapshot_job(
     new: Job = take_snapshot(store, point_ids, previous, known, split, str(folder / key))
     new.name = name
     new.set_uuid(stable_uuid("snapshot", str(folder), key))
-    new.update_metadata({"kind": "dataset"})
+    new.update_metadata({"kind": "dataset"}, dynamic=False)
     return new
 
 

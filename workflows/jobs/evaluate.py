@@ -44,7 +44,7 @@ def evaluate_job(
     )
     new.name = f"evaluate {generation}"
     new.set_uuid(stable_uuid("evaluate", snapshot.uuid, *(j.uuid for j in [*members, *no_spin])))
-    new.update_metadata({"kind": "evaluate"})
+    new.update_metadata({"kind": "evaluate"}, dynamic=False)
     return new
 
 
@@ -136,7 +136,7 @@ def promote_job(options: CampaignOptions, evaluated: Job) -> Job:
     new: Job = promote(options.store, options.name, evaluated.output)
     new.name = "promote"
     new.set_uuid(stable_uuid("promote", evaluated.uuid))
-    new.update_metadata({"kind": "promote"})
+    new.update_metadata({"kind": "promote"}, dynamic=False)
     return new
 
 

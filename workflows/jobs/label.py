@@ -26,7 +26,7 @@ def label_job(engine: Engine, config: SpinConfig) -> Job:
     new: Job = label(engine, config)
     new.name = f"{engine.type} {config.formula} {config.ordering} {config.deformation}"
     new.set_uuid(stable_uuid("label", point_id(config.config_id, engine.level_id())))
-    new.update_metadata({"kind": "label"})
+    new.update_metadata({"kind": "label"}, dynamic=False)
     return new
 
 

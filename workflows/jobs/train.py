@@ -18,7 +18,7 @@ def train_job(snapshot: Job, hypers: dict[str, Any], seed: int, workdir: Path, n
     new: Job = train_member(snapshot.output["folder"], hypers, seed, str(workdir))
     new.name = name
     new.set_uuid(stable_uuid("train", snapshot.uuid, str(workdir), str(seed)))
-    new.update_metadata({"kind": "train"})
+    new.update_metadata({"kind": "train"}, dynamic=False)
     return new
 
 
