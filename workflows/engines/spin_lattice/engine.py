@@ -1,0 +1,97 @@
+"""The spin-lattice engine: labels in milliseconds from an analytic model fitted to PBE+U."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from datastore.schema import FloatArray, SpinConfig
+from workflows.engines.interface import Engine, LabelError, RawLabel
+from workflows.engines.spin_lattice.hamiltonian import Hamiltonian
+from workflows.engines.spin_lattice.moments import relax_moments
+from workflows.engines.spin_lattice.parameters import ELEMENTS
+from workflows.engines.spin_lattice.table import TABLE, TABLE_VERSION
+
+_SHORTEST = 1.0
+"""Angstrom; closer atoms are outside what the model was fitted to by far."""
+
+
+class SpinLatticeEngine(Engine):
+    """A model of (Mn, Co, Ni)O with magnetic energy: for tests, demonstrations and studies, not for publication.
+
+    Guess moments relax to the minimum their branch leads to; constraint moments (collinear or vectors) are held.
+    """
+
+    type: Literal["spin-lattice"] = "spin-lattice"
+    moment_roles: ClassVar[tuple[str, ...]] = ("guess", "constraint")
+
+    def level_of_theory(self) -> dict[str, Any]:
+        """Name and version of the table of parameters, and the hash of its values."""
+        return {"code": "spin-lattice", "parameters": TABLE_VERSION, "parameters_hash": TABLE.digest()}
+
+    def version(self) -> str:
+        """Version of the parameter table."""
+        return TABLE_VERSION
+
+    def missing(self) -> list[str]:
+        """Nothing: numpy, scipy and vesin come with the project."""
+        return []
+
+    def seconds_estimate(self, config: SpinConfig) -> float:
+        """About 1 ms per atom."""
+        return 0.002 + 0.001 * len(config.species)
+
+    def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
+        """Relax or hold the moments, then energy, forces and stress at them. Writes no files."""
+        _refuse(config)
+        wall, cpu = time.perf_counter(), time.process_time()
+        hamiltonian = Hamiltonian(TABLE, config.species, config.lattice, config.positions)
+        m, steps = self._moments(hamiltonian, config)
+        energy = hamiltonian.energy(m)
+        forces, stress = hamiltonian.forces_and_stress(m)
+        total = m.sum(axis=0)
+        return RawLabel(
+            energy=energy,
+            free_energy=energy,  # no electrons, no smearing
+            forces=forces,
+            stress=stress,
+            magmoms_out=m,
+            total_moment=float(total if m.ndim == 1 else np.linalg.norm(total)),
+            timings={
+                "wall": time.perf_counter() - wall,
+                "cpu": time.process_time() - cpu,
+                "iterations": float(steps),
+            },
+        )
+
+    @staticmethod
+    def _moments(hamiltonian: Hamiltonian, config: SpinConfig) -> tuple[FloatArray, int]:
+        if config.moment_role == "constraint":
+            return config.magmoms_in, 0
+        return relax_moments(hamiltonian, config.magmoms_in)
+
+
+def _refuse(config: SpinConfig) -> None:
+    foreign = sorted(set(config.species) - set(ELEMENTS))
+    if foreign:
+        raise LabelError(
+            f"engine 'spin-lattice' knows {', '.join(ELEMENTS)}, not {', '.join(foreign)}; use --engine gpaw", "refused"
+        )
+    if config.magmoms_in.ndim == 2 and config.moment_role == "guess":
+        raise LabelError(
+            "engine 'spin-lattice' relaxes collinear moments only; vector moments need moment_role='constraint'",
+            "refused",
+        )
+    shortest = _shortest_distance(config)
+    if shortest < _SHORTEST:
+        raise LabelError(f"two atoms are {shortest:.2f} Angstrom apart; the model starts at {_SHORTEST}", "refused")
+
+
+def _shortest_distance(config: SpinConfig) -> float:
+    from workflows.engines.spin_lattice.geometry import Pairs
+
+    distances = Pairs.build(config.lattice, config.positions, 2 * _SHORTEST).d
+    return float(distances.min()) if len(distances) else np.inf

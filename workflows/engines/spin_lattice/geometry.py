@@ -1,0 +1,67 @@
+"""Pairs, metal-oxygen bonds and metal-oxygen-metal bridges of a periodic structure, each with its image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from vesin import NeighborList
+
+from datastore.schema import FloatArray
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Each pair within the cutoff once: atoms ``i`` and ``j``, vector ``D = r_j - r_i`` (P, 3), length ``d``."""
+
+    i: IntArray
+    j: IntArray
+    D: FloatArray
+    d: FloatArray
+
+    @classmethod
+    def build(cls, lattice: FloatArray, positions: FloatArray, cutoff: float) -> Pairs:
+        """Half neighbour list with periodic images; an atom can be its own neighbour."""
+        finder = NeighborList(cutoff=cutoff, full_list=False)
+        i, j, vectors, lengths = finder.compute(
+            points=np.ascontiguousarray(positions), box=np.ascontiguousarray(lattice), periodic=True, quantities="ijDd"
+        )
+        return cls(i.astype(np.int64), j.astype(np.int64), vectors, lengths)
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """Metal-oxygen bonds, sorted by oxygen. ``pair`` indexes Pairs; ``u`` (B, 3) points from oxygen to metal."""
+
+    pair: IntArray
+    metal: IntArray
+    oxygen: IntArray
+    u: FloatArray
+    d: FloatArray
+    sign: FloatArray
+    """+1 where ``u`` is the pair's own vector ``D``, -1 where it is reversed."""
+
+    @classmethod
+    def build(cls, pairs: Pairs, is_oxygen: NDArray[np.bool_], cutoff: float) -> Bonds:
+        """Bonds shorter than ``cutoff`` between a metal and an oxygen."""
+        pair = np.flatnonzero((is_oxygen[pairs.i] != is_oxygen[pairs.j]) & (pairs.d < cutoff))
+        from_oxygen = is_oxygen[pairs.i[pair]]
+        oxygen = np.where(from_oxygen, pairs.i[pair], pairs.j[pair])
+        order = np.argsort(oxygen, kind="stable")
+        pair, from_oxygen, oxygen = pair[order], from_oxygen[order], oxygen[order]
+        sign = np.where(from_oxygen, 1.0, -1.0)
+        metal = np.where(from_oxygen, pairs.j[pair], pairs.i[pair])
+        return cls(pair, metal, oxygen, sign[:, None] * pairs.D[pair], pairs.d[pair], sign)
+
+    def bridges(self) -> tuple[IntArray, IntArray]:
+        """Index pairs of bonds that share an oxygen atom: its metal-oxygen-metal bridges, each once."""
+        n = len(self.oxygen)
+        end = np.searchsorted(self.oxygen, self.oxygen, side="right")
+        partners = end - np.arange(n) - 1
+        first = np.repeat(np.arange(n), partners)
+        start = np.repeat(np.cumsum(partners) - partners, partners)
+        second = first + 1 + np.arange(len(first)) - start
+        return first, second
