@@ -40,24 +40,36 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise SpinMultiNetError(f"cannot write '{path}': {error.strerror}; free some space or choose another folder") from error
+        raise SpinMultiNetError(
+            f"cannot write '{path}': {error.strerror}; free some space or choose another folder"
+        ) from error
 
 
 def read(path: Path, expected_format: str, version: int) -> dict[str, Any]:
-    """Content of a file written by `write_atomically`. Raises SpinMultiNetError if missing, corrupt, foreign or newer."""
+    """Content of a file written by `write_atomically`.
+
+    Raises SpinMultiNetError if it is missing, corrupt, foreign or newer.
+    """
     if not path.is_file():
-        raise SpinMultiNetError(f"checkpoint '{path}' does not exist; give the path of a file written by training or save_model")
+        raise SpinMultiNetError(
+            f"checkpoint '{path}' does not exist; give the path of a file written by training or save_model"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
         first = str(error).strip().split("\n")[0]
-        raise SpinMultiNetError(f"checkpoint '{path}' is corrupt or no SpinMultiNet file ({first[:120]}); copy or train it again") from None
+        raise SpinMultiNetError(
+            f"checkpoint '{path}' is corrupt or no SpinMultiNet file ({first[:120]}); copy or train it again"
+        ) from None
     if not isinstance(content, dict) or content.get("format") != expected_format:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise SpinMultiNetError(f"checkpoint '{path}' is no {expected_format} file (its format: {found!r}); give another file")
+        raise SpinMultiNetError(
+            f"checkpoint '{path}' is no {expected_format} file (its format: {found!r}); give another file"
+        )
     if not isinstance(content.get("version"), int) or content["version"] > version:
         raise SpinMultiNetError(
-            f"checkpoint '{path}' has version {content.get('version')}, this program reads up to {version}; update spinmultinet"
+            f"checkpoint '{path}' has version {content.get('version')}, this program reads up to {version}; "
+            "update spinmultinet"
         )
     return content
 
@@ -96,5 +108,7 @@ def from_content(content: dict[str, Any], where: str) -> SpinMultiNet:
         model.metadata = METADATA | content["metadata"]
     except (KeyError, TypeError, RuntimeError) as error:
         first = str(error).strip().split("\n")[0]
-        raise SpinMultiNetError(f"checkpoint '{where}' is incomplete or does not fit its own options ({first}); train it again") from None
+        raise SpinMultiNetError(
+            f"checkpoint '{where}' is incomplete or does not fit its own options ({first}); train it again"
+        ) from None
     return model.eval()

@@ -100,10 +100,14 @@ def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
     }
     moments = found.get(keys.MAGMOM_OUT)
     out["moments_out"] = (
-        np.full((n, spin_axes), np.nan) if moments is None else with_axes(np.asarray(moments, dtype=float), spin_axes, where)
+        np.full((n, spin_axes), np.nan)
+        if moments is None
+        else with_axes(np.asarray(moments, dtype=float), spin_axes, where)
     )
     if abs(out["energy"][0]) > _ABSURD_ENERGY * n:
-        raise SpinMultiNetError(f"{where}: energy {out['energy'][0]:.4g} eV for {n} atoms; energies must be total energies in eV")
+        raise SpinMultiNetError(
+            f"{where}: energy {out['energy'][0]:.4g} eV for {n} atoms; energies must be total energies in eV"
+        )
     return out
 
 
@@ -115,7 +119,9 @@ def _full_stress(stress: object, where: str) -> np.ndarray:
         return s[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
     if s.size == 9:
         return s.reshape(3, 3)
-    raise SpinMultiNetError(f"{where}: stress has shape {s.shape}; expected 6 (Voigt, ASE order) or 3x3 in eV/Angstrom^3")
+    raise SpinMultiNetError(
+        f"{where}: stress has shape {s.shape}; expected 6 (Voigt, ASE order) or 3x3 in eV/Angstrom^3"
+    )
 
 
 def name_of(atoms: Atoms, index: int) -> str:
@@ -130,8 +136,14 @@ def species_of(frames: Iterable[Atoms]) -> list[str]:
 
 
 def to_graph(
-    atoms: Atoms, species: Sequence[str], cutoff: float, spin_axes: int = 1, *, where: str = "structure", need_moments: bool = True
-) -> Graph:  # fmt: skip
+    atoms: Atoms,
+    species: Sequence[str],
+    cutoff: float,
+    spin_axes: int = 1,
+    *,
+    where: str = "structure",
+    need_moments: bool = True,
+) -> Graph:
     """One structure with its neighbour list (vesin; self-images included) and labels, in float64.
 
     Raises SpinMultiNetError for unknown species, missing or non-finite moments or positions, moments of the wrong kind.
@@ -139,7 +151,9 @@ def to_graph(
     index = {s: k for k, s in enumerate(species)}
     unknown = sorted(set(atoms.get_chemical_symbols()) - set(index))
     if unknown:
-        raise SpinMultiNetError(f"{where}: species {', '.join(unknown)} unknown to the model, which knows {', '.join(species)}")
+        raise SpinMultiNetError(
+            f"{where}: species {', '.join(unknown)} unknown to the model, which knows {', '.join(species)}"
+        )
     if len(atoms) == 0 or not np.all(np.isfinite(atoms.positions)):
         raise SpinMultiNetError(f"{where}: it has no atoms, or positions that are not finite")
     moments = with_axes(input_moments(atoms, where, need_moments), spin_axes, where)
@@ -148,17 +162,28 @@ def to_graph(
     found = labels(atoms, spin_axes, where)
     t = torch.as_tensor
     return Graph(
-        species=t([index[s] for s in atoms.get_chemical_symbols()]), positions=t(atoms.positions.copy()), moments=t(moments.copy()),
-        structure=torch.zeros(len(atoms), dtype=torch.long), receiver=t(i), sender=t(j), shift=t(shift),
-        n_atoms=t([len(atoms)]), volume=t([volume], dtype=torch.float64),
-        energy=t(found["energy"]), forces=t(found["forces"]), stress=t(found["stress"]), moments_out=t(found["moments_out"]),
-    )  # fmt: skip
+        species=t([index[s] for s in atoms.get_chemical_symbols()]),
+        positions=t(atoms.positions.copy()),
+        moments=t(moments.copy()),
+        structure=torch.zeros(len(atoms), dtype=torch.long),
+        receiver=t(i),
+        sender=t(j),
+        shift=t(shift),
+        n_atoms=t([len(atoms)]),
+        volume=t([volume], dtype=torch.float64),
+        energy=t(found["energy"]),
+        forces=t(found["forces"]),
+        stress=t(found["stress"]),
+        moments_out=t(found["moments_out"]),
+    )
 
 
 def neighbours(atoms: Atoms, cutoff: float, where: str = "structure") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All directed pairs closer than `cutoff`: receiver [E], sender [E] (int64), shift [E, 3] (Angstrom)."""
     if atoms.pbc.any() and not np.all(np.linalg.norm(atoms.cell[atoms.pbc], axis=1) > 0):
-        raise SpinMultiNetError(f"{where}: periodic along a direction without a cell vector; set the cell, or pbc=False there")
+        raise SpinMultiNetError(
+            f"{where}: periodic along a direction without a cell vector; set the cell, or pbc=False there"
+        )
     cell = atoms.cell.complete().array
     search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
     i, j, s = search.compute(atoms.positions, cell, [bool(p) for p in atoms.pbc], quantities="ijS")
@@ -196,11 +221,12 @@ def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edge
 
 
 def one_value(frames: Sequence[Atoms], key: str, default: str, what: str) -> str:
-    """The value all frames share for an info key. Raises SpinMultiNetError if they differ: such data must not be mixed."""
+    """The value all frames share for an info key. Raises SpinMultiNetError if they differ: never mix such data."""
     values = {str(a.info.get(key, default)) for a in frames}
     if len(values) > 1:
         raise SpinMultiNetError(
-            f"{what} mixes {key} {', '.join(sorted(repr(v) for v in values))}; such labels are not comparable: select one of them"
+            f"{what} mixes {key} {', '.join(sorted(repr(v) for v in values))}; such labels are not comparable: "
+            "select one of them"
         )
     return values.pop() if values else default
 
@@ -215,7 +241,9 @@ def check_training_set(train: Sequence[Atoms], val: Sequence[Atoms]) -> dict[str
         raise SpinMultiNetError(f"{keys.MOMENT_ROLE} '{role}' is neither {' nor '.join(keys.MOMENT_ROLES)}")
     missing = [name_of(a, k) for k, a in enumerate(frames) if not np.isfinite(labels(a, 3, name_of(a, k))["energy"][0])]
     if missing:
-        raise SpinMultiNetError(f"training set: {missing[0]} has no finite energy ({len(missing)} in all); label or remove it")
+        raise SpinMultiNetError(
+            f"training set: {missing[0]} has no finite energy ({len(missing)} in all); label or remove it"
+        )
     return {
         keys.LEVEL_ID: one_value(frames, keys.LEVEL_ID, "unknown", "the training set"),
         keys.LEVEL_TEXT: str(train[0].info.get(keys.LEVEL_TEXT, train[0].info.get("functional", "unknown"))),
@@ -228,7 +256,14 @@ def fingerprint(frames: Iterable[Atoms]) -> str:
     digest = hashlib.sha256()
     for atoms in frames:
         moments = input_moments(atoms, required=False)
-        parts = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, moments, *labels(atoms, 3, "structure").values()]
+        parts = [
+            atoms.numbers,
+            atoms.positions,
+            atoms.cell.array,
+            atoms.pbc,
+            moments,
+            *labels(atoms, 3, "structure").values(),
+        ]
         for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()

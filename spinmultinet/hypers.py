@@ -22,23 +22,33 @@ class ModelOptions(_Options):
     layers: int = Field(3, ge=1, le=12, description="number of interaction layers (message passes)")
     channels: int = Field(32, ge=1, description="channels per irrep and time-parity sector")
     l_max: int = Field(2, ge=0, le=4, description="highest degree of features and spherical harmonics")
-    parity: bool = Field(False, description="also keep features of unnatural parity (0o, 1e, ...); exact O(3) either way")
+    parity: bool = Field(
+        False, description="also keep features of unnatural parity (0o, 1e, ...); exact O(3) either way"
+    )
     cutoff: float = Field(5.0, gt=0.5, description="neighbour cutoff in Angstrom")
     n_bessel: int = Field(8, ge=1, description="number of Bessel functions of the distance")
     envelope_power: int = Field(6, ge=3, description="power p of the polynomial envelope, C2 at the cutoff")
     radial_hidden: list[int] = Field([64], description="widths of the hidden layers of the radial network")
-    spin: bool = Field(True, description="use the input moments; False = the no-spin baseline (NequIP of the same size)")
+    spin: bool = Field(
+        True, description="use the input moments; False = the no-spin baseline (NequIP of the same size)"
+    )
     time_reversal: Literal["equivariant", "invariant"] = Field(
         "equivariant",
-        description="equivariant: signed moments, exactly odd; invariant: no T-odd features, moments from a T-even head, "
-        "which cannot know the sign (ablation of the paper)",
+        description="equivariant: signed moments, exactly odd; invariant: no T-odd features, moments from a T-even "
+        "head, which cannot know the sign (ablation of the paper)",
     )
-    spin_axes: Literal[1, 3] = Field(1, description="1 = collinear input (signed scalar), 3 = vectors, without spin-orbit coupling")
+    spin_axes: Literal[1, 3] = Field(
+        1, description="1 = collinear input (signed scalar), 3 = vectors, without spin-orbit coupling"
+    )
     moments: bool = Field(True, description="predict converged moments")
-    moment_unit: float = Field(2.0, gt=0.0, description="m0 in muB: moments enter as (m/m0)/sqrt(1+|m/m0|^2), inside the unit ball")
+    moment_unit: float = Field(
+        2.0, gt=0.0, description="m0 in muB: moments enter as (m/m0)/sqrt(1+|m/m0|^2), inside the unit ball"
+    )
     n_spin_basis: int = Field(4, ge=1, description="number of polynomials of |m_i|^2 and of m_i.m_j")
     avg_neighbours: float | None = Field(
-        None, gt=0.0, description="normalisation of message sums; null = from the training set (before: from rocksalt density)"
+        None,
+        gt=0.0,
+        description="normalisation of message sums; null = from the training set (before: from rocksalt density)",
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of weights and features")
 
@@ -53,7 +63,9 @@ class TrainOptions(_Options):
 
     epochs: int = Field(400, ge=1, description="passes over the training set")
     batch_structures: int = Field(32, ge=1, description="at most so many structures in a batch")
-    batch_edges: int = Field(40_000, ge=1, description="at most so many neighbour pairs in a batch (one structure always fits)")
+    batch_edges: int = Field(
+        40_000, ge=1, description="at most so many neighbour pairs in a batch (one structure always fits)"
+    )
     optimizer: Literal["adam", "adamw"] = Field("adam", description="optimiser")
     learning_rate: float = Field(0.01, gt=0.0, description="initial learning rate")
     final_learning_rate: float = Field(1e-5, ge=0.0, description="learning rate at the end of cosine annealing")
@@ -70,12 +82,16 @@ class TrainOptions(_Options):
     moments_weight: float = Field(1.0, ge=0.0, description="weight of the moment error (muB)")
     moment_species: Literal["magnetic", "all"] = Field(
         "magnetic",
-        description="magnetic: only species with an input moment somewhere in the training set are trained on moments, and "
-        "the others predict zero; all: every atom (induced moments of ligands too)",
+        description="magnetic: only species with an input moment somewhere in the training set are trained on moments, "
+        "and the others predict zero; all: every atom (induced moments of ligands too)",
     )
-    keep: Literal["last", "best"] = Field("last", description="which averaged weights to keep: last, or best on validation")
+    keep: Literal["last", "best"] = Field(
+        "last", description="which averaged weights to keep: last, or best on validation"
+    )
     validate_every: int = Field(10, ge=1, description="epochs between validations")
-    patience: int | None = Field(None, ge=1, description="stop after so many validations without improvement; null = never")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many validations without improvement; null = never"
+    )
     checkpoint_epochs: int = Field(50, ge=1, description="epochs between checkpoints")
     checkpoint_seconds: float = Field(60.0, gt=0.0, description="seconds between checkpoints (whichever comes first)")
     threads: int = Field(1, ge=1, description="torch threads")
@@ -114,13 +130,17 @@ def read_config(path: str | Path) -> tuple[ModelOptions, TrainOptions]:
     try:
         content = yaml.safe_load(file.read_text())
     except FileNotFoundError:
-        raise SpinMultiNetError(f"model configuration '{file}' does not exist; see configs/models/ for examples") from None
+        raise SpinMultiNetError(
+            f"model configuration '{file}' does not exist; see configs/models/ for examples"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SpinMultiNetError(f"model configuration '{file}' cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
         raise SpinMultiNetError(f"model configuration '{file}' must hold the sections 'model' and 'training'")
     for section in content:
         if section not in ("model", "training"):
-            raise SpinMultiNetError(f"{file}: unknown section '{section}', {_nearest(str(section), ['model', 'training'])}")
+            raise SpinMultiNetError(
+                f"{file}: unknown section '{section}', {_nearest(str(section), ['model', 'training'])}"
+            )
     model = parse(ModelOptions, content.get("model") or {}, f"{file}, section 'model'")
     return model, parse(TrainOptions, content.get("training") or {}, f"{file}, section 'training'")

@@ -46,11 +46,15 @@ FIELDS: dict[str, Field] = {
     for f in (
         Field("species", ("N",), "1", "0e", 1, "species", "array", "index into the model's list of species"),
         Field("positions", ("N", "3"), "Angstrom", "1o", 1, "pos", "array", "Cartesian positions"),
-        Field("moments", ("N", "s"), "muB", "0e", -1, MAGMOM_IN, "array", "initial estimate, or constraint, of moments"),
+        Field(
+            "moments", ("N", "s"), "muB", "0e", -1, MAGMOM_IN, "array", "initial estimate, or constraint, of moments"
+        ),
         Field("volume", ("B",), "Angstrom^3", "0e", 1, "Lattice", "cell", "cell volume; NaN unless periodic in 3D"),
         Field("energy", ("B",), "eV", "0e", 1, "free_energy", "result", "free energy if present, else energy"),
         Field("forces", ("N", "3"), "eV/Angstrom", "1o", 1, "forces", "result", "-dE/dr"),
-        Field("stress", ("B", "3", "3"), "eV/Angstrom^3", "0e+2e", 1, "stress", "result", "(1/V) dE/d(strain), ASE sign"),
+        Field(
+            "stress", ("B", "3", "3"), "eV/Angstrom^3", "0e+2e", 1, "stress", "result", "(1/V) dE/d(strain), ASE sign"
+        ),
         Field("moments_out", ("N", "s"), "muB", "0e", -1, MAGMOM_OUT, "array", "converged signed moments"),
         Field("magnetic_forces", ("N", "s"), "eV/muB", "0e", -1, "magnetic_forces", "array", "-dE/dm, constraint data"),
     )

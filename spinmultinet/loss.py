@@ -26,7 +26,9 @@ def _mean(difference: Tensor, wanted: Tensor, options: TrainOptions) -> Tensor:
     return values.sum() / keep.sum().clamp_min(1)
 
 
-def task_errors(predicted: dict[str, Tensor], graph: Graph, magnetic: Tensor, options: TrainOptions) -> dict[str, Tensor]:
+def task_errors(
+    predicted: dict[str, Tensor], graph: Graph, magnetic: Tensor, options: TrainOptions
+) -> dict[str, Tensor]:
     """Mean errors of the tasks: energy (eV/atom), forces (eV/Angstrom), stress (eV/Angstrom^3), moments (muB).
 
     Moments count on magnetic species only (`magnetic` [S] bool) unless the options say `moment_species: all`.
@@ -45,7 +47,9 @@ def task_errors(predicted: dict[str, Tensor], graph: Graph, magnetic: Tensor, op
 def total_loss(errors: dict[str, Tensor], options: TrainOptions) -> Tensor:
     """Weighted sum of the tasks' mean errors."""
     weights = {
-        "energy": options.energy_weight, "forces": options.forces_weight,
-        "stress": options.stress_weight, "moments": options.moments_weight,
-    }  # fmt: skip
+        "energy": options.energy_weight,
+        "forces": options.forces_weight,
+        "stress": options.stress_weight,
+        "moments": options.moments_weight,
+    }
     return torch.stack([weights[task] * value for task, value in errors.items()]).sum()

@@ -183,7 +183,7 @@ def _forces_stress(graph: Graph, vectors: Tensor, slope: Tensor) -> tuple[Tensor
 
 def build_model(
     options: str | Path | Mapping[str, Any] | ModelOptions, species: Sequence[str], seed: int = 0
-) -> SpinMultiNet:  # fmt: skip
+) -> SpinMultiNet:
     """An untrained model. `options`: path of a YAML file (its section `model`), a mapping, or ModelOptions.
 
     Raises SpinMultiNetError for unknown options or species.
@@ -194,8 +194,10 @@ def build_model(
         options = parse(ModelOptions, dict(options), "model options")
     unknown = [s for s in species if s not in atomic_numbers or s == "X"]
     if unknown or not species or len(set(species)) != len(species):
-        raise SpinMultiNetError(f"species {list(species)}: give different chemical symbols, at least one" + "".join(
-            f"; '{s}' is not one" for s in unknown))  # fmt: skip
+        raise SpinMultiNetError(
+            f"species {list(species)}: give different chemical symbols, at least one"
+            + "".join(f"; '{s}' is not one" for s in unknown)
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SpinMultiNet(options, species)

@@ -15,7 +15,7 @@ from .nn.readout import direction
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per species [S], float64: energy shift and scale (eV), moment prior and scale (muB), magnetic or not; neighbours."""
+    """Per species [S], float64: shift and scale of energies (eV), prior and scale of moments (muB), magnetic or not."""
 
     energy_shift: Tensor
     energy_scale: Tensor
@@ -25,17 +25,22 @@ class Statistics:
     avg_neighbours: float
 
 
-def training_statistics(graphs: Sequence[Graph], n_species: int, moment_unit: float, kind: str, moment_species: str) -> Statistics:
+def training_statistics(
+    graphs: Sequence[Graph], n_species: int, moment_unit: float, kind: str, moment_species: str
+) -> Statistics:
     """Statistics of a labelled training set; `kind` as in MomentReadout, `moment_species` as in TrainOptions."""
     g = collate(list(graphs))
     magnetic = _per_species((g.moments.abs().sum(-1) > 0).double(), g.species, n_species) > 0
     prior, scale = _moments(g, n_species, moment_unit, kind)
     trained = torch.ones_like(magnetic) if moment_species == "all" else magnetic
     return Statistics(
-        energy_shift=_energy_shift(g, n_species), energy_scale=_energy_scale(g, n_species),
-        moment_prior=prior * trained, moment_scale=scale * trained, magnetic=magnetic,
+        energy_shift=_energy_shift(g, n_species),
+        energy_scale=_energy_scale(g, n_species),
+        moment_prior=prior * trained,
+        moment_scale=scale * trained,
+        magnetic=magnetic,
         avg_neighbours=max(len(g.receiver) / len(g.species), 1.0),
-    )  # fmt: skip
+    )
 
 
 def _per_species(values: Tensor, species: Tensor, n_species: int) -> Tensor:

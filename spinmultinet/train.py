@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,6 @@ import torch
 from ase import Atoms
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import keys
 from .checkpoint import read, save_model, write_atomically
 from .data import Graph, batches, check_training_set, collate, fingerprint, name_of, species_of, to_graph
 from .errors import SpinMultiNetError
@@ -39,7 +39,7 @@ Progress = Callable[[int, int, Metrics], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training left: path of the model, one mapping of metrics per epoch, wall-clock seconds (all runs together)."""
+    """What a training left: path of the model, metrics of each epoch, wall-clock seconds (all runs together)."""
 
     checkpoint: Path
     history: list[Metrics]
@@ -49,15 +49,21 @@ class TrainResult:
 
 
 def train(
-    options: TrainOptions, model_options: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms],
-    workdir: Path, seed: int = 0, progress: Progress | None = None, metadata: dict[str, Any] | None = None,
-) -> TrainResult:  # fmt: skip
+    options: TrainOptions,
+    model_options: ModelOptions,
+    train_atoms: Sequence[Atoms],
+    val_atoms: Sequence[Atoms],
+    workdir: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> TrainResult:
     """Train one model in `workdir`, or go on where an earlier call with the same arguments stopped.
 
-    Writes `model.pt` (when finished), `training.pt` (state) and `metrics.csv`. A finished one returns at once. The state is
-    saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses as never
-    having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. Raises SpinMultiNetError for data that
-    cannot be mixed and for a workdir that belongs to other data or options.
+    Writes `model.pt` (when finished), `training.pt` (state) and `metrics.csv`. A finished one returns at once. The
+    state is saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses as
+    never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. Raises SpinMultiNetError for
+    data that cannot be mixed and for a workdir that belongs to other data or options.
     """
     torch.set_num_threads(options.threads)
     described = check_training_set(train_atoms, val_atoms)
@@ -67,14 +73,26 @@ def train(
     if done is not None:
         return done
     run.prepare(model_options, train_atoms, val_atoms, seed)
-    run.model.metadata = described | (metadata or {}) | {
-        "training_seed": seed, "training_options": options.model_dump(mode="json"), "fingerprint": mark,
-    }  # fmt: skip
+    run.model.metadata = (
+        described
+        | (metadata or {})
+        | {
+            "training_seed": seed,
+            "training_options": options.model_dump(mode="json"),
+            "fingerprint": mark,
+        }
+    )
     return run.loop(progress)
 
 
-def _fingerprint(o: TrainOptions, m: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int) -> str:
-    described = {"training": o.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT), "model": m.model_dump(mode="json"), "seed": seed}
+def _fingerprint(
+    o: TrainOptions, m: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int
+) -> str:
+    described = {
+        "training": o.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
+        "model": m.model_dump(mode="json"),
+        "seed": seed,
+    }
     text = json.dumps(described, sort_keys=True) + fingerprint(train_atoms) + fingerprint(val_atoms)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -99,8 +117,8 @@ class _Run:
         state = read(path, STATE_FORMAT, STATE_VERSION)
         if state.get("fingerprint") != self.mark:
             raise SpinMultiNetError(
-                f"'{self.workdir}' holds a training with other data, options or seed (fingerprint {str(state.get('fingerprint'))[:12]}, "
-                f"now {self.mark[:12]}); give another workdir, or remove this one"
+                f"'{self.workdir}' holds a training with other data, options or seed (fingerprint "
+                f"{str(state.get('fingerprint'))[:12]}, now {self.mark[:12]}); give another workdir, or remove this one"
             )
         return state
 
@@ -109,9 +127,13 @@ class _Run:
         model = self.workdir / MODEL_FILE
         if self.state is None or not self.state["finished"] or not model.exists():
             return None
-        return TrainResult(model, self.state["history"], self.state["seconds"], self.state["epoch"], self.state["n_parameters"])
+        return TrainResult(
+            model, self.state["history"], self.state["seconds"], self.state["epoch"], self.state["n_parameters"]
+        )
 
-    def prepare(self, model_options: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int) -> None:
+    def prepare(
+        self, model_options: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int
+    ) -> None:
         """Build model, data and optimiser; restore their state."""
         self.seed = seed
         species = species_of([*train_atoms, *val_atoms])
@@ -120,12 +142,14 @@ class _Run:
         self.val_graphs = _graphs(val_atoms, self.model, "validation")
         chosen = self.options.moment_species
         self.model.set_statistics(
-            training_statistics(self.train_graphs, len(species), model_options.moment_unit, self.model.moment_kind, chosen)
+            training_statistics(
+                self.train_graphs, len(species), model_options.moment_unit, self.model.moment_kind, chosen
+            )
         )
         self.model.calibrate(collate(self.train_graphs[: self.options.batch_structures]))
         self.optimizer = _optimizer(self.model, self.options)
         decay = self.options.ema_decay
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay > 0 else None
+        self.average = _average(self.model, decay)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimizer, factor=0.5, patience=5, min_lr=self.options.final_learning_rate
         )
@@ -145,12 +169,22 @@ class _Run:
     def save(self, finished: bool = False) -> None:
         """Write the state, atomically."""
         content = {
-            "format": STATE_FORMAT, "version": STATE_VERSION, "fingerprint": self.mark, "finished": finished,
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "plateau": self.plateau.state_dict(),
+            "format": STATE_FORMAT,
+            "version": STATE_VERSION,
+            "fingerprint": self.mark,
+            "finished": finished,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "plateau": self.plateau.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "epoch": self.epoch, "batch": self.batch, "sums": self.sums, "history": self.history, "best": self.best,
-            "seconds": self.seconds, "n_parameters": self.model.n_parameters(),
-        }  # fmt: skip
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "sums": self.sums,
+            "history": self.history,
+            "best": self.best,
+            "seconds": self.seconds,
+            "n_parameters": self.model.n_parameters(),
+        }
         write_atomically(content, self.workdir / STATE_FILE)
 
     def loop(self, progress: Progress | None) -> TrainResult:
@@ -192,11 +226,13 @@ class _Run:
         errors = task_errors(self.model(graph), graph, self.model.magnetic, o)
         loss = total_loss(errors, o)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         if o.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), o.gradient_clip)
         if not torch.isfinite(loss.detach()):
-            raise SpinMultiNetError(f"the loss is not finite in epoch {self.epoch + 1}; lower learning_rate, or look for wrong labels")
+            raise SpinMultiNetError(
+                f"the loss is not finite in epoch {self.epoch + 1}; lower learning_rate, or look for wrong labels"
+            )
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -214,8 +250,8 @@ class _Run:
         if done < o.warmup_epochs:
             rate *= (done + 1.0 / self.steps_per_epoch) / o.warmup_epochs
         elif o.schedule == "cosine":
-            x = torch.tensor((done - o.warmup_epochs) / max(o.epochs - o.warmup_epochs, 1), dtype=torch.float64)
-            rate = o.final_learning_rate + 0.5 * (rate - o.final_learning_rate) * (1.0 + float(torch.cos(torch.pi * x)))
+            x = (done - o.warmup_epochs) / max(o.epochs - o.warmup_epochs, 1)
+            rate = o.final_learning_rate + 0.5 * (rate - o.final_learning_rate) * (1.0 + math.cos(math.pi * x))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
@@ -234,7 +270,11 @@ class _Run:
 
     def _note_best(self, score: float) -> None:
         if score < self.best["score"]:
-            state = {k: v.clone() for k, v in self._averaged().state_dict().items()} if self.options.keep == "best" else None
+            state = (
+                {k: v.clone() for k, v in self._averaged().state_dict().items()}
+                if self.options.keep == "best"
+                else None
+            )
             self.best = {"score": score, "state": state, "since": 0}
         else:
             self.best["since"] += 1
@@ -271,6 +311,13 @@ def _graphs(frames: Sequence[Atoms], model: SpinMultiNet, what: str) -> list[Gra
 def _optimizer(model: SpinMultiNet, o: TrainOptions) -> torch.optim.Optimizer:
     kind = torch.optim.Adam if o.optimizer == "adam" else torch.optim.AdamW
     return kind(model.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)
+
+
+def _average(model: SpinMultiNet, decay: float) -> AveragedModel | None:
+    """Exponential moving average of the weights, or nothing."""
+    if decay == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
 def mean_errors(model: SpinMultiNet, graphs: Sequence[Graph], options: TrainOptions) -> Metrics:
@@ -320,6 +367,3 @@ def _leave(number: int, workdir: Path) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt(f"training stopped; the same call goes on from '{workdir}'")
     raise SystemExit(128 + number)
-
-
-__all__ = ["MODEL_FILE", "TrainResult", "keys", "mean_errors", "train", "write_metrics"]

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 def hidden_irreps(l_max: int, parity: bool) -> list[o3.Irrep]:
     """Irreps of the features, 0e first: natural parity (-1)^l, or both parities."""
-    natural = [o3.Irrep(l, (-1) ** l) for l in range(l_max + 1)]
-    return natural + [o3.Irrep(l, -((-1) ** l)) for l in range(l_max + 1)] if parity else natural
+    natural = [o3.Irrep(degree, (-1) ** degree) for degree in range(l_max + 1)]
+    unnatural = [o3.Irrep(ir.l, -ir.p) for ir in natural]
+    return natural + unnatural if parity else natural
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Block:
 
 
 class CouplingTable(nn.Module):
-    """Constants of all products irreps (x) Y(l <= l_max) -> irreps, with e3nn's 'component' and 'element' normalisation.
+    """Constants of all products irreps (x) Y(l <= l_max) -> irreps; e3nn's 'component' and 'element' normalisation.
 
     For input irrep k, `fold` gives K_k [E, P_k, 2 l1 + 1]; its rows are grouped by output irrep (see `blocks[k]`), each
     path taking 2 l3 + 1 rows. A row times features of l1 gives one component of an output irrep.
@@ -86,7 +87,9 @@ class FoldedTensorProduct:
         reached = sorted({b.out for blocks in self.blocks.values() for b in blocks})
         self.outs = reached
         self.multiplicity = {o: sum(b.paths for bs in self.blocks.values() for b in bs if b.out == o) for o in reached}
-        self.rows = {k: max((b.start + b.paths * self.dims[b.out] for b in bs), default=0) for k, bs in self.blocks.items()}
+        self.rows = {
+            k: max((b.start + b.paths * self.dims[b.out] for b in bs), default=0) for k, bs in self.blocks.items()
+        }
 
     def __call__(self, folded: list[Tensor], features: dict[int, Tensor], weights: Tensor) -> Tensor:
         """K, features of the senders {irrep: [E, 2 l1 + 1, C]}, weights [E, n_paths, C] -> messages [E, P, C].
@@ -102,7 +105,9 @@ class FoldedTensorProduct:
             for block in self.blocks[k]:
                 dim = self.dims[block.out]
                 rows = product[:, block.start : block.start + block.paths * dim]
-                rows = rows.unflatten(1, (block.paths, dim)) * weights[:, first : first + block.paths].unsqueeze(2)
+                rows = rows.reshape(len(rows), block.paths, dim, rows.shape[-1]) * weights[
+                    :, first : first + block.paths
+                ].unsqueeze(2)
                 parts[block.out].append(rows.flatten(1, 2))
                 first += block.paths
         return torch.cat([part for o in self.outs for part in parts[o]], dim=1)
@@ -110,5 +115,8 @@ class FoldedTensorProduct:
     def split(self, summed: Tensor) -> dict[int, Tensor]:
         """Messages [N, P, C] -> {output irrep: [N, paths, 2 l3 + 1, C]}."""
         sizes = [self.multiplicity[o] * self.dims[o] for o in self.outs]
-        pieces = summed.split(sizes, dim=1)
-        return {o: piece.unflatten(1, (-1, self.dims[o])) for o, piece in zip(self.outs, pieces, strict=True)}
+        pieces = torch.split(summed, sizes, dim=1)
+        return {
+            o: piece.reshape(len(piece), self.multiplicity[o], self.dims[o], piece.shape[-1])
+            for o, piece in zip(self.outs, pieces, strict=True)
+        }

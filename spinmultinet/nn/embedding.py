@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,9 @@ class BesselBasis(nn.Module):
     def __init__(self, cutoff: float, n_bessel: int) -> None:
         super().__init__()
         self.cutoff = cutoff
-        self.register_buffer("frequencies", math.pi * torch.arange(1.0, n_bessel + 1), persistent=False)
+        self.register_buffer(
+            "frequencies", math.pi * torch.arange(1, n_bessel + 1, dtype=torch.float64), persistent=False
+        )
 
     def forward(self, distance: Tensor) -> Tensor:
         """Distances [E] (Angstrom) -> basis [E, n_bessel], of order one."""
@@ -41,7 +44,7 @@ def bounded(moments: Tensor, unit: float) -> Tensor:
 
 
 def legendre(x: Tensor, count: int) -> Tensor:
-    """Legendre polynomials P_1 .. P_count of x in [-1, 1], times sqrt(2l+1) (unit mean square): [...] -> [..., count]."""
+    """Legendre polynomials P_1 .. P_count of x in [-1, 1], times sqrt(2n+1): [...] -> [..., count]."""
     values = [torch.ones_like(x), x]
     for n in range(1, count):
         values.append(((2 * n + 1) * x * values[n] - n * values[n - 1]) / (n + 1))
@@ -54,7 +57,7 @@ class RadialNetwork(nn.Module):
     def __init__(self, n_inputs: int, hidden: list[int], n_outputs: int) -> None:
         super().__init__()
         widths = [n_inputs, *hidden, n_outputs]
-        self.weights = nn.ParameterList(nn.Parameter(torch.randn(a, b)) for a, b in zip(widths, widths[1:], strict=False))
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(a, b)) for a, b in pairwise(widths))
 
     def forward(self, inputs: Tensor, cut: Tensor) -> Tensor:
         """Edge inputs [E, n_inputs] and envelope [E, 1] -> weights [E, n_outputs]."""

@@ -1,6 +1,6 @@
 """One interaction layer: messages along edges, on-site spin paths, gate.
 
-Features are {irrep index: tensor}: even [N, 2l+1, U], odd [N, 2l+1, s, U]. Time reversal flips the sign of the odd ones.
+Features are {irrep index: tensor}: even [N, 2l+1, U], odd [N, 2l+1, s, U]. Time reversal flips the odd ones.
 Spin mixes the sectors through scalar products over the spin axis only, so s = 1 and s = 3 use the same weights.
 """
 
@@ -18,8 +18,8 @@ Sector = dict[int, Tensor]
 class SpinLinear(nn.Module):
     """Linear maps within the sectors and, through the site's own moment b, between them.
 
-    E' = E W_ee + (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` and `outputs` give the number of
-    channels {irrep: (even, odd)}; without an odd sector only W_ee exists.
+    E' = E W_ee + (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` {irrep: channels of either
+    sector} and `outputs` {irrep: (even, odd)}; without an odd sector only W_ee exists.
     """
 
     def __init__(self, inputs: dict[int, int], outputs: dict[int, tuple[int, int]], odd: bool) -> None:
@@ -54,9 +54,16 @@ class Interaction(nn.Module):
     """h_i <- Gate(Linear(sum_j W_ij [h_j (x) Y_ij]) + SelfConnection(h_i, Z_i)), with the on-site spin paths."""
 
     def __init__(
-        self, table: CouplingTable, ins: list[int], outs: list[int], channels: int, n_species: int, odd: bool,
-        n_edge_inputs: int, radial_hidden: list[int],
-    ) -> None:  # fmt: skip
+        self,
+        table: CouplingTable,
+        ins: list[int],
+        outs: list[int],
+        channels: int,
+        n_species: int,
+        odd: bool,
+        n_edge_inputs: int,
+        radial_hidden: list[int],
+    ) -> None:
         super().__init__()
         self.channels, self.odd = channels, odd
         self.product = FoldedTensorProduct(table, ins, outs)
@@ -65,7 +72,7 @@ class Interaction(nn.Module):
         # Gates: every even irrep but 0e, and every odd one, is multiplied by its own T-even, parity-even scalars.
         self.n_gates = len(self.outs) * sectors - 1
         widths = {o: (channels * (1 + self.n_gates) if o == 0 else channels, channels) for o in self.outs}
-        self.before = SpinLinear(dict.fromkeys(ins, channels), {k: (channels, channels) for k in ins}, odd)
+        self.before = SpinLinear(dict.fromkeys(ins, channels), dict.fromkeys(ins, (channels, channels)), odd)
         self.radial = RadialNetwork(n_edge_inputs, radial_hidden, self.product.n_paths * channels * sectors)
         self.after = SpinLinear({o: channels * m for o, m in self.product.multiplicity.items()}, widths, odd)
         self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd)
@@ -74,10 +81,18 @@ class Interaction(nn.Module):
         self.squares = nn.Parameter(torch.randn(n_squares, widths[0][0])) if odd else None
 
     def forward(
-        self, even: Sector, odd: Sector | None, b: Tensor, species: Tensor, edges: tuple[Tensor, Tensor],
-        folded: list[Tensor], edge_inputs: Tensor, cut: Tensor, norm: Tensor,
-    ) -> tuple[Sector, Sector | None]:  # fmt: skip
-        """Sectors of the nodes, edges (receiver i, sender j) [E], K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
+        self,
+        even: Sector,
+        odd: Sector | None,
+        b: Tensor,
+        species: Tensor,
+        edges: tuple[Tensor, Tensor],
+        folded: list[Tensor],
+        edge_inputs: Tensor,
+        cut: Tensor,
+        norm: Tensor,
+    ) -> tuple[Sector, Sector | None]:
+        """Sectors of the nodes, edges (receiver i, sender j), K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
         sent_even, sent_odd = self.before(even, odd, b)
         message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut), len(b)) * norm
         got_even, got_odd = self._sectors(message, b.shape[1])
@@ -95,16 +110,26 @@ class Interaction(nn.Module):
         return gain[:, self.outs.index(o)].repeat(1, width // self.channels)
 
     def _messages(
-        self, even: Sector, odd: Sector | None, edges: tuple[Tensor, Tensor], folded: list[Tensor], weights: Tensor, n_nodes: int
-    ) -> Tensor:  # fmt: skip
+        self,
+        even: Sector,
+        odd: Sector | None,
+        edges: tuple[Tensor, Tensor],
+        folded: list[Tensor],
+        weights: Tensor,
+        n_nodes: int,
+    ) -> Tensor:
         receiver, sender = edges
-        weights = weights.unflatten(-1, (self.product.n_paths, -1))  # [E, paths, U or 2U]
+        weights = weights.view(
+            len(weights), self.product.n_paths, self.channels * (2 if self.odd else 1)
+        )  # [E, paths, U or 2U]
         features = even
         if odd is not None:
             features = {k: torch.cat([even[k], odd[k].flatten(2)], dim=-1) for k in even}
             n_spin = next(iter(odd.values())).shape[2]
             if n_spin > 1:  # the same radial weights for all spin axes
-                weights = torch.cat([weights[..., : self.channels], weights[..., self.channels :].repeat(1, 1, n_spin)], dim=-1)
+                weights = torch.cat(
+                    [weights[..., : self.channels], weights[..., self.channels :].repeat(1, 1, n_spin)], dim=-1
+                )
         message = self.product(folded, {k: x.index_select(0, sender) for k, x in features.items()}, weights)
         return message.new_zeros((n_nodes, *message.shape[1:])).index_add(0, receiver, message)
 
@@ -114,7 +139,7 @@ class Interaction(nn.Module):
         for o, x in self.product.split(message).items():  # [N, paths, 2l+1, C]
             even[o] = x[..., : self.channels].transpose(1, 2).flatten(2)
             if self.odd:
-                y = x[..., self.channels :].unflatten(-1, (n_spin, self.channels))  # [N, paths, 2l+1, s, U]
+                y = x[..., self.channels :].reshape(*x.shape[:3], n_spin, self.channels)  # [N, paths, 2l+1, s, U]
                 odd[o] = y.permute(0, 2, 3, 1, 4).flatten(3)
         return even, odd if self.odd else None
 
@@ -124,7 +149,7 @@ class Interaction(nn.Module):
             # (O . O) -> E; q / (1 + q) is smooth and bounded, so a square cannot run away through the layers.
             q = torch.cat([(odd[o] ** 2).sum((1, 2)) for o in self.outs], dim=-1)
             scalars = scalars + (q / (1.0 + q)) @ (self.squares * self.squares.shape[0] ** -0.5)
-        value, *gates = scalars.split(self.channels, dim=-1)
+        value, *gates = torch.split(scalars, self.channels, dim=-1)
         gates = [SIGMOID_GAIN * torch.sigmoid(g) for g in gates]
         new_even = {0: SILU_GAIN * torch.nn.functional.silu(value).unsqueeze(1)}
         for o in self.outs[1:]:

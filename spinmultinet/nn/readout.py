@@ -32,8 +32,8 @@ class MomentReadout(nn.Module):
 
     odd        prior_Z b(m_i) + scale_Z (T-odd readout): exactly odd under time reversal, signs included.
     even       scale_Z (T-even readout), for time_reversal = invariant: it cannot know the sign.
-    magnitude  (prior_Z + scale_Z (T-even readout)) m_i / |m_i|, for the no-spin baseline: the sign of the input is given
-               to it for free, the ordering of the neighbours is not; sites without input moment get zero.
+    magnitude  (prior_Z + scale_Z (T-even readout)) m_i / |m_i|, for the no-spin baseline: the sign of the input is
+               given to it for free, the ordering of the neighbours is not; sites without input moment get zero.
     """
 
     prior: Tensor

@@ -1,0 +1,178 @@
+"""Committees: several members of equal architecture, trained side by side; mean and spread of their predictions."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import queue
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from . import keys
+from .checkpoint import load_model
+from .errors import SpinMultiNetError
+from .evaluate import Prediction, predict
+from .hypers import ModelOptions, TrainOptions
+from .model import SpinMultiNet
+from .train import Metrics, TrainResult, train
+
+JobProgress = Callable[[str, int, int, Metrics], None]
+_POLL_SECONDS = 0.2
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train: a name for progress reports, options, seed, folder, and what its checkpoint should say."""
+
+    name: str
+    options: TrainOptions
+    model_options: ModelOptions
+    seed: int
+    workdir: Path
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def train_parallel(
+    jobs: Sequence[TrainingJob],
+    train_atoms: Sequence[Atoms],
+    val_atoms: Sequence[Atoms],
+    processes: int = 2,
+    progress: JobProgress | None = None,
+) -> list[TrainResult]:
+    """Train models side by side in fresh processes (spawn), one torch thread each; results in the order of the jobs.
+
+    Each is resumable (see `train`): after a crash the same call does only what is left. `progress(name, epoch, epochs,
+    metrics)` is called in this process. The first failure is raised after the others have ended.
+    """
+    if not jobs:
+        return []
+    context = mp.get_context("spawn")
+    with _one_thread_each(), context.Manager() as manager:
+        reports = manager.Queue()
+        count = max(1, min(processes, len(jobs)))
+        with ProcessPoolExecutor(count, mp_context=context) as pool:
+            running = [pool.submit(_work, job, list(train_atoms), list(val_atoms), reports) for job in jobs]
+            try:
+                _relay(running, reports, progress)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            return [f.result() for f in running]
+
+
+def _work(job: TrainingJob, train_atoms: list[Atoms], val_atoms: list[Atoms], reports: Any) -> TrainResult:
+    """In the child: train one job and report each epoch."""
+
+    def tell(epoch: int, epochs: int, metrics: Metrics) -> None:
+        reports.put((job.name, epoch, epochs, metrics))
+
+    options = job.options.model_copy(update={"threads": 1})
+    return train(options, job.model_options, train_atoms, val_atoms, job.workdir, job.seed, tell, job.metadata)
+
+
+def _relay(running: Sequence[Future[TrainResult]], reports: Any, progress: JobProgress | None) -> None:
+    while not all(f.done() for f in running):
+        wait(running, timeout=_POLL_SECONDS)
+        _drain(reports, progress)
+    _drain(reports, progress)
+
+
+def _drain(reports: Any, progress: JobProgress | None) -> None:
+    while True:
+        try:
+            report = reports.get_nowait()
+        except queue.Empty:
+            return
+        if progress is not None:
+            progress(*report)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Children inherit the environment; several processes with many threads each only get in each other's way."""
+    old = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def train_committee(
+    options: TrainOptions,
+    model_options: ModelOptions,
+    train_atoms: Sequence[Atoms],
+    val_atoms: Sequence[Atoms],
+    workdir: Path,
+    seeds: Sequence[int] = (0, 1, 2),
+    processes: int = 2,
+    progress: JobProgress | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> list[TrainResult]:
+    """Train one member per seed in `workdir/member_<seed>`; they differ in initial weights and order of batches."""
+    if len(set(seeds)) != len(seeds) or not seeds:
+        raise SpinMultiNetError(f"committee seeds {list(seeds)}: give at least one, all different")
+    jobs = [
+        TrainingJob(f"member {s}", options, model_options, s, Path(workdir) / f"member_{s}", metadata or {})
+        for s in seeds
+    ]
+    return train_parallel(jobs, train_atoms, val_atoms, processes, progress)
+
+
+class Committee:
+    """Mean and spread (sample standard deviation over members) of several models.
+
+    Members must agree in species, level of theory and role of the input moments.
+    """
+
+    def __init__(self, members: Sequence[SpinMultiNet | str | Path]) -> None:
+        self.members = [m if isinstance(m, SpinMultiNet) else load_model(m) for m in members]
+        if not self.members:
+            raise SpinMultiNetError("a committee needs at least one member; give models or paths of checkpoints")
+        shared: dict[str, set[Any]] = {
+            "species": {tuple(m.species) for m in self.members},
+            "spin_axes": {m.options.spin_axes for m in self.members},
+            keys.LEVEL_ID: {m.metadata.get(keys.LEVEL_ID) for m in self.members},
+            keys.MOMENT_ROLE: {m.metadata.get(keys.MOMENT_ROLE) for m in self.members},
+        }
+        for what, values in shared.items():
+            if len(values) > 1:
+                raise SpinMultiNetError(
+                    f"committee members differ in {what}: {sorted(map(str, values))}; use members of one training set"
+                )
+
+    def predict(self, frames: Sequence[Atoms]) -> list[Prediction]:
+        """Mean prediction per structure (as `evaluate.predict`) and the spread over members.
+
+        energy_std (eV, total), forces_std [N] (eV/Angstrom, norm over components), stress_std [3, 3] (eV/Angstrom^3),
+        magmoms_std [N] (muB); zeros for a single member.
+        """
+        members = [predict(m, frames) for m in self.members]
+        return [_combine([m[k] for m in members]) for k in range(len(frames))]
+
+
+def _combine(predictions: Sequence[Prediction]) -> Prediction:
+    common = [k for k in predictions[0] if all(k in p for p in predictions)]
+    stacked = {k: np.stack([np.asarray(p[k]) for p in predictions]) for k in common}
+    out: Prediction = {k: v.mean(0) for k, v in stacked.items()}
+    out["energy"] = float(out["energy"])
+    spread = {k: v.std(0, ddof=1) if len(predictions) > 1 else np.zeros(v.shape[1:]) for k, v in stacked.items()}
+    out["energy_std"] = float(spread["energy"])
+    out["forces_std"] = np.linalg.norm(spread["forces"], axis=1)
+    out["stress_std"] = spread["stress"]
+    if "magmoms" in spread:
+        s = spread["magmoms"]
+        out["magmoms_std"] = np.linalg.norm(s, axis=1) if s.ndim == 2 else s
+    return out
