@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from datastore.splits import SplitOptions
 from workflows.engines import Engine, get_engine
 from workflows.options import load_yaml, parse_options
 from workflows.structures.generate import StructureOptions
@@ -21,21 +22,12 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SplitOptions(_Options):
-    """How accepted labels are split; the geometries of a pair always stay together."""
-
-    val: float = Field(0.1, ge=0.0, lt=1.0, description="fraction of geometries used to stop and rank training")
-    test: float = Field(0.1, gt=0.0, lt=1.0, description="fraction of geometries never trained on")
-    min_test: int = Field(6, ge=1, description="at least so many labels in the test split")
-    seed: int = 0
-
-
 class ActiveLearningOptions(_Options):
     """Rounds of: predict candidates, label those the committee is least sure of, train again."""
 
-    rounds: int = Field(1, ge=0, description="how many rounds after the initial labels")
-    labels: int = Field(6, ge=1, description="labels per round")
-    candidates: int = Field(40, ge=1, description="candidate geometries per round, each in every ordering")
+    rounds: int = Field(default=1, ge=0, description="how many rounds after the initial labels")
+    labels: int = Field(default=6, ge=1, description="labels per round")
+    candidates: int = Field(default=40, ge=1, description="candidate geometries per round, each in every ordering")
 
 
 class CampaignOptions(_Options):
@@ -50,10 +42,10 @@ class CampaignOptions(_Options):
     store: str = Field("", description="local:PATH or mongodb://...; default local:FOLDER/store")
     engine: dict[str, Any] | str = Field(description="engine settings with 'type', or a YAML file of them")
     structures: StructureOptions
-    split: SplitOptions = SplitOptions()
+    split: SplitOptions = Field(SplitOptions(min_test=6), description="pairs of equal geometry stay together")
     model: str = Field("configs/models/tiny.yaml", description="YAML file with model and training options")
     baseline: str = Field("configs/models/nospin_tiny.yaml", description="the same model without spin; '' for none")
-    committee: int = Field(3, ge=1, description="members, each from its own seed")
+    committee: int = Field(default=3, ge=1, description="members, each from its own seed")
     seed: int = 0
     active_learning: ActiveLearningOptions = ActiveLearningOptions()
 
@@ -67,17 +59,14 @@ class CampaignOptions(_Options):
     @model_validator(mode="before")
     @classmethod
     def _fill_paths(cls, data: Any) -> Any:
+        # Absolute, because each job runs in a folder of its own.
         if isinstance(data, dict) and isinstance(data.get("name"), str):
-            folder = data.get("folder") or f"runs/{data['name']}"
-            store = data.get("store") or f"local:{folder}/store"
-            return {**data, "folder": folder, "store": store}
+            folder = Path(data.get("folder") or f"runs/{data['name']}").expanduser().resolve()
+            store = str(data.get("store") or f"local:{folder}/store")
+            if store.startswith("local:") and len(store) > len("local:"):
+                store = f"local:{Path(store.removeprefix('local:')).expanduser().resolve()}"
+            return {**data, "folder": str(folder), "store": store}
         return data
-
-    @model_validator(mode="after")
-    def _enough_room(self) -> CampaignOptions:
-        if self.split.val + self.split.test >= 0.8:
-            raise ValueError("split: val + test leave less than 20 % of the labels to train on")
-        return self
 
 
 def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOptions, Engine]:
@@ -109,9 +98,7 @@ def _find(name: str, campaign: Path, key: str) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    raise CampaignError(
-        f"{campaign}: {key}: no file {name} here, beside the campaign file or above it"
-    )
+    raise CampaignError(f"{campaign}: {key}: no file {name} here, beside the campaign file or above it")
 
 
 def _engine_type(spec: Any) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from jobflow import Job, job
 
 from datastore import open_store
+from datastore.atoms import point_to_atoms, read_points
 from datastore.ingest import ingest
 from datastore.schema import content_hash
-from datastore.snapshot import make_snapshot
-from workflows.campaign import SplitOptions
+from datastore.snapshot import Snapshot, load_snapshot, make_snapshot
+from datastore.splits import Split, SplitOptions
 from workflows.jobs.label import stable_uuid
 
 
@@ -36,20 +39,25 @@ def take_snapshot(
 
     Returns its folder, id, counts, and all point ids, for the generation that follows.
     """
-    spin_store = open_store(store)
-    report = ingest(spin_store)
-    point_ids = sorted({*known, *labelled})
-    snapshot = make_snapshot(
-        spin_store,
-        {"point_id": {"$in": point_ids}},
-        Path(folder),
-        previous=None if previous is None else Path(previous),
-        **split.model_dump(),
-    )
+    with open_store(store) as spin_store:
+        report = ingest(spin_store)
+        point_ids = sorted({*known, *labelled})
+        snapshot = make_snapshot(
+            spin_store,
+            folder,
+            criteria={"point_id": {"$in": point_ids}},
+            options=split,
+            previous=None if previous is None else load_snapshot(previous),
+        )
     return {
         "folder": str(snapshot.folder),
         "snapshot_id": snapshot.snapshot_id,
         "counts": snapshot.counts,
         "point_ids": point_ids,
-        "ingested": report.model_dump(),
+        "ingested": asdict(report),
     }
+
+
+def split_atoms(snapshot: Snapshot, split: Split) -> list[Atoms]:
+    """The labels of one split as ASE Atoms, the border to the model."""
+    return [point_to_atoms(point, split) for point in read_points(snapshot.path(split))]

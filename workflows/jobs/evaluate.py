@@ -12,9 +12,11 @@ from jobflow import Job, job
 from datastore import ModelRecord, open_store
 from datastore.schema import ModelFile, content_hash
 from datastore.snapshot import load_snapshot
+from datastore.splits import SPLITS
 from workflows import __version__
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
+from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
 from workflows.jobs.label import stable_uuid
 
@@ -68,8 +70,8 @@ def evaluate_committee(
     from spinmultinet.committee import Committee
     from spinmultinet.evaluate import constant_per_ordering, evaluate
 
-    data = load_snapshot(Path(snapshot["folder"]))
-    test, train = data.atoms("test"), data.atoms("train")
+    data = load_snapshot(snapshot["folder"])
+    test, train = split_atoms(data, "test"), split_atoms(data, "train")
     results: dict[str, Any] = {
         "generation": generation,
         "model": evaluate(Committee([m["path"] for m in members]), test),
@@ -78,14 +80,15 @@ def evaluate_committee(
     if no_spin:
         results["no_spin"] = evaluate(Committee([m["path"] for m in no_spin]), test)
     if previous is not None:
-        new = [atoms for split in ("train", "val", "test") for atoms in data.atoms(split) if _is_new(atoms, generation)]
+        new = [atoms for split in SPLITS for atoms in split_atoms(data, split) if _is_new(atoms, generation)]
         if new:
             results["honest"] = evaluate(Committee([m["path"] for m in previous["members"]]), new)
     path = Path(folder) / content_hash([m["sha256"] for m in [*members, *no_spin]], 12) / "results.json"
     write_atomically(path, json.dumps(results))
     scores = {name: result["overall"] for name, result in results.items() if isinstance(result, dict)}
     record = _record(options, engine, hypers, generation, snapshot, members, scores, previous)
-    open_store(options.store).put_model(record)
+    with open_store(options.store) as spin_store:
+        spin_store.put_model(record)
     return {
         "generation": generation,
         "model_id": record.model_id,
@@ -112,7 +115,7 @@ def _record(
     previous: dict[str, Any] | None,
 ) -> ModelRecord:
     files = [ModelFile(path=member["path"], sha256=member["sha256"]) for member in members]
-    data = load_snapshot(Path(snapshot["folder"]))
+    data = load_snapshot(snapshot["folder"])
     return ModelRecord(
         model_id=content_hash([snapshot["snapshot_id"], [file.sha256 for file in files]]),
         campaign=options.name,
@@ -143,9 +146,9 @@ def promote_job(options: CampaignOptions, evaluated: Job) -> Job:
 @job
 def promote(store: str, campaign: str, evaluated: dict[str, Any]) -> dict[str, Any]:
     """Make the evaluated model the campaign's champion and retire the one before; returns the evaluation."""
-    spin_store = open_store(store)
-    for record in spin_store.models_of(campaign):
-        wanted = "champion" if record.model_id == evaluated["model_id"] else "retired"
-        if record.status == "champion" or wanted == "champion":
-            spin_store.put_model(record.model_copy(update={"status": wanted}))
+    with open_store(store) as spin_store:
+        for record in spin_store.get_models(campaign=campaign):
+            wanted = "champion" if record.model_id == evaluated["model_id"] else "retired"
+            if record.status == "champion" or wanted == "champion":
+                spin_store.put_model(record.model_copy(update={"status": wanted}))
     return evaluated

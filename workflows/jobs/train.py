@@ -8,6 +8,7 @@ from typing import Any
 
 from jobflow import Job, OutputReference, job
 
+from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import sha256
 from workflows.jobs.label import stable_uuid
 from workflows.progress import report
@@ -30,7 +31,7 @@ def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: 
     from spinmultinet.train import train
 
     started = time.time()
-    data = load_snapshot(Path(str(snapshot)))
+    data = load_snapshot(str(snapshot))
 
     def progress(epoch: int, epochs: int, metrics: dict[str, Any]) -> None:
         report(epoch / epochs, f"epoch {epoch}/{epochs}")
@@ -38,15 +39,15 @@ def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: 
     result = train(
         TrainOptions.model_validate(hypers.get("training", {})),
         ModelOptions.model_validate(hypers.get("model", {})),
-        data.atoms("train"),
-        data.atoms("val"),
+        split_atoms(data, "train"),
+        split_atoms(data, "val"),
         Path(workdir),
         seed,
         progress,
         {"snapshot_id": data.snapshot_id, "level_of_theory": data.level_of_theory},
     )
     return {
-        "path": str(result.path),
-        "sha256": sha256(Path(result.path)),
+        "path": str(result.checkpoint),
+        "sha256": sha256(Path(result.checkpoint)),
         "seconds": time.time() - started,
     }
