@@ -106,7 +106,7 @@ class SpinMultiNetCalculator(Calculator):
         values = []
         for m in self.committee.members:
             graph = to_graph(work, m.species, m.options.cutoff, m.options.spin_axes)
-            values.append(m(graph, forces=False, magnetic_forces=True)["magnetic_forces"].numpy())
+            values.append(m(graph, forces=False, magnetic_forces=True)["magnetic_forces"].detach().numpy())
         mean: np.ndarray = np.mean(values, axis=0)
         return mean[:, 0] if mean.shape[1] == 1 else mean
 

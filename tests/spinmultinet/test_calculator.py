@@ -1,0 +1,105 @@
+"""The ASE calculator: properties, changes of the moments, committees, refusals."""
+
+import numpy as np
+import pytest
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from spinmultinet import SpinMultiNetCalculator, SpinMultiNetError, build_model
+from spinmultinet.checkpoint import save_model
+from spinmultinet.evaluate import predict
+
+
+@pytest.fixture
+def model(tiny_options):
+    return build_model(tiny_options.model_copy(update={"dtype": "float64"}), ["O", "Ni"], 0)
+
+
+@pytest.fixture
+def atoms(nio):
+    atoms = nio[0].copy()
+    atoms.set_initial_magnetic_moments(atoms.arrays.pop("magmom_in"))
+    return atoms
+
+
+def test_all_properties_agree_with_the_model(model, atoms, nio):
+    atoms.calc = SpinMultiNetCalculator(model)
+    p = predict(model, nio[:1])[0]
+    assert atoms.get_potential_energy() == p["energy"]
+    assert atoms.get_potential_energy(force_consistent=True) == p["energy"]
+    np.testing.assert_array_equal(atoms.get_forces(), p["forces"])
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), p["stress"])
+    np.testing.assert_array_equal(atoms.get_magnetic_moments(), p["magmoms"])
+    assert "energy_std" not in atoms.calc.results
+
+
+def test_it_notices_changed_moments(model, atoms):
+    atoms.calc = SpinMultiNetCalculator(model)
+    first = atoms.get_potential_energy()
+    moments = atoms.get_initial_magnetic_moments()
+    moments[1] *= -1
+    atoms.set_initial_magnetic_moments(moments)
+    second = atoms.get_potential_energy()
+    assert abs(first - second) > 1e-9
+    atoms.set_initial_magnetic_moments(-moments)
+    assert atoms.get_potential_energy() == pytest.approx(second, abs=1e-10)
+
+
+def test_it_notices_a_changed_magmom_in(model, nio):
+    atoms = nio[0].copy()
+    atoms.calc = SpinMultiNetCalculator(model)
+    first = atoms.get_potential_energy()
+    atoms.arrays["magmom_in"][1] *= -1
+    assert abs(atoms.get_potential_energy() - first) > 1e-9
+
+
+def test_it_does_not_calculate_twice(model, atoms, monkeypatch):
+    atoms.calc = SpinMultiNetCalculator(model)
+    atoms.get_forces()
+    monkeypatch.setattr(atoms.calc.committee, "predict", lambda frames: pytest.fail("calculated again"))
+    atoms.get_potential_energy()
+    atoms.get_magnetic_moments()
+
+
+def test_committee_of_paths_reports_its_spread(tmp_path, tiny_options, atoms):
+    paths = [save_model(build_model(tiny_options, ["O", "Ni"], k), tmp_path / f"{k}.pt") for k in range(2)]
+    atoms.calc = SpinMultiNetCalculator(paths)
+    atoms.get_potential_energy()
+    r = atoms.calc.results
+    assert r["energy_std"] > 0
+    assert r["forces_std"].shape == r["magmoms_std"].shape == (4,)
+    assert SpinMultiNetCalculator(paths[0]).model.species == ["O", "Ni"]
+
+
+def test_molecules_have_no_stress(model, atoms):
+    atoms.pbc = False
+    atoms.calc = SpinMultiNetCalculator(model)
+    assert np.isfinite(atoms.get_potential_energy())
+    with pytest.raises(PropertyNotImplementedError, match="periodic"):
+        atoms.get_stress()
+
+
+def test_missing_moments_are_an_error_unless_the_model_has_no_spin(model, atoms, tiny_options):
+    del atoms.arrays["initial_magmoms"]
+    atoms.calc = SpinMultiNetCalculator(model)
+    with pytest.raises(SpinMultiNetError, match="initial_magnetic_moments"):
+        atoms.get_potential_energy()
+    atoms.calc = SpinMultiNetCalculator(build_model(tiny_options.model_copy(update={"spin": False}), ["O", "Ni"]))
+    assert np.isfinite(atoms.get_potential_energy())
+    assert not atoms.get_magnetic_moments().any()
+
+
+def test_magnetic_forces_only_for_constrained_data(model, atoms):
+    calculator = SpinMultiNetCalculator(model)
+    with pytest.raises(SpinMultiNetError, match="-dE/dm is refused"):
+        calculator.get_magnetic_forces(atoms)
+    model.metadata["moment_role"] = "constraint"
+    found = SpinMultiNetCalculator(model).get_magnetic_forces(atoms)
+    step, energies = 1e-4, []
+    for sign in (1, -1):
+        moved = atoms.copy()
+        m = moved.get_initial_magnetic_moments()
+        m[0] += sign * step
+        moved.set_initial_magnetic_moments(m)
+        moved.calc = SpinMultiNetCalculator(model)
+        energies.append(moved.get_potential_energy())
+    assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(found[0], abs=1e-6)

@@ -1,0 +1,82 @@
+"""Checkpoints: exact round trip, and one clear error for everything that is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from spinmultinet import SpinMultiNetError, build_model, load_model
+from spinmultinet.checkpoint import VERSION, save_model, to_content
+from spinmultinet.evaluate import predict
+
+
+@pytest.fixture
+def model(tiny_options):
+    return build_model(tiny_options, ["O", "Ni"], 3)
+
+
+def test_round_trip_is_exact_and_self_describing(tmp_path, model, nio):
+    model.metadata = {"level_id": "abc", "moment_role": "constraint", "snapshot_id": "s1", "training_seed": 3}
+    again = load_model(save_model(model, tmp_path / "m.pt"))
+    a, b = predict(model, nio[:1])[0], predict(again, nio[:1])[0]
+    assert a["energy"] == b["energy"]
+    assert np.array_equal(a["magmoms"], b["magmoms"])
+    content = torch.load(tmp_path / "m.pt", weights_only=True)
+    assert content["units"]["energy"] == "eV"
+    assert content["species"] == ["O", "Ni"]
+    assert content["metadata"]["snapshot_id"] == "s1"
+    assert content["metadata"]["licence"] == "unknown"
+    assert again.metadata["moment_role"] == "constraint"
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.pt"]
+
+
+def test_missing_corrupt_and_foreign_files(tmp_path, model):
+    path = tmp_path / "m.pt"
+    with pytest.raises(SpinMultiNetError, match="does not exist"):
+        load_model(path)
+    save_model(model, path)
+    whole = path.read_bytes()
+    for broken in (b"", b"not a checkpoint", whole[: len(whole) // 2], b"\x80\x02}q\x00."):
+        path.write_bytes(broken)
+        with pytest.raises(SpinMultiNetError, match=r"checkpoint .*m\.pt"):
+            load_model(path)
+    torch.save({"weights": torch.ones(3)}, path)
+    with pytest.raises(SpinMultiNetError, match="no spinmultinet-model file"):
+        load_model(path)
+
+
+def test_newer_version_says_update(tmp_path, model):
+    torch.save(to_content(model) | {"version": VERSION + 1}, tmp_path / "m.pt")
+    with pytest.raises(SpinMultiNetError, match="update spinmultinet"):
+        load_model(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("damage", ["state", "species", "options"])
+def test_content_that_does_not_fit(tmp_path, model, damage):
+    content = to_content(model)
+    if damage == "state":
+        content["state"].pop("energy_readout.weight")
+    elif damage == "species":
+        del content["species"]
+    else:
+        content["model_options"]["channels"] = 7
+    torch.save(content, tmp_path / "m.pt")
+    with pytest.raises(SpinMultiNetError, match="incomplete or does not fit"):
+        load_model(tmp_path / "m.pt")
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    (tmp_path / "m.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(SpinMultiNetError):
+        load_model(tmp_path / "m.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_unwritable_folder_is_a_clear_error(model, tmp_path):
+    with pytest.raises(SpinMultiNetError, match="cannot write"):
+        save_model(model, tmp_path / "absent" / "m.pt")

@@ -1,0 +1,66 @@
+"""Parallel training in fresh processes, mean and spread, members that do not fit."""
+
+import numpy as np
+import pytest
+
+from spinmultinet import SpinMultiNetError, build_model
+from spinmultinet.committee import Committee, TrainingJob, train_committee, train_parallel
+from spinmultinet.evaluate import evaluate, predict
+from spinmultinet.train import train
+
+
+def test_mean_and_spread(nio, tiny_options):
+    members = [build_model(tiny_options, ["O", "Ni"], k) for k in range(3)]
+    one = [predict(m, nio[:2]) for m in members]
+    found = Committee(members).predict(nio[:2])
+    energies = [p[1]["energy"] for p in one]
+    assert found[1]["energy"] == pytest.approx(np.mean(energies))
+    assert found[1]["energy_std"] == pytest.approx(np.std(energies, ddof=1))
+    moments = np.array([p[1]["magmoms"] for p in one])
+    np.testing.assert_allclose(found[1]["magmoms_std"], moments.std(0, ddof=1))
+    forces = np.array([p[1]["forces"] for p in one])
+    np.testing.assert_allclose(found[1]["forces_std"], np.linalg.norm(forces.std(0, ddof=1), axis=1))
+    assert Committee(members[:1]).predict(nio[:1])[0]["energy_std"] == 0.0
+    assert "energy_std" in evaluate(Committee(members), nio[:2])["structures"][0]
+
+
+def test_trained_in_parallel_equals_trained_here(tmp_path, nio, tiny_options, quick_training):
+    seen = []
+    results = train_committee(
+        quick_training,
+        tiny_options,
+        nio[:6],
+        nio[6:8],
+        tmp_path,
+        (0, 1),
+        2,
+        lambda *x: seen.append(x[:3]),
+        {"licence": "ours"},
+    )
+    here = train(quick_training, tiny_options, nio[:6], nio[6:8], tmp_path / "here", 1)
+    assert results[1].history == here.history
+    assert set(seen) == {(f"member {s}", e, 6) for s in (0, 1) for e in range(1, 7)}
+    committee = Committee([r.checkpoint for r in results])
+    assert committee.members[0].metadata["licence"] == "ours"
+    assert committee.predict(nio[8:9])[0]["energy_std"] > 0
+
+
+def test_failure_in_a_child_reaches_the_caller(tmp_path, nio, tiny_options, quick_training):
+    nio[1].info["level_id"] = "other"
+    job = TrainingJob("bad", quick_training, tiny_options, 0, tmp_path)
+    with pytest.raises(SpinMultiNetError, match="mixes level_id"):
+        train_parallel([job], nio[:4], [], 1)
+
+
+def test_bad_committees(tmp_path, nio, tiny_options, quick_training):
+    with pytest.raises(SpinMultiNetError, match="at least one member"):
+        Committee([])
+    with pytest.raises(SpinMultiNetError, match="differ in species"):
+        Committee([build_model(tiny_options, ["O", "Ni"]), build_model(tiny_options, ["Ni"])])
+    other = build_model(tiny_options, ["O", "Ni"])
+    other.metadata["level_id"] = "x"
+    with pytest.raises(SpinMultiNetError, match="differ in level_id"):
+        Committee([build_model(tiny_options, ["O", "Ni"]), other])
+    with pytest.raises(SpinMultiNetError, match="seeds"):
+        train_committee(quick_training, tiny_options, nio, [], tmp_path, (1, 1))
+    assert train_parallel([], nio, []) == []

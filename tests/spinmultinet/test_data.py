@@ -1,0 +1,151 @@
+"""Reading moments and labels, neighbour lists, batches, refusals."""
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+
+from spinmultinet import SpinMultiNetError
+from spinmultinet.data import (
+    batches,
+    check_training_set,
+    collate,
+    fingerprint,
+    input_moments,
+    labels,
+    neighbours,
+    species_of,
+    to_graph,
+)
+
+
+def test_moments_come_from_the_array_then_from_ase_then_nowhere():
+    atoms = Atoms("NiO", [[0, 0, 0], [2, 0, 0]])
+    with pytest.raises(SpinMultiNetError, match="magmom_in"):
+        input_moments(atoms, "frame 3")
+    atoms.set_initial_magnetic_moments([1.0, 0.0])
+    assert input_moments(atoms).tolist() == [1.0, 0.0]
+    atoms.set_array("magmom_in", np.array([-2.0, 0.0]))
+    assert input_moments(atoms).tolist() == [-2.0, 0.0]
+    assert input_moments(Atoms("Ni"), required=False).tolist() == [0.0]
+
+
+def test_moments_that_are_not_finite_name_the_atom():
+    atoms = Atoms("NiO", [[0, 0, 0], [2, 0, 0]])
+    atoms.set_array("magmom_in", np.array([1.0, np.nan]))
+    with pytest.raises(SpinMultiNetError, match="atom 1"):
+        input_moments(atoms)
+
+
+def test_vector_moments_to_a_collinear_model_are_refused_and_the_reverse_is_embedded():
+    atoms = Atoms("Ni")
+    atoms.set_array("magmom_in", np.array([[0.0, 0.0, 1.0]]))
+    with pytest.raises(SpinMultiNetError, match="collinear"):
+        to_graph(atoms, ["Ni"], 3.0, 1)
+    del atoms.arrays["magmom_in"]
+    atoms.set_array("magmom_in", np.array([1.5]))
+    assert to_graph(atoms, ["Ni"], 3.0, 3).moments.tolist() == [[0.0, 0.0, 1.5]]
+
+
+def test_unknown_species_is_named():
+    atoms = Atoms("NiMn", [[0, 0, 0], [2, 0, 0]], magmoms=[1, 1])
+    with pytest.raises(SpinMultiNetError, match="Mn unknown to the model, which knows Ni, O"):
+        to_graph(atoms, ["Ni", "O"], 3.0)
+
+
+@pytest.mark.parametrize("cutoff", [2.5, 5.0])
+@pytest.mark.parametrize("pbc", [True, False, [True, True, False]])
+def test_neighbours_agree_with_ase(cutoff, pbc):
+    atoms = bulk("NiO", "rocksalt", a=4.17) * (1, 2, 1)
+    atoms.rattle(0.1, seed=1)
+    atoms.pbc = pbc
+    i, j, shift = neighbours(atoms, cutoff)
+    vectors = atoms.positions[j] - atoms.positions[i] + shift
+    ri, rj, rd = neighbor_list("ijD", atoms, cutoff)
+    ours = sorted((a, b, *np.round(v, 6)) for a, b, v in zip(i, j, vectors, strict=True))
+    theirs = sorted((a, b, *np.round(v, 6)) for a, b, v in zip(ri, rj, rd, strict=True))
+    assert len(ours) == len(theirs)
+    np.testing.assert_allclose(np.array(ours, float), np.array(theirs, float), atol=1e-5)
+
+
+def test_periodic_without_cell_is_refused():
+    with pytest.raises(SpinMultiNetError, match="cell"):
+        neighbours(Atoms("Ni", pbc=True), 3.0)
+
+
+def test_labels_survive_extended_xyz(tmp_path, nio):
+    ase.io.write(tmp_path / "a.extxyz", nio[:1])
+    again = ase.io.read(tmp_path / "a.extxyz")
+    first, second = labels(nio[0], 1, ""), labels(again, 1, "")
+    for key, value in first.items():
+        np.testing.assert_allclose(second[key], value, atol=1e-7)
+        assert np.isfinite(value).all()
+    np.testing.assert_allclose(first["stress"][0][0, 1], nio[0].calc.results["stress"][5])
+
+
+def test_free_energy_is_preferred(nio):
+    atoms = nio[0]
+    atoms.calc.results["free_energy"] = atoms.calc.results["energy"] - 0.5
+    assert labels(atoms, 1, "")["energy"][0] == atoms.calc.results["energy"] - 0.5
+
+
+def test_energies_in_a_wrong_unit_are_refused(nio):
+    nio[0].calc.results["energy"] *= 1e6
+    with pytest.raises(SpinMultiNetError, match="total energies in eV"):
+        labels(nio[0], 1, "structure 0")
+
+
+def test_absent_labels_are_nan():
+    found = labels(Atoms("NiO"), 1, "")
+    assert all(np.isnan(v).all() for v in found.values())
+
+
+def test_collate_shifts_indices(nio):
+    graphs = [to_graph(a, ["O", "Ni"], 3.0) for a in nio[:3]]
+    both = collate(graphs)
+    assert both.structure.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert len(both.receiver) == sum(len(g.receiver) for g in graphs)
+    assert torch.equal(both.edge_vectors(), torch.cat([g.edge_vectors() for g in graphs]))
+
+
+def test_batches_keep_both_budgets(nio):
+    graphs = [to_graph(a, ["O", "Ni"], 3.0) for a in nio[:6]]
+    edges = len(graphs[0].receiver)
+    assert list(batches(graphs, [5, 4, 3, 2, 1, 0], 4, 10**9)) == [[5, 4, 3, 2], [1, 0]]
+    small = list(batches(graphs, range(6), 99, 2 * edges))
+    assert [k for b in small for k in b] == list(range(6))
+    assert all(len(b) == 1 or sum(len(graphs[k].receiver) for k in b) <= 2 * edges for b in small)
+    assert len(small) > 1
+    assert list(batches(graphs, range(2), 9, 1)) == [[0], [1]]
+
+
+@pytest.mark.parametrize(("key", "value"), [("level_id", "other"), ("moment_role", "constraint")])
+def test_mixed_training_sets_are_refused(nio, key, value):
+    nio[3].info[key] = value
+    with pytest.raises(SpinMultiNetError, match=f"mixes {key}.*{value}"):
+        check_training_set(nio[:2], nio[2:])
+
+
+def test_empty_and_unlabelled_training_sets_are_refused(nio):
+    with pytest.raises(SpinMultiNetError, match="empty"):
+        check_training_set([], [])
+    nio[1].calc = None
+    with pytest.raises(SpinMultiNetError, match="structure 1 has no finite energy"):
+        check_training_set(nio, [])
+    assert check_training_set(nio[:1], [])["moment_role"] == "guess"
+
+
+def test_fingerprint_sees_labels_and_moments(nio):
+    before = fingerprint(nio)
+    assert fingerprint(nio) == before
+    nio[0].arrays["magmom_in"][0] *= -1
+    changed = fingerprint(nio)
+    nio[0].calc.results["forces"][0, 0] += 1e-6
+    assert len({before, changed, fingerprint(nio)}) == 3
+
+
+def test_species_are_sorted_by_number():
+    assert species_of([Atoms("NiO"), Atoms("Mn")]) == ["O", "Mn", "Ni"]
