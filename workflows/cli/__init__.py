@@ -1,0 +1,83 @@
+"""The command line: one function per command; heavy packages are imported inside the functions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from workflows.cli import campaign, data, machine, models
+from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
+
+PROGRAM = "spinmultinet"
+
+app = typer.Typer(
+    name=PROGRAM,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from workflows import __version__
+
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Spin-aware potentials of magnetic oxides: first-principles campaigns, datasets, models.
+
+    \b
+    Start here:
+      spinmultinet doctor
+      spinmultinet structures configs/campaigns/quickstart_nio.yaml
+      spinmultinet run configs/campaigns/quickstart_nio.yaml
+
+    Exit codes: 0 done, 1 a run failed, 2 bad input, 3 something is not installed, 70 a bug, 130 stopped by Ctrl-C.
+    """
+
+
+app.command("doctor")(machine.doctor)
+app.command("structures")(campaign.structures)
+app.command("run")(campaign.run)
+app.add_typer(data.app, name="data")
+app.command("train")(models.train)
+app.command("evaluate")(models.evaluate)
+app.command("predict")(models.predict)
+app.command("relax")(models.relax)
+app.command("report")(campaign.report)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: the entry point of the console script."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; errors become one line on stderr. Returns the exit code."""
+    try:
+        result = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it a place where that works.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else FAILED
+    except BaseException as error:
+        return report(error)
+    code = result if isinstance(result, int) else 0
+    if code == INTERRUPTED:  # newer typer turns Ctrl-C into an exit code by itself
+        print(f"error: {STOPPED}", file=sys.stderr, flush=True)
+    return code

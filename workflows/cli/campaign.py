@@ -1,0 +1,257 @@
+"""Commands on a campaign file: what it would calculate, run it, its report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflows.cli.errors import InputError, MissingRequirementError
+from workflows.cli.output import console, print_json, print_table, whole_file
+
+if TYPE_CHECKING:
+    from jobflow import Flow
+
+    from datastore import SpinConfig, SpinStore
+    from workflows.campaign import CampaignOptions
+    from workflows.engines import Engine
+    from workflows.progress_view import Tally
+    from workflows.submit import RunResult
+
+CampaignFile = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="YAML file of the campaign.")]
+EngineChoice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE|FILE",
+        help="Another engine than the campaign's: gpaw, spin-lattice or a YAML file. Its files are kept apart.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+REPORT_FILE = "report.html"
+
+
+def structures(
+    campaign: CampaignFile,
+    engine: EngineChoice = None,
+    out: Annotated[Path | None, typer.Option(help="Write the configurations to this extended XYZ file.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Draw the spin arrangements of each parent into this folder (PNG).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a campaign would calculate (dry run).
+
+    Counts and estimated core hours of its first round; nothing is calculated.
+
+    \b
+    Example:
+      spinmultinet structures configs/campaigns/quickstart_nio.yaml --pictures pictures/
+    """
+    from workflows.campaign import load_campaign
+    from workflows.structures import generate
+
+    options, chosen = load_campaign(campaign, engine)
+    configs = list(generate(options.structures, campaign=options.name))
+    if out is not None:
+        from datastore.atoms import write_configs
+
+        with whole_file(out) as temporary:
+            write_configs(temporary, configs)
+    drawn = [] if pictures is None else _draw(configs, pictures)
+    plan = _plan(options, chosen, configs)
+    if as_json:
+        print_json({**plan, "out": out, "pictures": drawn})
+        return
+    rows = [(g["parent"], g["ordering"], g["deformation"], g["count"], g["core_hours"]) for g in plan["groups"]]
+    print_table(["parent", "ordering", "deformation", "count", "core hours"], rows, title=f"campaign {options.name}")
+    typer.echo(
+        f"{plan['configurations']} configurations, about {plan['core_hours']:.2f} core hours with {chosen.type}; "
+        f"then {plan['later']} more chosen by active learning"
+    )
+    for path in [*([out] if out else []), *drawn]:
+        typer.echo(str(path))
+
+
+def _plan(options: CampaignOptions, engine: Engine, configs: list[SpinConfig]) -> dict[str, Any]:
+    """Counts and estimated core hours per parent, ordering and deformation."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    hours: Counter[tuple[str, str, str]] = Counter()
+    for config in configs:
+        key = (config.parent, config.ordering, config.deformation)
+        counts[key] += 1
+        hours[key] += engine.seconds_estimate(config) / 3600  # type: ignore[assignment]
+    names = ("parent", "ordering", "deformation")
+    return {
+        "campaign": options.name,
+        "engine": engine.type,
+        "configurations": len(configs),
+        "later": options.active_learning.rounds * options.active_learning.labels,
+        "core_hours": float(sum(hours.values())),
+        "groups": [
+            {**dict(zip(names, key, strict=True)), "count": counts[key], "core_hours": float(hours[key])}
+            for key in counts
+        ],
+    }
+
+
+def _draw(configs: list[SpinConfig], folder: Path) -> list[Path]:
+    """One picture per parent and ordering, of the undeformed configuration where there is one."""
+    from workflows.structures import draw_structure
+
+    chosen: dict[tuple[str, str], SpinConfig] = {}
+    for config in sorted(configs, key=lambda config: config.deformation != "none"):
+        chosen.setdefault((config.parent, config.ordering), config)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for (parent, ordering), config in chosen.items():
+        path = folder / f"{parent}_{ordering}.png"
+        with whole_file(path) as temporary:
+            draw_structure(config.to_structure(), f"{config.formula} {config.cell}, {ordering}").savefig(
+                temporary, format="png"
+            )
+        paths.append(path)
+    return paths
+
+
+def run(
+    campaign: CampaignFile,
+    engine: EngineChoice = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Calculations and trainings side by side; default: one per core.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Calculate again what failed before, and train on the result.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a campaign, or go on with it.
+
+    Calculates, checks, trains, tests, chooses what to calculate next. Finished calculations are never done twice.
+    Stop with Ctrl-C at any time; the same command goes on.
+
+    \b
+    Examples:
+      spinmultinet run configs/campaigns/quickstart_nio.yaml
+      spinmultinet run configs/campaigns/quickstart_nio.yaml --engine spin-lattice --workers 2
+    """
+    from spinmultinet.hypers import read_config
+    from workflows.campaign import load_campaign
+
+    options, chosen = load_campaign(campaign, engine)
+    for file in filter(None, (options.model, options.baseline)):
+        read_config(file)  # a mistake in it should not be found after hours of labelling
+    _require(chosen, campaign)
+    from workflows.run_lock import run_lock
+
+    with run_lock(Path(options.folder)):
+        result, tally = _run(options, chosen, workers or len(os.sched_getaffinity(0)), retry_failed, as_json)
+        _conclude(options, result, tally, as_json)
+
+
+def _require(engine: Engine, campaign: Path) -> None:
+    """Refuse before anything is done where the engine cannot run; never fall back to another one by ourselves."""
+    missing = engine.missing()
+    if missing:
+        other = f"without installing anything: spinmultinet run {campaign} --engine spin-lattice (a model Hamiltonian)"
+        raise MissingRequirementError(f"engine {engine.type} cannot run here. {'; '.join(missing)}. Or, {other}")
+
+
+def _run(options: CampaignOptions, engine: Engine, workers: int, retry: bool, as_json: bool) -> tuple[RunResult, Tally]:
+    from workflows.flows import CampaignMaker
+    from workflows.progress_view import ProgressView
+    from workflows.submit import run_local
+
+    flow = CampaignMaker(options, engine).make()
+    if retry:
+        _forget(options, flow)
+    tally = _tally(options, engine, workers)
+    # stdout belongs to the JSON document where one was asked for.
+    with ProgressView(tally, sys.stderr if as_json else sys.stdout) as view:
+        result = run_local(flow, options.store, Path(options.folder), workers, view)
+    return result, tally
+
+
+def _forget(options: CampaignOptions, flow: Flow) -> None:
+    from datastore import open_store
+    from workflows.results import forget_failures
+
+    with open_store(options.store) as store:
+        count = forget_failures(flow, store, Path(options.folder))
+    typer.echo(f"{count} failed calculations will be done again", err=True)
+
+
+def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
+    """What is known about the run beforehand: how many labels and trainings, and how long a label takes."""
+    from workflows.progress_view import Tally
+    from workflows.structures import generate
+
+    seconds = [engine.seconds_estimate(config) for config in generate(options.structures)]
+    rounds = options.active_learning.rounds
+    planned = {("labels", number): options.active_learning.labels for number in range(1, rounds + 1)}
+    planned |= {("labels", 0): len(seconds)}
+    planned |= {("training", number): options.committee for number in range(rounds + 1)}
+    planned[("training", rounds)] *= 2 if options.baseline else 1
+    return Tally(workers, {"labels": sum(seconds) / max(1, len(seconds))}, planned)
+
+
+def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
+    """Summary, report, and what this run did."""
+    from datastore import open_store
+    from workflows.report import print_summary, summarise
+
+    reused = sum(stage.reused for key, stage in tally.stages.items() if key[0] == "labels")
+    done = {
+        "calculations_run": result.executed_by_kind.get("label", 0),
+        "calculations_reused": reused,
+        "jobs_run": result.executed,
+        "jobs_reused": result.reused,
+        "seconds": result.seconds,
+    }
+    with open_store(options.store) as store:
+        path = _write_report(options, store)
+        from workflows.results import latest_evaluation
+
+        summary = summarise(options, store, latest_evaluation(store, options.name))
+    if as_json:
+        print_json({"campaign": options.name, **done, "report": path, "summary": summary.model_dump(mode="json")})
+        return
+    print_summary(summary, console())
+    typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
+    typer.echo(f"report: {path}")
+
+
+def report(
+    campaign: CampaignFile,
+    engine: EngineChoice = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file; default: report.html in the campaign's folder.")] = None,
+) -> None:
+    """Build the HTML report of a campaign again.
+
+    Works for unfinished campaigns too; prints the path of the file.
+
+    \b
+    Example:
+      spinmultinet report configs/campaigns/quickstart_nio.yaml
+    """
+    from datastore import open_store
+    from workflows.campaign import load_campaign
+
+    options, _ = load_campaign(campaign, engine)
+    with open_store(options.store, create=False) as store:
+        typer.echo(str(_write_report(options, store, out)))
+
+
+def _write_report(options: CampaignOptions, store: SpinStore, out: Path | None = None) -> Path:
+    from workflows.report import write_report
+    from workflows.results import latest_evaluation
+
+    path = (out or Path(options.folder) / REPORT_FILE).resolve()
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file in it, such as {path / REPORT_FILE}")
+    with whole_file(path) as temporary:
+        write_report(options, store, latest_evaluation(store, options.name), temporary)
+    return path

@@ -1,0 +1,36 @@
+"""``spinmultinet doctor``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli.errors import MISSING
+from workflows.cli.output import print_json
+
+
+def doctor(
+    store: Annotated[
+        str | None, typer.Option(metavar="URI", help="Also see whether this store can be reached and written.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")] = False,
+) -> None:
+    """What this machine has and lacks.
+
+    Each problem comes with its remedy. Exit code 3 when no engine can run.
+
+    \b
+    Example:
+      spinmultinet doctor --store local:runs/quickstart_nio/store
+    """
+    from workflows.doctor import inspect, lines
+
+    found = inspect(store)
+    if as_json:
+        print_json(found)
+    else:
+        for line in lines(found):
+            typer.echo(line)
+    if not found["ready"]:
+        raise typer.Exit(MISSING)

@@ -1,0 +1,347 @@
+"""Commands on models: train, evaluate, predict, relax. They need extended XYZ files and no campaign."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflows.cli.errors import InputError, NotConvergedError
+from workflows.cli.output import print_json, print_table, whole_file
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from spinmultinet.committee import Committee
+    from spinmultinet.relax import RelaxResult
+    from workflows.progress_view import ProgressView
+
+Model = Annotated[
+    list[Path],
+    typer.Option(
+        "--model",
+        help="Checkpoint, folder of a training, campaign YAML or campaign folder (its model in use). "
+        "Give it several times for a committee.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of text.")]
+Ordering = Annotated[str | None, typer.Option(help="FM, AFM-I, AFM-II or AFM-III, for rocksalt oxides.")]
+Magmoms = Annotated[
+    str | None,
+    typer.Option(help="muB: magnitudes per element (Ni=2.5,O=0) or a signed value per site (2.5,-2.5,0,0)."),
+]
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Extended XYZ file of training labels.")],
+    model: Annotated[Path, typer.Option(help="YAML file with model and training options.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints; an unfinished training in it goes on.")],
+    val: Annotated[Path | None, typer.Option(help="Extended XYZ file of validation labels.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of initial weights and order; members count up from it.")] = 0,
+    committee: Annotated[int, typer.Option(min=1, help="Members, trained side by side.")] = 1,
+) -> None:
+    """Train a model or a committee.
+
+    A training that was stopped goes on: give the same options again.
+
+    \b
+    Example:
+      spinmultinet train --data train.extxyz --val val.extxyz --model configs/models/small.yaml --out models/nio
+    """
+    from spinmultinet.hypers import read_config
+
+    model_options, options = read_config(model)
+    frames = _read_frames(data)
+    validation = [] if val is None else _read_frames(val)
+    from spinmultinet.committee import train_committee
+    from spinmultinet.train import train as train_one
+
+    cores = len(os.sched_getaffinity(0))
+    names = [f"member {seed + k}" for k in range(committee)]
+    with _training_view(names, min(cores, committee)) as view:
+        if committee == 1:
+            results = [
+                train_one(
+                    options,
+                    model_options,
+                    frames,
+                    validation,
+                    out,
+                    seed,
+                    lambda *report: _tell(view, names[0], *report),
+                )
+            ]
+        else:
+            seeds = range(seed, seed + committee)
+            results = train_committee(
+                options, model_options, frames, validation, out, seeds, cores, lambda *report: _tell(view, *report)
+            )
+    for result in results:
+        last = result.history[-1] if result.history else {}
+        shown = {key: value for key, value in last.items() if key.startswith("val_")} or last
+        errors = ", ".join(
+            f"{key} {value:.4g}" for key, value in shown.items() if key not in ("epoch", "learning_rate")
+        )
+        typer.echo(f"{result.checkpoint}: {result.n_parameters} parameters, {result.seconds:.0f} s; {errors}")
+
+
+def _training_view(names: list[str], workers: int) -> ProgressView:
+    from workflows.progress_view import ProgressView, Tally
+
+    view = ProgressView(Tally(workers, planned={("training", 0): len(names)}), sys.stdout)
+    for name in names:
+        view({"kind": "added", "type": "train", "uuid": name, "done": False})
+    return view
+
+
+def _tell(view: ProgressView, name: str, epoch: int, epochs: int, metrics: dict[str, float]) -> None:
+    """Pass an epoch on to the view; the first one of a member also says that it began."""
+    text = f"{name} epoch {epoch}/{epochs} loss {metrics.get('train_loss', float('nan')):.4g}"
+    view({"kind": "progress", "type": "train", "uuid": name, "fraction": epoch / epochs, "text": text})
+    if epoch == epochs:
+        view({"kind": "done", "type": "train", "uuid": name})
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[Path, typer.Option(help="Extended XYZ file of labels the model has not seen.")],
+    as_json: AsJson = False,
+) -> None:
+    """Errors of a model on labels.
+
+    Energy, forces, stress and moments, in all and by ordering and deformation.
+
+    \b
+    Example:
+      spinmultinet evaluate --model models/nio/model.pt --data test.extxyz
+    """
+    frames = _read_frames(data)
+    committee = _committee(model)
+    from spinmultinet.evaluate import evaluate as evaluate_frames
+
+    result = evaluate_frames(committee, frames)
+    if as_json:
+        print_json(result)
+        return
+    units = result["units"]
+    tasks = [task for task in units if task in result["overall"]]
+    rows = [_error_row("all", result["overall"], result["n_structures"], tasks)]
+    for group in ("per_ordering", "per_deformation"):
+        rows += [_error_row(name, scores, scores["n_structures"], tasks) for name, scores in result[group].items()]
+    columns = ["", "structures", *(f"{task} {units[task]}" for task in tasks)]
+    print_table(columns, rows, title="mean absolute errors")
+    if result["right_sign"] is not None:
+        typer.echo(f"moments with the right sign: {100 * result['right_sign']:.1f} %")
+
+
+def _error_row(name: str, scores: dict[str, Any], count: int, tasks: list[str]) -> list[Any]:
+    return [name, count, *(scores[task]["mae"] if task in scores else None for task in tasks)]
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CIF, POSCAR or extended XYZ files.")],
+    model: Model,
+    ordering: Ordering = None,
+    magmoms: Magmoms = None,
+    out: Annotated[Path | None, typer.Option(help="Write structures with predictions here, extended XYZ.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Energy, forces and moments of structures.
+
+    \b
+    Examples:
+      spinmultinet predict nio.extxyz --model models/nio/model.pt --out predicted.extxyz
+      spinmultinet predict nio.cif --ordering FM --model runs/quickstart_nio
+    """
+    from workflows.user_structures import read_structures, with_moments
+
+    given = [(file, atoms) for file in files for atoms in read_structures(file)]
+    prepared = [with_moments(atoms, ordering, magmoms)[0] for _, atoms in given]
+    predictions = _committee(model).predict(prepared)
+    if out is not None:
+        _write([_labelled(a, p) for a, p in zip(prepared, predictions, strict=True)], out)
+    rows = [
+        {"file": file, **_described(atoms, prediction)}
+        for (file, _), atoms, prediction in zip(given, prepared, predictions, strict=True)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ["file", "formula", "energy", "energy_per_atom", "energy_std", "largest_force"]
+    print_table(columns, [[str(row[name]) if name == "file" else row[name] for name in columns] for row in rows])
+    for row in rows if "magmoms" in rows[0] else []:
+        typer.echo(f"moments of {row['formula']} (muB): {_numbers(row['magmoms'])}")
+    typer.echo(f"energies in eV, forces in eV/Angstrom{'' if out is None else f'; written to {out}'}")
+
+
+def relax(
+    file: Annotated[Path, typer.Argument(help="CIF, POSCAR or extended XYZ file.")],
+    model: Model,
+    ordering: Ordering = None,
+    magmoms: Magmoms = None,
+    supercell: Annotated[
+        str | None, typer.Option(help="2,2,2 or nine integers; default: the smallest that holds the ordering.")
+    ] = None,
+    fmax: Annotated[float, typer.Option(min=1e-6, help="Largest force when converged, eV/Angstrom.")] = 0.01,
+    steps: Annotated[int, typer.Option(min=1, help="At most so many steps.")] = 200,
+    fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="Move atoms only.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the relaxed structure here, extended XYZ.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Relax a structure in a magnetic ordering.
+
+    Prints cell, angles, energy and moments. Where the ordering does not fit the cell of a rocksalt oxide, the
+    smallest supercell that holds it is used.
+
+    \b
+    Examples:
+      spinmultinet relax nio.cif --ordering AFM-II --model runs/quickstart_nio
+      spinmultinet relax nio.extxyz --magmoms 2.5,-2.5,0,0 --model models/nio/model.pt --out relaxed.extxyz
+    """
+    from workflows.user_structures import parse_supercell, pseudo_cubic, read_structures, with_moments
+
+    frames = read_structures(file)
+    if len(frames) > 1:
+        raise InputError(f"{file} holds {len(frames)} structures; give a file with one")
+    atoms, grid = with_moments(frames[0], ordering, magmoms, parse_supercell(supercell))
+    committee = _committee(model)
+    from spinmultinet.calculator import SpinMultiNetCalculator
+    from spinmultinet.relax import relax as relax_atoms
+
+    calculator = SpinMultiNetCalculator(committee.members)
+    result = relax_atoms(atoms, calculator, fmax=fmax, steps=steps, relax_cell=not fixed_cell)
+    content = _relaxed(result, ordering, len(frames[0]))
+    if grid is not None:
+        content["pseudo_cubic"] = pseudo_cubic(result.atoms.cell.array, grid)
+    if out is not None:
+        _write([result.atoms], out)
+    if as_json:
+        print_json(content)
+    else:
+        _show_relaxed(content, out)
+    if not result.converged:
+        raise NotConvergedError(f"not converged after {result.steps} steps; raise --steps, or start from --out")
+
+
+def _relaxed(result: RelaxResult, ordering: str | None, asked_atoms: int) -> dict[str, Any]:
+    cell = [float(x) for x in result.atoms.cell.cellpar()]
+    return {
+        "formula": result.atoms.get_chemical_formula(),
+        "ordering": ordering or "as given",
+        "supercell_of": asked_atoms,
+        "atoms": len(result.atoms),
+        "lengths": cell[:3],
+        "angles": cell[3:],
+        "volume_per_atom": float(result.atoms.get_volume() / len(result.atoms)),
+        "energy": result.energy,
+        "energy_per_atom": result.energy / len(result.atoms),
+        "largest_force": result.fmax,
+        "species": result.atoms.get_chemical_symbols(),
+        "magmoms": result.magmoms,
+        "flipped": result.flipped,
+        "converged": result.converged,
+        "steps": result.steps,
+    }
+
+
+def _show_relaxed(content: dict[str, Any], out: Path | None) -> None:
+    enlarged = "" if content["atoms"] == content["supercell_of"] else f" (file: {content['supercell_of']})"
+    typer.echo(f"{content['formula']}, {content['ordering']}, {content['atoms']} atoms{enlarged}")
+    typer.echo(
+        f"cell         {_numbers(content['lengths'], 4)} Angstrom, angles {_numbers(content['angles'], 3)} degrees"
+    )
+    if "pseudo_cubic" in content:
+        cube = content["pseudo_cubic"]
+        typer.echo(f"pseudo-cubic {_numbers(cube[:3], 4)} Angstrom, angles {_numbers(cube[3:], 3)} degrees")
+    typer.echo(f"energy       {content['energy']:.5f} eV, {content['energy_per_atom']:.5f} eV/atom")
+    typer.echo(f"volume       {content['volume_per_atom']:.4f} Angstrom^3/atom")
+    typer.echo(f"moments      {_numbers(content['magmoms'])} muB")
+    if content["flipped"]:
+        typer.echo(f"sites {', '.join(map(str, content['flipped']))} left the ordering asked for")
+    typer.echo(f"largest force {content['largest_force']:.4f} eV/Angstrom after {content['steps']} steps")
+    if out is not None:
+        typer.echo(f"written to {out}")
+
+
+def _committee(models: list[Path]) -> Committee:
+    """Committee of everything --model named."""
+    from spinmultinet.committee import Committee
+
+    return Committee([path for model in models for path in _checkpoints(model)])
+
+
+def _checkpoints(model: Path) -> list[Path]:
+    """Checkpoints that a path stands for: itself, a training's or a committee's, or a campaign's model in use."""
+    if model.suffix in (".yaml", ".yml"):
+        from workflows.campaign import load_campaign
+
+        options, _ = load_campaign(model)
+        return _champion(options.store, options.name)
+    if not model.is_dir():
+        return [model]
+    found = [model / "model.pt"] if (model / "model.pt").exists() else sorted(model.glob("member_*/model.pt"))
+    if found:
+        return found
+    if (model / "store").is_dir():
+        return _champion(f"local:{model / 'store'}")
+    raise InputError(f"{model} holds no model.pt, no member_*/model.pt and no store of a campaign; name a checkpoint")
+
+
+def _champion(store: str, campaign: str | None = None) -> list[Path]:
+    from datastore import open_store
+    from workflows.results import champion_files
+
+    with open_store(store, create=False) as opened:
+        return champion_files(opened, campaign)
+
+
+def _read_frames(path: Path) -> list[Atoms]:
+    """Frames of an extended XYZ file; anything else that ASE can read would have no labels."""
+    from workflows.user_structures import read_structures
+
+    return read_structures(path)
+
+
+def _described(atoms: Atoms, prediction: dict[str, Any]) -> dict[str, Any]:
+    """One prediction as JSON-able content: eV, eV/Angstrom, muB."""
+    import numpy as np
+
+    return {
+        "formula": atoms.get_chemical_formula(),
+        "energy": prediction["energy"],
+        "energy_per_atom": prediction["energy"] / len(atoms),
+        "largest_force": float(np.linalg.norm(prediction["forces"], axis=1).max()),
+        "species": atoms.get_chemical_symbols(),
+        **{key: value for key, value in prediction.items() if key not in ("energy", "energies")},
+    }
+
+
+def _labelled(atoms: Atoms, prediction: dict[str, Any]) -> Atoms:
+    """Copy with the prediction as results, which extended XYZ carries."""
+    import numpy as np
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    result = atoms.copy()
+    known = {key: prediction[key] for key in ("energy", "forces", "stress", "magmoms") if key in prediction}
+    if not np.all(np.isfinite(known["stress"])):
+        del known["stress"]
+    result.calc = SinglePointCalculator(result, **known)
+    return result
+
+
+def _write(frames: list[Atoms], path: Path) -> None:
+    import ase.io
+
+    with whole_file(path) as temporary:
+        ase.io.write(temporary, frames, format="extxyz")
+
+
+def _numbers(values: Any, digits: int = 2) -> str:
+    import numpy as np
+
+    array = np.asarray(values, dtype=float)
+    rows = array.tolist() if array.ndim == 1 else np.linalg.norm(array, axis=1).tolist()
+    return " ".join(f"{value:.{digits}f}" for value in rows)

@@ -1,0 +1,77 @@
+"""What commands print and write: tables, JSON, files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe, where nobody can say how wide the window is."""
+
+
+def console() -> Console:
+    """Rich console on stdout that does not squeeze tables where there is no terminal."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else PLAIN_WIDTH
+    return Console(width=wide, highlight=False, markup=False)
+
+
+def print_json(content: Any) -> None:
+    """One JSON document on stdout; NaN becomes null, because JSON has none."""
+    typer.echo(json.dumps(_clean(content), indent=1, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """A table; columns whose cells are all numbers stand on the right."""
+    from rich import box
+    from rich.table import Table
+
+    lines = [list(row) for row in rows]
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, name in enumerate(columns):
+        numeric = all(isinstance(line[number], int | float) for line in lines)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*[_cell(value) for value in line])
+    console().print(table)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
+    return "-" if value is None else str(value)
+
+
+def _clean(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {str(key): _clean(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_clean(value) for value in content]
+    if hasattr(content, "tolist"):
+        return _clean(content.tolist())
+    if isinstance(content, float) and (content != content or content in (float("inf"), float("-inf"))):
+        return None
+    return content if isinstance(content, str | int | float | bool | None) else str(content)

@@ -1,0 +1,89 @@
+"""What finished campaigns left in their store: the last evaluation, the champion's files, failures to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobflow import Flow, Job
+from monty.json import MontyDecoder
+
+from datastore import SpinStore
+from datastore.schema import ModelRecord
+from workflows.campaign import CampaignError
+from workflows.submit import job_kind
+
+
+def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
+    """Output of the job that put the campaign's champion to use; None before that."""
+    champion = champion_of(store, campaign)
+    if champion is None:
+        return None
+    criteria = {"metadata.kind": "promote", "output.model_id": champion.model_id}
+    document = store.jobs.query_one(criteria, ["output"])
+    return None if document is None else dict(document["output"])
+
+
+def champion_of(store: SpinStore, campaign: str | None = None) -> ModelRecord | None:
+    """Record of the model in use (the newest, without ``campaign``); None where no model was promoted."""
+    wanted = {"status": "champion"} if campaign is None else {"status": "champion", "campaign": campaign}
+    records = store.get_models(**wanted)
+    return records[-1] if records else None
+
+
+def champion_files(store: SpinStore, campaign: str | None = None) -> list[Path]:
+    """Checkpoints of the model in use. Raises CampaignError where there is none or a file is gone."""
+    record = champion_of(store, campaign)
+    name = campaign or "this campaign"
+    if record is None:
+        raise CampaignError(f"{name} has no model in use yet; finish it with: spinmultinet run CAMPAIGN.yaml")
+    paths = [Path(file.path) for file in record.files]
+    gone = [path for path in paths if not path.is_file()]
+    if gone:
+        raise CampaignError(f"the model of {record.campaign} has lost its file {gone[0]}; restore it, or train again")
+    return paths
+
+
+def forget_failures(flow: Flow, store: SpinStore, folder: Path) -> int:
+    """Make failed label jobs of a campaign, and everything that was built on them, run again; returns how many.
+
+    Only job documents and records of failures are removed. Labels, and the jobs that made them, stay. Training sets
+    and models of the generations concerned are set aside under another name in the campaign's ``folder``.
+    """
+    forgotten = 0
+    for number, generation in enumerate(list(_generations(flow, store))):
+        jobs = {job.uuid: job_kind(job) for job in generation}
+        labels = [uuid for uuid, kind in jobs.items() if kind == "label"]
+        failed = _failed(store, labels)
+        forgotten += len(failed)
+        if forgotten:  # also in later generations: their training sets would have been others
+            stale = [*failed, *(uuid for uuid in jobs if uuid not in set(labels))]
+            store.jobs.remove_docs({"uuid": {"$in": stale}})
+            store.flows.remove_docs({"uuid": {"$in": stale}})
+            store.failures.remove_docs({"point_id": {"$in": list(failed.values())}})
+            _set_aside(folder / f"generation_{number}")
+    return forgotten
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename a folder, so that its training does not continue with other data."""
+    if folder.exists():
+        used = len(list(folder.parent.glob(f"{folder.name}.replaced_*")))
+        folder.rename(folder.with_name(f"{folder.name}.replaced_{used + 1}"))
+
+
+def _generations(flow: Flow, store: SpinStore) -> Iterator[list[Job]]:
+    """Jobs of the campaign's flow, then of each flow that its jobs added."""
+    waiting = [flow]
+    while waiting:
+        jobs = [job for job, _ in waiting.pop(0).iterflow()]
+        added = list(store.flows.query({"uuid": {"$in": [job.uuid for job in jobs]}}))
+        waiting += [MontyDecoder().decode(text) for document in added for text in document["flows"]]
+        yield jobs
+
+
+def _failed(store: SpinStore, labels: list[str]) -> dict[str, str]:
+    """uuid -> point_id of those label jobs whose output is a recorded failure."""
+    criteria = {"uuid": {"$in": labels}, "output.error_type": {"$exists": True}}
+    return {d["uuid"]: d["output"]["point_id"] for d in store.jobs.query(criteria, ["uuid", "output.point_id"])}
