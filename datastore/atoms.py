@@ -118,11 +118,12 @@ def _info(config: SpinConfig) -> dict[str, Any]:
         info |= {"point_id": config.point_id, "level_id": config.level_id}
         text, numbers = text + INFO_TEXT_POINT, numbers + INFO_NUMBERS_POINT
         as_json = as_json + INFO_JSON_POINT
-    info |= {key: getattr(config, key) for key in text if getattr(config, key)}
+    defaults = {key: field.default for key, field in type(config).model_fields.items()}
+    info |= {key: getattr(config, key) for key in text if getattr(config, key) or defaults[key] != ""}
     info |= {key: getattr(config, key) for key in numbers if getattr(config, key) is not None}
     for key in as_json:
         value = getattr(config, key)
-        if value is not None and len(value):
+        if value is not None and (len(value) or type(config).model_fields[key].is_required()):
             info[key] = json.dumps(value.tolist() if isinstance(value, np.ndarray) else value)
     return info
 

@@ -255,8 +255,10 @@ def _changes(config: SpinConfig, out: FloatArray) -> dict[str, _Index]:
     limit = np.minimum(COLLAPSED, _lengths(asked) / 2) if config.moment_role == "constraint" else COLLAPSED
     present = _lengths(found) >= np.where(wanted, limit, COLLAPSED)
     cosine = _cosines(asked, found)
-    best = min((1.0, -1.0), key=lambda sign: int(np.sum((sign * cosine < MIN_COSINE) & wanted & present)))
     both = wanted & present
+    compared = cosine[both]
+    # In a tie the first site keeps its sign, so that a reversed result gives the same sites.
+    best = min((1.0, -1.0), key=lambda sign: (int(np.sum(sign * compared < MIN_COSINE)), sign * compared[:1].sum() < 0))
     return {
         "flipped": sites[both & (best * cosine < 0)],
         "turned": sites[both & (best * cosine >= 0) & (best * cosine < MIN_COSINE)],

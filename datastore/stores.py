@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from maggma.core import Store
-from maggma.stores import MemoryStore, MongoURIStore
+from maggma.stores import MemoryStore, MongoStore
 from pymongo import uri_parser
 from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
 
@@ -43,13 +43,13 @@ COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Collection -> the field that identifies a document, and the fields that queries are fast on."""
 
 
-class MaskedMongoStore(MongoURIStore):
-    """MongoURIStore whose name, which ends in logs and messages, does not show the password."""
+class MaskedMongoStore(MongoStore):
+    """MongoStore whose name, which ends in logs and messages, does not show the password."""
 
     @property
     def name(self) -> str:
         """URI without password, and the collection."""
-        return f"{mask(self.uri)}#{self.collection_name}"
+        return f"{mask(self.uri or self.host)}#{self.collection_name}"
 
 
 class SpinStore:
@@ -210,7 +210,7 @@ def _mongo(uri: str) -> dict[str, Store]:
         raise DataError(f"store {mask(uri)} is no valid MongoDB URI: {_first(error)}") from error
     options = {"serverSelectionTimeoutMS": TIMEOUT_MS, "connectTimeoutMS": TIMEOUT_MS}
     return {
-        name: MaskedMongoStore(uri, name, database=database, key=key, mongoclient_kwargs=options)
+        name: MaskedMongoStore(database, name, uri=uri, key=key, mongoclient_kwargs=options)
         for name, (key, _) in COLLECTIONS.items()
     }
 

@@ -1,0 +1,221 @@
+import os
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore.quality import RULES, find_outliers, judge, name_ordering
+from datastore.schema import SpinPoint
+from tests.datastore.support import make_point
+
+A = np.array
+FOUR = ["Ni", "Ni", "Ni", "Ni", "O", "O", "O", "O"]
+
+
+def eight(**changes):
+    """Four Ni, four O, +-+-."""
+    fields = {
+        "species": FOUR,
+        "positions": np.arange(24.0).reshape(8, 3),
+        "forces": np.zeros((8, 3)),
+        "magmoms_in": A([2.5, -2.5, 2.5, -2.5, 0, 0, 0, 0]),
+        "magmoms_out": A([1.8, -1.8, 1.8, -1.8, 0, 0, 0, 0]),
+    }
+    return make_point(**(fields | changes))
+
+
+CONSTRAINT = {"moment_role": "constraint", "magmoms_in": A([0.1, -2.0, 0, 0])}
+CASES = [
+    # rule, changes, part of the reason (None: accepted)
+    ("signs_changed", {}, None),
+    ("signs_changed", {"magmoms_out": A([-1.8, 1.8, 0.01, 0])}, None),
+    ("signs_changed", {"magmoms_out": A([1.8, 1.8, 0.01, 0])}, "flipped: site 1"),
+    ("signs_changed", {"magmoms_in": A([2.5, 0, 0, 0])}, "moment appeared: site 1"),
+    ("signs_changed", {"magmoms_out": A([1.8, -1.8, 0.18, 0.18])}, None),
+    ("moment_collapsed", {"magmoms_out": A([1.8, -0.29, 0, 0])}, "moment collapsed: site 1"),
+    ("moment_collapsed", {"magmoms_out": A([1.8, -1.8, 0, 0])}, None),
+    ("moment_collapsed", {**CONSTRAINT, "magmoms_out": CONSTRAINT["magmoms_in"]}, None),
+    (
+        "other_spin_state",
+        {"species": ["Co", "Ni", "O", "O"], "magmoms_out": A([0.97, -1.8, 0, 0])},
+        "low spin: site 0 Co",
+    ),
+    ("other_spin_state", {"species": ["Co", "Ni", "O", "O"], "magmoms_out": A([2.6, -1.8, 0, 0])}, None),
+    ("other_spin_state", {"species": ["Mn", "Ni", "O", "O"], "magmoms_out": A([4.5, -1.8, 0, 0])}, None),
+    (
+        "other_spin_state",
+        {"species": ["Ni", "Mn", "O", "O"], "magmoms_out": A([4.5, -1.8, 0, 0])},
+        "too large: site 0 Ni",
+    ),
+    (
+        "other_spin_state",
+        {"species": ["Ni", "Mn", "O", "O"], "magmoms_out": A([4.5, -1.8, 0, 0])},
+        "low spin: site 1 Mn",
+    ),
+    ("other_spin_state", {"species": ["Co", "O", "O", "O"], "magmoms_out": A([0.97, 0, 0, 0])}, None),  # not divalent
+    ("constraint_broken", {**CONSTRAINT, "magmoms_out": A([0.1, -1.5, 0, 0])}, "constraint not held: site 1"),
+    ("constraint_broken", {**CONSTRAINT, "magmoms_out": A([0.1, -2.05, 0.2, 0])}, None),
+    ("fractional_total_moment", {"band_gap": 1.0, "total_moment": 3.7}, "3.700 muB is no integer"),
+    ("fractional_total_moment", {"band_gap": 1.0, "total_moment": -4.02}, None),
+    ("fractional_total_moment", {"band_gap": 0.05, "total_moment": 3.7}, None),
+    ("fractional_total_moment", {"band_gap": None, "total_moment": 3.7}, None),
+    ("stress_not_symmetric", {"stress": A([[0, 0.1, 0], [0, 0, 0], [0, 0, 0.0]])}, "not symmetric by 0.1"),
+    ("stress_not_symmetric", {"stress": A([[0, 1e-5, 0], [0, 0, 0], [0, 0, 0.0]])}, None),
+    ("net_force", {"forces": np.full((4, 3), 0.02)}, "net force 0.02"),
+    ("net_force", {"forces": np.full((4, 3), 0.005)}, None),
+    ("changed_physics", {"corrections": ["SIGMA 0.05 -> 0.2"]}, "SIGMA"),
+    ("changed_physics", {"corrections": ["{'ISMEAR': 0}"]}, "ISMEAR"),
+    ("changed_physics", {"corrections": ["ALGO Fast -> All", "mixing 0.05", "NELM 200"]}, None),
+]
+
+
+@pytest.mark.parametrize(("rule", "changes", "reason"), CASES)
+def test_rules(rule, changes, reason):
+    point = make_point(**changes)
+    found = next(r for r in RULES if r.__name__ == rule)(point)
+    assert found is None if reason is None else reason in (found or "")
+    judged = judge(point)
+    if reason is not None:
+        assert judged.verdict == "rejected"
+        assert found in judged.verdict_reasons
+    assert judge(judged) == judged
+
+
+def test_every_rule_has_both_outcomes_in_the_table():
+    for rule in RULES:
+        outcomes = {reason is None for name, _, reason in CASES if name == rule.__name__}
+        assert outcomes == {True, False}, rule.__name__
+
+
+def test_flip_that_keeps_the_sum_is_seen():
+    # +-+- -> ++-- : the total moment is the same, so a comparison of sums misses it.
+    point = judge(eight(magmoms_out=A([1.8, 1.8, -1.8, -1.8, 0, 0, 0, 0])))
+    assert point.verdict_reasons == ["flipped: sites 1, 2"]
+
+
+def test_judge_forgets_old_reasons():
+    point = make_point(verdict="rejected", verdict_reasons=["old"])
+    assert judge(point).verdict == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("out", "name"),
+    [
+        ([1, -1, 1, -1], "AFM-II"),
+        ([-1, 1, -1, 1], "AFM-II"),
+        ([1, 1, 1, 1], "FM"),
+        ([-1, -1, -1, -1], "FM"),
+        ([0, 0, 0, 0], "NM"),
+        ([1, -1, -1, 1], "AFM[+--+]"),
+        ([-1, 1, 1, -1], "AFM[+--+]"),
+        ([1, 1, -1, 1], "FiM[++-+]"),
+        ([0, -1, 1, -1], "FiM[0+-+]"),
+    ],
+)
+def test_name_ordering(out, name):
+    moments = A([*out, 0, 0, 0, 0]) * 1.8
+    assert name_ordering(eight(), moments) == name
+
+
+def test_vector_moments():
+    into = np.zeros((4, 3))
+    into[0, 2], into[1, 2] = 2, -2
+    config = make_point(magmoms_in=into, magmoms_out=into)
+    assert name_ordering(config, -into) == "AFM-II"
+    turned = into.copy()
+    turned[1] = [2, 0, 0]
+    assert name_ordering(config, turned) == "NC"
+    assert judge(make_point(magmoms_in=into, magmoms_out=turned * 0.9)).verdict_reasons == ["turned: site 1"]
+    assert name_ordering(config, np.abs(into)) == "FM"
+
+
+def test_wrong_shape_is_an_error():
+    with pytest.raises(ValueError, match="shape"):
+        name_ordering(make_point(), [1, 2])
+
+
+@given(
+    st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4),
+    st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4),
+)
+def test_verdict_and_name_ignore_global_reversal_only(asked, found):
+    into, out = A([*asked, 0, 0, 0, 0]) * 2.5, A([*found, 0, 0, 0, 0]) * 1.8
+    one, two = (judge(eight(magmoms_in=into, magmoms_out=sign * out)) for sign in (1, -1))
+    assert one.verdict_reasons == two.verdict_reasons
+    same = asked == found or asked == [-x for x in found]
+    assert (one.verdict == "accepted") is same
+    assert name_ordering(one, out) == name_ordering(one, -out)
+    assert (name_ordering(one, out) == "AFM-II") is same
+
+
+def ladder(n=12, **changes):
+    return [make_point(shift=0.01 * i, free_energy=-25.5 + 0.02 * i, **changes) for i in range(n)]
+
+
+def test_outliers():
+    group = ladder()
+    assert find_outliers(group) == {}
+    drifted = make_point(shift=0.5, free_energy=-25.5 + 4)
+    pushed = make_point(shift=0.6, forces=A([[9, 0, 0], [-9, 0, 0], [0, 0, 0], [0, 0, 0.0]]))
+    found = find_outliers([*group, drifted, pushed])
+    assert set(found) == {drifted.point_id, pushed.point_id}
+    assert "+0.9" in found[drifted.point_id][0]
+    assert "largest force" in found[pushed.point_id][0]
+
+
+def test_outliers_need_a_group_of_their_own_kind():
+    drifted = make_point(shift=0.5, free_energy=-25.5 + 4)
+    assert find_outliers([*ladder(6), drifted]) == {}
+    assert find_outliers([*ladder(12, ordering="FM"), drifted]) == {}
+    assert find_outliers([*ladder(12, level_of_theory={"U": 0}), drifted]) == {}
+
+
+@pytest.fixture(scope="module")
+def pool():
+    folder = os.environ.get("SPINMULTINET_TEST_DATA", "")
+    path = Path(folder) / "gpaw_pool.extxyz"
+    if not folder or not path.exists():
+        pytest.skip("SPINMULTINET_TEST_DATA does not name a folder with gpaw_pool.extxyz")
+    return [_from_pool(atoms) for atoms in ase.io.read(path, ":")]
+
+
+def _from_pool(atoms):
+    info, results = atoms.info, atoms.calc.results
+    out = atoms.arrays["magmom_out"]
+    return SpinPoint(
+        species=list(atoms.symbols),
+        lattice=atoms.cell.array,
+        positions=atoms.positions,
+        magmoms_in=atoms.arrays["magmom_in"],
+        ordering=info["ordering"],
+        cell=info["parent"],
+        engine="gpaw",
+        engine_version="26.7.0",
+        level_of_theory={"xc": "PBE+U"},
+        energy=results["energy"],
+        free_energy=results["energy"],
+        forces=results["forces"],
+        stress=atoms.get_stress(voigt=False),
+        magmoms_out=out,
+        total_moment=out.sum(),
+        ordering_found=info["ordering"],
+        verdict="accepted",
+    )
+
+
+def test_first_principles_labels_are_accepted(pool):
+    assert len(pool) > 200
+    rejected = {p.point_id: judge(p).verdict_reasons for p in pool if judge(p).verdict != "accepted"}
+    assert rejected == {}
+    assert all(name_ordering(p, p.magmoms_out) == p.ordering for p in pool)
+    assert find_outliers(pool) == {}
+
+
+def test_drift_among_first_principles_labels_is_found(pool):
+    nio = [p for p in pool if p.formula == "NiO"]
+    for sign in (1, -1):
+        bad = nio[3].model_copy(update={"free_energy": nio[3].free_energy + sign * 4})
+        assert set(find_outliers([*nio[:3], bad, *nio[4:]])) == {bad.point_id}

@@ -1,0 +1,128 @@
+import pytest
+
+from datastore.errors import DataError
+from datastore.queries import (
+    by_campaign,
+    by_deformation,
+    by_formula,
+    by_generation,
+    by_level,
+    by_ordering,
+    by_pair,
+    by_verdict,
+    find,
+    pairs,
+    parse_filter,
+    stats,
+)
+from datastore.stores import open_store
+from tests.datastore.support import make_failure, make_point
+
+OTHER = {"engine": "other"}
+POINTS = [
+    make_point(pair_id="g1", campaign="a", deformation="shear"),
+    make_point(
+        pair_id="g1", campaign="a", ordering="FM", ordering_found="FM", magmoms_in=[2.5, 2.5, 0, 0], energy=-25.0
+    ),
+    make_point(pair_id="g1", campaign="b", level_of_theory=OTHER, energy=-1.0),
+    make_point(shift=0.1, verdict="rejected", verdict_reasons=["flipped"], ordering_found="FM", pair_id="g2"),
+    make_point(shift=0.2, species=["Mn", "Mn", "O", "O"], generation=2, pair_id="g2", energy=-34.0),
+]
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    with open_store({"local": f"local:{tmp_path / 'data'}", "memory": "memory:"}[request.param]) as opened:
+        for point in POINTS:
+            opened.put_point(point)
+        opened.put_failure(make_failure(shift=0.9))
+        yield opened
+
+
+def which(points):
+    ids = [point.point_id for point in POINTS]
+    return sorted(ids.index(point.point_id) for point in points)
+
+
+def test_named_queries(store):
+    assert which(find(store)) == [0, 1, 2, 3, 4]
+    assert which(by_campaign(store, "a")) == [0, 1]
+    assert which(by_verdict(store, "rejected")) == [3]
+    assert which(by_ordering(store, asked="FM")) == [1]
+    assert which(by_ordering(store, found="FM")) == [1, 3]
+    assert which(by_ordering(store, asked="AFM-II", found="FM")) == [3]
+    assert which(by_deformation(store, "shear")) == [0]
+    assert which(by_formula(store, "MnO")) == [4]
+    assert which(by_level(store, POINTS[2].level_id)) == [2]
+    assert which(by_pair(store, "g1")) == [0, 1, 2]
+    assert which(by_generation(store, 2)) == [4]
+    assert which(find(store, {"energy": {"$lt": -30}}, verdict="accepted")) == [4]
+    assert which(find(store, ordering=["FM", "AFM-I"])) == [1]
+    assert len(list(find(store, limit=2))) == 2
+
+
+def test_queries_give_the_stored_points(store):
+    assert list(by_formula(store, "MnO")) == [POINTS[4]]
+
+
+def test_pairs_are_of_one_level_and_accepted(store):
+    (only,) = pairs(store)
+    assert which(only.points) == [0, 1]
+    assert [point.ordering for point in only.points] == ["AFM-II", "FM"]
+    assert only.differences == pytest.approx([0.0, 0.1])
+    assert {p.pair_id for p in pairs(store, accepted_only=False)} == {"g1", "g2"}
+    assert list(pairs(store, {"campaign": "b"})) == []
+
+
+def test_stats(store):
+    found = stats(store)
+    assert found.total == 5
+    assert found.counts["NiO", "rhombohedral4", "AFM-II", "shear", "accepted"] == 1
+    assert found.counts["NiO", "rhombohedral4", "AFM-II", "none", "rejected"] == 1
+    assert found.levels[POINTS[2].level_id] == (1, OTHER)
+    assert found.campaigns == {"": 2, "a": 2, "b": 1}
+    assert (found.other_ordering, found.failures) == (1, 1)
+    assert stats(store, parse_filter("formula=MnO")).total == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("", [0, 1, 2, 3, 4]),
+        ("ordering=AFM-II verdict=accepted energy<-5", [0, 4]),
+        ("energy>-30 energy<=-25.0", [0, 1, 3]),
+        ("ordering!=AFM-II", [1]),
+        ("ordering=FM,AFM-I", [1]),
+        ("ordering!=FM,AFM-I", [0, 2, 3, 4]),
+        ("species=Mn", [4]),
+        ("generation>=1", [4]),
+        ("generation=2", [4]),
+        ("campaign=''", [3, 4]),
+        ("pair_id==g2", [3, 4]),
+    ],
+)
+def test_filter_language(store, text, numbers):
+    assert which(find(store, parse_filter(text))) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("orderin=FM", "did you mean 'ordering'"),
+        ("zzz=1", "known: formula"),
+        ("FM", "no operator"),
+        ("energy<low", "'low' is no number"),
+        ("energy<1,2", "takes one number"),
+        ("ordering<FM", "is text"),
+        ("campaign='a", "close the quotes"),
+        ("$where=1", "unknown field"),
+    ],
+)
+def test_filter_errors(text, message):
+    with pytest.raises(DataError, match=message.replace("$", r"\$")):
+        parse_filter(text)
+
+
+def test_unknown_keyword(store):
+    with pytest.raises(DataError, match="did you mean 'campaign'"):
+        list(find(store, campain="a"))

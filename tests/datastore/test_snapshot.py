@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+
+from datastore.atoms import read_points
+from datastore.errors import DataError
+from datastore.snapshot import geometry_token, load_snapshot, make_snapshot
+from datastore.splits import SPLITS, SplitOptions
+from datastore.stores import open_store
+from tests.datastore.support import make_point
+
+KINDS = ["shear", "volume", "tensile", "displacement"]
+
+
+def pair(i, **changes):
+    fields = {"shift": 0.001 * i, "pair_id": f"g.{i}", "deformation": KINDS[i % 4], "campaign": "nio", **changes}
+    ferro = {"ordering": "FM", "ordering_found": "FM", "magmoms_in": np.array([2.5, 2.5, 0, 0]), "energy": -25.0}
+    return [make_point(**fields), make_point(**(fields | ferro))]
+
+
+def fill(store, numbers, **changes):
+    for i in numbers:
+        for point in pair(i, **changes):
+            store.put_point(point)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    with open_store({"local": f"local:{tmp_path / 'data'}", "memory": "memory:"}[request.param]) as opened:
+        fill(opened, range(20))
+        yield opened
+
+
+def test_files_hold_the_accepted_labels_exactly(store, tmp_path):
+    store.put_point(make_point(shift=0.9, verdict="rejected", verdict_reasons=["flipped"], campaign="nio"))
+    store.put_point(make_point(shift=0.8, campaign="other"))
+    snapshot = make_snapshot(store, tmp_path / "snaps", campaign="nio")
+    assert snapshot.counts == {"train": 32, "val": 4, "test": 4}
+    groups = {}
+    for split in SPLITS:
+        points = list(read_points(snapshot.path(split)))
+        assert [p.point_id for p in points] == snapshot.points[split]
+        for point in points:
+            assert store.get_point(point.point_id) == point
+            assert groups.setdefault(point.pair_id, split) == split
+    assert len(groups) == 20
+    assert (snapshot.species, snapshot.moment_role) == (["Ni", "O"], "guess")
+    assert snapshot.level_of_theory == make_point().level_of_theory
+    assert load_snapshot(snapshot.folder) == snapshot
+    stored = store.snapshots.query_one({"snapshot_id": snapshot.snapshot_id})
+    assert stored["counts"] == snapshot.counts
+
+
+def test_same_content_is_the_same_snapshot(store, tmp_path):
+    first = make_snapshot(store, tmp_path)
+    stamp = first.path("train").stat().st_mtime_ns
+    assert make_snapshot(store, tmp_path) == first
+    assert first.path("train").stat().st_mtime_ns == stamp
+    assert make_snapshot(store, tmp_path, options=SplitOptions(seed=5)).snapshot_id != first.snapshot_id
+    again = make_snapshot(store, tmp_path / "elsewhere")
+    assert again.files == first.files
+    assert store.snapshots.count() == 2
+    changed = pair(0, energy=-25.3999)[0]
+    store.put_point(changed)
+    assert make_snapshot(store, tmp_path).snapshot_id != first.snapshot_id
+
+
+def test_growth_keeps_splits_and_trains_on_chosen_labels(store, tmp_path):
+    first = make_snapshot(store, tmp_path)
+    fill(store, range(20, 30))
+    fill(store, range(50, 55), generation=1)
+    second = make_snapshot(store, tmp_path, previous=first)
+    for split in SPLITS:
+        assert set(first.points[split]) <= set(second.points[split])
+    assert second.counts == {"train": 58, "val": 6, "test": 6}
+    chosen = {p.point_id for i in range(50, 55) for p in pair(i, generation=1)}
+    assert chosen <= set(second.points["train"])
+    assert second.previous == first.snapshot_id
+
+
+def test_geometry_twins_stay_together_even_with_other_pair_ids(store, tmp_path):
+    twin = pair(3, pair_id="another", magmoms_in=np.array([-2.5, -2.5, 0, 0]))[0]
+    assert geometry_token(twin) == geometry_token(pair(3)[0])
+    store.put_point(twin)
+    for seed in range(5):
+        snapshot = make_snapshot(store, tmp_path, options=SplitOptions(seed=seed, fractions=(0.4, 0.3, 0.3)))
+        where = {split for split in SPLITS for p in [twin, *pair(3)] if p.point_id in snapshot.points[split]}
+        assert len(where) == 1
+
+
+def test_levels_never_mix(store, tmp_path):
+    store.put_point(make_point(level_of_theory={"xc": "other"}))
+    with pytest.raises(DataError, match="several levels of theory") as error:
+        make_snapshot(store, tmp_path)
+    level = make_point().level_id
+    assert f"{level} with guess moments: 40" in str(error.value)
+    assert sum(make_snapshot(store, tmp_path, criteria={"level_id": level}).counts.values()) == 40
+    store.put_point(make_point(shift=0.5, moment_role="constraint"))
+    with pytest.raises(DataError, match="constraint moments: 1"):
+        make_snapshot(store, tmp_path, criteria={"level_id": level})
+
+
+def test_nothing_accepted(tmp_path):
+    with open_store("memory:") as store, pytest.raises(DataError, match="no accepted labels"):
+        make_snapshot(store, tmp_path)
+
+
+def test_damage_is_found(store, tmp_path):
+    snapshot = make_snapshot(store, tmp_path)
+    path = snapshot.path("val")
+    text = path.read_text()
+    path.write_text(text.replace("1.8", "1.9", 1))
+    with pytest.raises(DataError, match=r"val\.extxyz is damaged.*make the snapshot again"):
+        load_snapshot(snapshot.folder)
+    with pytest.raises(DataError, match="damaged"):
+        make_snapshot(store, tmp_path)
+    path.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        load_snapshot(snapshot.folder)
+    document = json.loads((snapshot.folder / "snapshot.json").read_text())
+    (snapshot.folder / "snapshot.json").write_text(json.dumps({**document, "schema_version": 9}))
+    with pytest.raises(DataError, match="update the software"):
+        load_snapshot(snapshot.folder)
+    for text in ("{", "[]", json.dumps({**document, "counts": 3})):
+        (snapshot.folder / "snapshot.json").write_text(text)
+        with pytest.raises(DataError, match="damaged"):
+            load_snapshot(snapshot.folder)
+    with pytest.raises(DataError, match="is no snapshot"):
+        load_snapshot(tmp_path / "absent")
+
+
+def test_half_written_snapshot_is_never_seen(store, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("datastore.snapshot.os.fsync", full)
+    with pytest.raises(DataError, match=r"No space left.*check space"):
+        make_snapshot(store, tmp_path / "snaps")
+    assert list((tmp_path / "snaps").iterdir()) == []
+    monkeypatch.undo()
+    assert make_snapshot(store, tmp_path / "snaps").counts["test"] == 4
