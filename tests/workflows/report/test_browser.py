@@ -1,0 +1,96 @@
+"""The report in a real browser: every picture is shown, nothing is wider than the screen, the console is silent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workflows.report import write_report
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--enable-logging=stderr", "--virtual-time-budget=5000"),
+]
+PROBE = """<script>
+const probe = document.createElement('p'); probe.id = 'probe';
+window.addEventListener('load', () => { probe.textContent = JSON.stringify({
+  images: [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt.length]),
+  sections: [...document.querySelectorAll('section')].map(s => [s.id, s.clientHeight]),
+  overflow: document.documentElement.scrollWidth - window.innerWidth,
+}); document.body.append(probe); });
+</script></body>"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+    if found is None:
+        message = "no Chromium; install it: apt-get install -y --no-install-recommends chromium"
+        if os.environ.get("SPINMULTINET_REQUIRE_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(
+        trained.options, trained.store, trained.evaluated, tmp_path_factory.mktemp("browser") / "report.html"
+    )
+
+
+def browse(chromium: str, profile: Path, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [chromium, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_pictures_and_sections_are_shown(chromium: str, page: Path, tmp_path: Path, width: int) -> None:
+    # A copy with a probe: the report itself has no script, and its policy would forbid one.
+    probed = tmp_path / "probed.html"
+    text = re.sub(r"<meta http-equiv=.*?>", "", page.read_text()).replace("</body>", PROBE)
+    probed.write_text(text)
+    dom = browse(chromium, tmp_path / "profile", probed, f"--window-size={width},900", "--dump-dom").stdout
+    found = json.loads(dom.split('<p id="probe">')[1].split("</p>")[0])
+    assert len(found["images"]) == 20
+    for natural, shown, words in found["images"]:
+        assert natural > 0
+        assert shown > 100
+        assert words > 20
+    assert [name for name, _ in found["sections"]] == [
+        *("result", "calculated", "spins", "accuracy", "learning", "settings", "rejected")
+    ]
+    assert min(height for _, height in found["sections"]) > 50
+    assert found["overflow"] <= 0
+
+
+def test_policy_of_the_page_forbids_scripts(chromium: str, page: Path, tmp_path: Path) -> None:
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", PROBE))
+    run = browse(chromium, tmp_path / "profile", probed, "--dump-dom")
+    assert 'id="probe"' not in run.stdout
+    assert "CONSOLE" in run.stderr  # so that silence in the next test means something
+
+
+def test_screenshot_has_colour_and_the_console_is_silent(chromium: str, page: Path, tmp_path: Path) -> None:
+    shot = tmp_path / "shot.png"
+    run = browse(chromium, tmp_path / "profile", page, "--window-size=1200,6000", f"--screenshot={shot}")
+    assert "CONSOLE" not in run.stderr
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    assert pixels.shape == (6000, 1200, 3)
+    coloured = (np.ptp(pixels, axis=2) > 60).mean(axis=1)
+    assert 0.005 < coloured.mean() < 0.3
+    white = (pixels.min(axis=2) > 250).mean()
+    assert 0.5 < white < 0.98

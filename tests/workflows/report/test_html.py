@@ -1,0 +1,140 @@
+"""The page: complete, self-contained, escaped, and still a page when there is little to tell."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from datastore import open_store
+from workflows.campaign import CampaignOptions
+from workflows.report import html, write_report
+from workflows.report.collect import collect
+
+from .conftest import UGLY, campaign
+
+SECTIONS = ("result", "calculated", "spins", "accuracy", "learning", "settings", "rejected")
+VOID = {"meta", "link", "img", "br", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes that load something, and whether every element is closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        self.loads += [values[key] or "" for key in ("src", "href", "srcset", "action", "data") if key in values]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "deep" / "report.html"
+    assert write_report(trained.options, trained.store, trained.evaluated, path) == path
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+    return path.read_text()
+
+
+def test_page_is_well_formed_and_has_every_section(page: str) -> None:
+    parsed = Page(page)
+    assert parsed.open == []
+    assert tuple(parsed.ids) == SECTIONS
+    assert parsed.tags.count("img") == 20
+
+
+def test_page_loads_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert all(address.startswith(("data:", "#")) for address in parsed.loads)
+    assert "script" not in parsed.tags
+    style = "".join(re.findall(r"<style>(.*?)</style>", page, re.S))
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in page
+    assert len(page) < 4_000_000
+
+
+def test_text_of_others_is_escaped(page: str) -> None:
+    assert UGLY not in page
+    assert page.count("&lt;script&gt;alert(") == 2  # the failure's error and the rejected label's reason
+
+
+def test_page_tells_the_numbers(page: str) -> None:
+    for text in ("48 spin-lattice calculations of NiO", "46 accepted, 1 rejected, 1 failed", "12 held-out labels"):
+        assert text in page
+    assert "E(FM) − E(AFM-II)" in page
+    assert "spinmultinet run nio_example.yaml" in page
+
+
+def test_campaign_in_the_page_runs_again(trained: Any) -> None:
+    content = yaml.safe_load(html._campaign_file(trained.options))
+    assert CampaignOptions.model_validate(content) == trained.options
+
+
+def test_default_folders_are_left_out_of_the_campaign() -> None:
+    options = campaign(Path("unused")).model_copy(update={"folder": "runs/nio_example"})
+    options = options.model_copy(update={"store": "local:runs/nio_example/store"})
+    assert not {"folder", "store"} & set(yaml.safe_load(html._campaign_file(options)))
+
+
+def test_table_counts_every_calculation(trained: Any) -> None:
+    material = collect(trained.options, trained.store, trained.evaluated)
+    rows = dict(html.verdict_table(material))
+    assert rows["all"][-1] == "46, 1 rejected, 1 failed"
+    assert rows["none"][-1] == "2, 1 rejected"
+    assert list(rows) == ["none", "displacement", "shear", "tensile", "volume", "all"]
+
+
+def test_labels_without_a_model_give_a_page(labelled: Any, tmp_path: Path) -> None:
+    text = write_report(labelled.options, labelled.store, None, tmp_path / "report.html").read_text()
+    parsed = Page(text)
+    assert parsed.open == []
+    assert tuple(parsed.ids) == SECTIONS
+    assert parsed.tags.count("img") == 4
+    assert "No model has been trained" in text
+
+
+def test_empty_campaign_gives_a_page(tmp_path: Path) -> None:
+    text = write_report(campaign(tmp_path), open_store("memory:"), None, tmp_path / "report.html").read_text()
+    assert "Nothing has been calculated yet" in text
+    assert tuple(Page(text).ids) == SECTIONS
+
+
+def test_mixed_levels_are_pointed_out(labelled: Any, tmp_path: Path) -> None:
+    store = open_store("memory:")
+    points = collect(labelled.options, labelled.store, None).points
+    store.put_point(points[0])
+    store.put_point(points[1].model_copy(update={"level_of_theory": {"code": "another"}}))
+    text = write_report(labelled.options, store, None, tmp_path / "report.html").read_text()
+    assert "2 different levels of theory" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"Co": 3.32, "Ni": 6.2}, "Co 3.32, Ni 6.2"),
+        ({"all8": [4, 2, 2]}, "all8 4 × 2 × 2"),
+        (["a", "b"], "a, b"),
+        (700.0, "700"),
+        (4e-6, "4e-06"),
+        (None, "None"),
+    ],
+)
+def test_settings_are_readable(value: Any, text: str) -> None:
+    assert html.readable(value) == text
