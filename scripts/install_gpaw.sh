@@ -15,11 +15,16 @@ gpaw_works() {
     "$PYTHON" -c "import gpaw, gpaw.cgpaw, sys; sys.exit(gpaw.__version__ != '$GPAW_VERSION')" >/dev/null 2>&1
 }
 
+# Debian keeps the headers of Python itself in a package of their own.
+python_says() {
+    "$PYTHON" -c "import sys, sysconfig; print($1)" 2>/dev/null
+}
+
 # A test program is the only honest way to ask whether headers and libraries are usable, wherever they lie.
 can_build() {
     command -v gcc >/dev/null 2>&1 || return 1
-    printf '#include <xc.h>\n#include <fftw3.h>\nint main(void) { return xc_family_from_id(1, 0, 0) > 99; }\n' >"$WORK/t.c"
-    gcc "$WORK/t.c" -o "$WORK/t" -lxc -lopenblas -lfftw3 >>"$LOG" 2>&1
+    printf '#include <Python.h>\n#include <xc.h>\n#include <fftw3.h>\nint main(void) { return xc_family_from_id(1, 0, 0) > 99; }\n' >"$WORK/t.c"
+    gcc -I"$(python_says "sysconfig.get_path('include')")" "$WORK/t.c" -o "$WORK/t" -lxc -lopenblas -lfftw3 >>"$LOG" 2>&1
 }
 
 # Root, or a sudo that asks for no password; anything else would block a script.
@@ -37,7 +42,7 @@ explain() {
 error: GPAW needs a C compiler, libxc, OpenBLAS and FFTW, and this script may not or cannot install them here.
 Install one of these, then run the same command again:
   Debian/Ubuntu:  sudo apt-get install -y --no-install-recommends $DEBIAN
-  Fedora:         sudo dnf install -y gcc glibc-devel libxc-devel openblas-devel fftw-devel
+  Fedora:         sudo dnf install -y gcc glibc-devel python3-devel libxc-devel openblas-devel fftw-devel
   conda (no root): conda install -c conda-forge gpaw=$GPAW_VERSION
 $ALTERNATIVE
 What was tried is in $LOG
@@ -60,6 +65,8 @@ TEXT
 
 gpaw_works && exit 0
 command -v "$PYTHON" >/dev/null 2>&1 || { echo "error: no Python at $PYTHON" >&2; exit 2; }
+[ -f "$(python_says "sysconfig.get_path('include')")/Python.h" ] ||
+    DEBIAN="$DEBIAN python$(python_says "'%d.%d' % sys.version_info[:2]")-dev"
 WORK=$(mktemp -d) || exit 4
 LOG=$(mktemp "${TMPDIR:-/tmp}/install_gpaw.XXXXXX") || exit 4
 trap 'rm -rf "$WORK"' EXIT
