@@ -96,6 +96,11 @@ class LabelBuilder(Builder):
         if done:
             self.store.ingested.update([stamped(_marker(item)) for item in done])
 
+    def finalize(self) -> None:
+        """Judge the groups and close; called by maggma's own runners, whereas :func:`ingest` leaves the store open."""
+        self.judge_groups()
+        super().finalize()
+
     def _store_label(self, label: Label) -> None:
         if isinstance(label, SpinFailure):
             self.report.failures += self.store.put_failure(label)

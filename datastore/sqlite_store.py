@@ -2,7 +2,8 @@
 
 maggma's own file stores rewrite everything at each update (JSONStore) or slow down with size (MontyStore). This one
 writes through: each ``update`` is one transaction, on disk when it returns (write-ahead log, synchronous=FULL).
-Several processes may read and write at once; a writer waits up to a minute for another one.
+Several processes may read and write at once; a writer waits up to a minute for another one. They have to be on one
+machine: SQLite's log does not work across hosts on a network file system. There, use MongoDB.
 """
 
 from __future__ import annotations

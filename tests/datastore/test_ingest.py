@@ -89,3 +89,15 @@ def test_unreadable_output_is_reported_and_stops_nothing(store):
     assert "forces" in report.unreadable[0]
     assert "update the software" in report.unreadable[1]
     assert len(ingest(store).unreadable) == 2
+
+
+def test_runs_under_maggma_too(tmp_path):
+    uri = f"local:{tmp_path / 'data'}"
+    store = open_store(uri)
+    outputs = [make_point(shift=0.01 * i).to_document() for i in range(9)]
+    run(store, *outputs, make_point(shift=0.7, free_energy=-20.0).to_document())
+    LabelBuilder(store, chunk_size=4).run()
+    with open_store(uri) as again:
+        assert again.points.count({"verdict": "accepted"}) == 9
+        assert again.points.count() == 10
+        assert ingest(again).jobs == 0

@@ -8,11 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from maggma.core import Sort
 from maggma.stores import MemoryStore
 from monty.json import MontyDecoder
 
 from datastore.errors import DataError
+from datastore.sqlite_query import decode, encode
 from datastore.sqlite_store import SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +104,20 @@ def test_projections_agree_with_maggma(store, properties):
         each.update([dict(document) for document in DOCUMENTS[:3]])
     expected = [{k: v for k, v in d.items() if k != "_id"} for d in memory.query({}, properties, sort={"name": 1})]
     assert list(store.query({}, properties, sort={"name": 1})) == expected
+
+
+_keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda key: key not in ("_id", "$date"))
+_leaves = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | _keys
+) | st.datetimes().map(lambda time: time.replace(fold=0))
+_values = st.recursive(_leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=3))
+
+
+@given(st.dictionaries(_keys, _values, max_size=4))
+def test_any_document_survives(document):
+    back = decode(encode(document))
+    assert back == document
+    assert repr(back) == repr(document)  # 1 is not 1.0 and not True
 
 
 def test_sort_skip_limit(store):
