@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from ase.data import atomic_numbers
-from e3nn import o3
 from torch import Tensor, nn
 
 from .data import Graph
 from .errors import SpinMultiNetError
 from .hypers import ModelOptions, parse, read_config
-from .nn.coupling import CouplingTable, hidden_irreps
+from .nn.coupling import CouplingTable, SphericalHarmonics, hidden_irreps
 from .nn.embedding import BesselBasis, NodeEmbedding, bounded, envelope, legendre
 from .nn.interaction import Interaction, Sector
 from .nn.readout import EnergyReadout, MomentReadout
@@ -43,6 +42,7 @@ class SpinMultiNet(nn.Module):
         o, n = options, len(self.species)
         irreps = hidden_irreps(o.l_max, o.parity)
         self.coupling = CouplingTable(irreps, o.l_max)
+        self.harmonics = SphericalHarmonics(o.l_max)
         self.bessel = BesselBasis(o.cutoff, o.n_bessel)
         self.embedding = NodeEmbedding(n, o.channels, o.n_spin_basis, o.spin, o.has_odd)
         n_inputs = o.n_bessel + (o.n_spin_basis if o.spin else 0)
@@ -68,7 +68,7 @@ class SpinMultiNet(nn.Module):
                 if value is not None:
                     module._parameters[key] = nn.Parameter(value.data.to(dtype))
             for key, buffer in module._buffers.items():
-                if buffer is not None and name.startswith(("coupling", "bessel")):
+                if buffer is not None and name.startswith(("coupling", "harmonics", "bessel")):
                     module._buffers[key] = buffer.to(dtype)
 
     @property
@@ -157,8 +157,7 @@ class SpinMultiNet(nn.Module):
         if o.spin:
             product = (b[graph.receiver] * b[graph.sender]).sum(-1)
             edge_inputs = torch.cat([edge_inputs, legendre(product, o.n_spin_basis)], dim=-1)
-        harmonics = o3.spherical_harmonics(self.coupling.sh, vectors, normalize=True, normalization="component")
-        folded = self.coupling.fold(harmonics)
+        folded = self.coupling.fold(self.harmonics(vectors / distance.unsqueeze(-1)))
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}

@@ -61,9 +61,9 @@ def train(
     """Train one model in `workdir`, or go on where an earlier call with the same arguments stopped.
 
     Writes `model.pt` (when finished), `training.pt` (state) and `metrics.csv`. A finished one returns at once. The
-    state is saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses as
-    never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. Raises SpinMultiNetError for
-    data that cannot be mixed and for a workdir that belongs to other data or options.
+    state is saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses
+    as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. Raises SpinMultiNetError
+    for data that cannot be mixed and for a workdir that belongs to other data or options.
     """
     torch.set_num_threads(options.threads)
     described = check_training_set(train_atoms, val_atoms)

@@ -44,7 +44,7 @@ def test_unknown_key_names_the_nearest():
 
 
 def test_wrong_values_are_named():
-    with pytest.raises(SpinMultiNetError, match="option 'layers'.*got -1"):
+    with pytest.raises(SpinMultiNetError, match=r"option 'layers'.*got -1"):
         parse(ModelOptions, {"layers": -1}, "here")
     with pytest.raises(SpinMultiNetError, match="mapping"):
         parse(ModelOptions, [1], "here")

@@ -168,7 +168,7 @@ def test_cell_smaller_than_the_cutoff(scale):
 
 @pytest.mark.parametrize("quantity", ["energy", "forces"])
 def test_smooth_as_an_atom_crosses_the_cutoff(quantity):
-    """Energy and forces are continuous at the cutoff, whatever the moments; the envelope is C2, so forces even have no kink."""
+    """Energy and forces are continuous at the cutoff, whatever the moments; the envelope is C2."""
     p = predictor(make(cutoff=3.0))
 
     def at(distance):

@@ -16,7 +16,7 @@ from spinmultinet.train import METRICS_FILE, STATE_FILE, train
 ROOT = Path(__file__).parents[2]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -54,9 +54,9 @@ def test_resuming_gives_the_losses_of_an_uninterrupted_run(tmp_path, nio, tiny_o
 
     def stop(epoch, epochs, metrics):
         if epoch == 3:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(options, tiny_options, nio[:8], nio[8:10], tmp_path / "parts", 5, stop)
     rest = train(options, tiny_options, nio[:8], nio[8:10], tmp_path / "parts", 5)
     assert rest.resumed_from == 2  # the checkpoint before the stop
@@ -123,9 +123,9 @@ def test_state_is_saved_by_time_too(tmp_path, nio, tiny_options, quick_training)
     def stop(epoch, epochs, metrics):
         time.sleep(0.001)
         if epoch == 2:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(options, tiny_options, nio[:4], [], tmp_path, 0, stop)
     assert train(options, tiny_options, nio[:4], [], tmp_path, 0).resumed_from == 2
 

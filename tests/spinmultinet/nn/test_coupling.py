@@ -4,7 +4,7 @@ import pytest
 import torch
 from e3nn import o3
 
-from spinmultinet.nn.coupling import CouplingTable, FoldedTensorProduct, hidden_irreps
+from spinmultinet.nn.coupling import CouplingTable, FoldedTensorProduct, SphericalHarmonics, hidden_irreps
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +52,13 @@ def test_folded_product_equals_e3nn(l_max, parity):
         torch.testing.assert_close(ours[out][:, counter[out]], theirs, rtol=1e-10, atol=1e-10)
         counter[out] += 1
     assert all(counter[o] == product.multiplicity[o] for o in product.outs)
+
+
+def test_spherical_harmonics_equal_e3nn():
+    unit = torch.nn.functional.normalize(torch.randn(7, 3), dim=1)
+    for l_max in (0, 2, 4):
+        expected = o3.spherical_harmonics(list(range(l_max + 1)), unit, normalize=False, normalization="component")
+        torch.testing.assert_close(SphericalHarmonics(l_max)(unit), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_restricted_products_use_the_same_rows():
