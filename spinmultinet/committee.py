@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import os
-import queue
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,16 @@ from ase import Atoms
 
 from . import keys
 from .checkpoint import load_model
+from .data import Graph
 from .errors import SpinMultiNetError
-from .evaluate import Prediction, predict
+from .evaluate import Prediction, graphs_of, predict_graphs
 from .hypers import ModelOptions, TrainOptions
 from .model import SpinMultiNet
 from .train import Metrics, TrainResult, train
 
 JobProgress = Callable[[str, int, int, Metrics], None]
 _POLL_SECONDS = 0.2
+_reports: SimpleQueue[Any] | None = None  # set in the children only
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -50,49 +56,65 @@ def train_parallel(
     """Train models side by side in fresh processes (spawn), one torch thread each; results in the order of the jobs.
 
     Each is resumable (see `train`): after a crash the same call does only what is left. `progress(name, epoch, epochs,
-    metrics)` is called in this process. The first failure is raised after the others have ended.
+    metrics)` is called in this process. The first failure is raised after the others have ended; a child that was
+    killed from outside is a SpinMultiNetError.
     """
     if not jobs:
         return []
     context = mp.get_context("spawn")
-    with _one_thread_each(), context.Manager() as manager:
-        reports = manager.Queue()
-        count = max(1, min(processes, len(jobs)))
-        with ProcessPoolExecutor(count, mp_context=context) as pool:
-            running = [pool.submit(_work, job, list(train_atoms), list(val_atoms), reports) for job in jobs]
-            try:
-                _relay(running, reports, progress)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    reports = context.SimpleQueue()
+    count = max(1, min(processes, len(jobs)))
+    with _one_thread_each(), ProcessPoolExecutor(count, context, _begin, (reports,)) as pool:
+        running = [pool.submit(_work, job, list(train_atoms), list(val_atoms)) for job in jobs]
+        try:
+            _relay(running, reports, progress)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        try:
             return [f.result() for f in running]
+        except BrokenProcessPool:
+            raise SpinMultiNetError(
+                "a training process was killed from outside (out of memory?); give it more memory or fewer processes; "
+                "the same call goes on from the last checkpoints"
+            ) from None
 
 
-def _work(job: TrainingJob, train_atoms: list[Atoms], val_atoms: list[Atoms], reports: Any) -> TrainResult:
+def _begin(reports: SimpleQueue[Any]) -> None:
+    """In a new child: keep the way to report, and do not outlive the parent."""
+    global _reports  # noqa: PLW0603 - the only way into a pool's child besides arguments, which queues may not take
+    _reports = reports
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """SIGTERM, which saves the state, if the parent is gone: nobody would collect the result."""
+    parent = mp.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _work(job: TrainingJob, train_atoms: list[Atoms], val_atoms: list[Atoms]) -> TrainResult:
     """In the child: train one job and report each epoch."""
 
     def tell(epoch: int, epochs: int, metrics: Metrics) -> None:
-        reports.put((job.name, epoch, epochs, metrics))
+        if _reports is not None:
+            _reports.put((job.name, epoch, epochs, metrics))
 
     options = job.options.model_copy(update={"threads": 1})
     return train(options, job.model_options, train_atoms, val_atoms, job.workdir, job.seed, tell, job.metadata)
 
 
-def _relay(running: Sequence[Future[TrainResult]], reports: Any, progress: JobProgress | None) -> None:
-    while not all(f.done() for f in running):
-        wait(running, timeout=_POLL_SECONDS)
-        _drain(reports, progress)
-    _drain(reports, progress)
-
-
-def _drain(reports: Any, progress: JobProgress | None) -> None:
-    while True:
-        try:
-            report = reports.get_nowait()
-        except queue.Empty:
-            return
-        if progress is not None:
-            progress(*report)
+def _relay(running: Sequence[Future[TrainResult]], reports: SimpleQueue[Any], progress: JobProgress | None) -> None:
+    """Pass reports on until all have ended."""
+    ended = False
+    while not ended:
+        ended = len(wait(running, timeout=_POLL_SECONDS).not_done) == 0
+        while not reports.empty():
+            report = reports.get()
+            if progress is not None:
+                progress(*report)
 
 
 @contextmanager
@@ -159,7 +181,13 @@ class Committee:
         energy_std (eV, total), forces_std [N] (eV/Angstrom, norm over components), stress_std [3, 3] (eV/Angstrom^3),
         magmoms_std [N] (muB); zeros for a single member.
         """
-        members = [predict(m, frames) for m in self.members]
+        graphs: dict[tuple[object, ...], list[Graph]] = {}  # members of equal cutoff share their neighbour lists
+        members = []
+        for m in self.members:
+            kind = (m.options.cutoff, m.options.spin)
+            if kind not in graphs:
+                graphs[kind] = graphs_of(m, frames)
+            members.append(predict_graphs(m, graphs[kind]))
         return [_combine([m[k] for m in members]) for k in range(len(frames))]
 
 

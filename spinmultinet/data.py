@@ -98,7 +98,7 @@ def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
         "forces": np.asarray(found.get("forces", np.full((n, 3), np.nan)), dtype=float),
         "stress": _full_stress(found.get("stress"), where)[None],
     }
-    moments = found.get(keys.MAGMOM_OUT)
+    moments = found.get(keys.MAGMOM_OUT, found.get("magmoms"))
     out["moments_out"] = (
         np.full((n, spin_axes), np.nan)
         if moments is None

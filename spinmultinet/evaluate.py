@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from . import keys
-from .data import batches, collate, input_moments, labels, name_of, to_graph
+from .data import Graph, batches, collate, input_moments, labels, name_of, to_graph
 from .errors import SpinMultiNetError
 from .model import SpinMultiNet
 
@@ -40,17 +40,27 @@ def predict(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Prediction]:
     Each: energy (eV), energies [N] (eV), forces [N, 3] (eV/Angstrom), stress [3, 3] (eV/Angstrom^3, ASE sign, NaN
     unless periodic in 3D), and, if the model predicts them, magmoms [N] or [N, 3] (muB).
     """
+    return predict_graphs(model, graphs_of(model, frames))
+
+
+def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Graph]:
+    """Structures as the model wants them, with neighbour lists."""
     o = model.options
-    graphs = [
+    return [
         to_graph(a, model.species, o.cutoff, o.spin_axes, where=name_of(a, k), need_moments=o.spin)
         for k, a in enumerate(frames)
     ]
+
+
+def predict_graphs(model: SpinMultiNet, graphs: Sequence[Graph]) -> list[Prediction]:
+    """As `predict`, for structures whose neighbour lists are at hand."""
     was_training = model.training
     model.eval()
     out: list[Prediction] = []
     for batch in batches(graphs, range(len(graphs)), STRUCTURES_PER_BATCH, EDGES_PER_BATCH):
-        result = {k: v.cpu().numpy() for k, v in model(collate([graphs[k] for k in batch]).to(_device(model))).items()}
-        out.extend(_split(result, [len(frames[k]) for k in batch]))
+        chosen = [graphs[k] for k in batch]
+        result = {k: v.cpu().numpy() for k, v in model(collate(chosen).to(_device(model))).items()}
+        out.extend(_split(result, [len(g.species) for g in chosen]))
     model.train(was_training)
     return out
 

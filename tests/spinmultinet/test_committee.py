@@ -1,5 +1,11 @@
 """Parallel training in fresh processes, mean and spread, members that do not fit."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,3 +70,36 @@ def test_bad_committees(tmp_path, nio, tiny_options, quick_training):
     with pytest.raises(SpinMultiNetError, match="seeds"):
         train_committee(quick_training, tiny_options, nio, [], tmp_path, (1, 1))
     assert train_parallel([], nio, []) == []
+
+
+_PARENT = """
+import sys, ase.io
+from pathlib import Path
+from spinmultinet.committee import TrainingJob, train_parallel
+from spinmultinet.hypers import ModelOptions, TrainOptions
+if __name__ == "__main__":
+    frames = ase.io.read(sys.argv[1], ":")
+    model = ModelOptions(layers=2, channels=4, l_max=1, cutoff=3.5, radial_hidden=[8])
+    job = TrainingJob("long", TrainOptions(epochs=100_000, batch_structures=3), model, 0, Path(sys.argv[2]))
+    train_parallel([job], frames[:8], [], 1, lambda *x: print(x[1], flush=True))
+"""
+
+
+def test_children_save_and_end_when_the_parent_is_killed(tmp_path):
+    """An orphan would train for hours for nobody, and two would write into one folder after a restart."""
+    (tmp_path / "parent.py").write_text(_PARENT)
+    root = Path(__file__).parents[2]
+    data = Path(__file__).parent / "data" / "nio_pbeu.extxyz"
+    command = [sys.executable, str(tmp_path / "parent.py"), str(data), str(tmp_path / "run")]
+    parent = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True)
+    for line in parent.stdout:
+        if int(line) >= 3:
+            break
+    parent.kill()
+    parent.stdout.close()
+    parent.wait(timeout=30)
+    state = tmp_path / "run" / "training.pt"
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state.exists()  # the child's last act: no checkpoint is due that early by itself
