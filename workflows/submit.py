@@ -24,10 +24,10 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from workflows.job_store import CampaignJobStore, open_job_store
 from workflows.jobs.label import crash_document
+from workflows.processes import SINGLE_THREAD
 
 Event = dict[str, Any]
 Key = tuple[str, int]
-SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class RunError(RuntimeError):
@@ -237,7 +237,7 @@ class _Worker:
         self.buffer = b""
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workflows.worker", uri, str(folder / "jobs")],
+            [sys.executable, "-m", "workflows.worker", uri, str(folder / "jobs"), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **SINGLE_THREAD},

@@ -7,7 +7,6 @@ what is acknowledged is on disk, even if the process that asked for it is gone.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 from monty.json import MontyDecoder, MontyEncoder
 
+from workflows.processes import die_with
 from workflows.progress import set_reporter
 
 Message = dict[str, Any]
@@ -26,8 +26,8 @@ REPORT_INTERVAL = 0.5  # seconds between two progress messages of one job
 
 
 def main() -> None:
-    """Serve jobs until stdin closes. ``argv``: the store's URI and the folder for the jobs' files."""
-    _die_with_parent()
+    """Serve jobs until stdin closes. ``argv``: the store's URI, folder of the jobs' files, the parent's pid."""
+    die_with(int(sys.argv[3]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     uri, folder = sys.argv[1], Path(sys.argv[2])
     answers = _claim_stdout(folder)
@@ -94,13 +94,6 @@ def _claim_stdout(folder: Path) -> IO[str]:
         os.dup2(log, descriptor)
     os.close(log)
     return answers
-
-
-def _die_with_parent() -> None:
-    """On Linux the kernel ends this process when its parent is killed, so that no orphan goes on calculating."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 if __name__ == "__main__":

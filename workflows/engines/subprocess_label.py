@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -20,11 +19,8 @@ import numpy as np
 
 from datastore.schema import SpinConfig
 from workflows.engines.interface import LabelError, RawLabel
+from workflows.processes import SINGLE_THREAD, die_with
 
-SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Environment a label's process must *start* with; read by the BLAS library when it is loaded."""
-
-_PR_SET_PDEATHSIG = 1
 _ARRAYS = ("forces", "stress", "magmoms_out")
 
 
@@ -90,18 +86,9 @@ def _death(code: int, stderr: str) -> str:
     return f"the calculation's process {how}: {last}"
 
 
-def _die_with(parent: int) -> None:
-    """Ask Linux to kill this process when its parent dies, so that kill -9 leaves nothing running."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
-        sys.exit("the parent process has ended")
-
-
 def main(job: str, result: str, parent: str) -> None:
     """Entry point of the child process."""
-    _die_with(int(parent))
+    die_with(int(parent))
     from workflows.engines import get_engine
 
     task = json.loads(Path(job).read_text())

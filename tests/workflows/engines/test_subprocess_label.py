@@ -11,7 +11,8 @@ import pytest
 
 from datastore.schema import SpinConfig
 from workflows.engines import LabelError
-from workflows.engines.subprocess_label import SINGLE_THREAD, _death, label_in_child
+from workflows.engines.subprocess_label import _death, label_in_child
+from workflows.processes import SINGLE_THREAD
 
 ROOT = Path(__file__).parents[3]
 ASK = "from workflows.engines.subprocess_label import single_threaded; print(single_threaded())"
