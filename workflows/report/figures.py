@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Composition
 
 from datastore.quality import magnetic_sites
 from datastore.schema import FloatArray, SpinFailure, SpinPoint
@@ -30,7 +31,7 @@ COUNTED = {"energy": "labels", "forces": "components", "moments": "sites"}
 GHOSTS: dict[Task, tuple[str, ...]] = {
     "energy": ("no_spin", "constant"),
     "forces": ("no_spin",),  # the constant predicts none
-    "moments": ("constant",),  # without spin there are none
+    "moments": ("no_spin", "constant"),
 }
 GHOST_MARKERS = {"no_spin": "x", "constant": "."}
 VERDICT_COLOURS = {"accepted": ("#009E73", "white"), "rejected": ("#E69F00", INK), "failed": ("#B03A2E", "white")}
@@ -86,22 +87,35 @@ def _limits(values: FloatArray) -> tuple[float, float]:
 def _parity_data(result: dict[str, Any], task: Task) -> dict[str, FloatArray]:
     """Per ordering (2, n) arrays of calculated and predicted values in PARITY_UNITS.
 
-    Energies are relative to the lowest calculated one. Moments: magnetic sites only, along the calculated moment, so
+    Energies are relative to the lowest calculated one of their composition. Moments: magnetic sites only, along the calculated moment, so
     that a flipped one is negative and a good one does not hide in the distance between up and down.
     """
     parts: dict[str, list[FloatArray]] = {}
+    lowest = _lowest_energies(result) if task == "energy" else {}
     for item in result.get("structures", []):
         if task in item:
             label, predicted = (np.asarray(item[task][key], dtype=np.float64) for key in ("label", "predicted"))
             if task == "moments":
                 label, predicted = _along(label, predicted, np.asarray(item["magnetic"], dtype=bool))
             pair = np.stack([label.ravel(), predicted.ravel()])
+            if task == "energy":
+                pair = 1e3 * (pair - lowest[_composition(item)])
             parts.setdefault(item.get("ordering", "unknown"), []).append(pair)
-    data = {ordering: np.concatenate(pairs, axis=1) for ordering, pairs in sorted(parts.items())}
-    if task == "energy" and data:
-        zero = min(float(values[0].min()) for values in data.values())
-        data = {ordering: 1e3 * (values - zero) for ordering, values in data.items()}
-    return data
+    return {ordering: np.concatenate(pairs, axis=1) for ordering, pairs in sorted(parts.items())}
+
+
+def _lowest_energies(result: dict[str, Any]) -> dict[str, float]:
+    """Lowest calculated energy per composition, eV/atom: different materials lie electronvolts apart."""
+    lowest: dict[str, float] = {}
+    for item in result.get("structures", []):
+        if "energy" in item:
+            key, label = _composition(item), float(item["energy"]["label"])
+            lowest[key] = min(label, lowest.get(key, label))
+    return lowest
+
+
+def _composition(item: dict[str, Any]) -> str:
+    return str(Composition(Counter(item.get("symbols", []))).reduced_formula)
 
 
 def _along(label: FloatArray, predicted: FloatArray, magnetic: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -133,7 +147,7 @@ def _bars(material: Material, group: str, task: Task) -> Picture | None:
             heights = [found.get(n, {}).get(task, {}).get("mae", np.nan) for n in names]
             at = np.arange(len(names)) + (k - (len(predictors) - 1) / 2) * width
             bars = axes.bar(at, heights, width * 0.92, color=PREDICTOR_COLOURS[predictor], label=PREDICTORS[predictor])
-            turn = 90 if len(names) > 3 else 0
+            turn = 90 if len(names) * len(predictors) > 6 else 0
             axes.bar_label(bars, fmt=f"%.{DIGITS[task]}f", fontsize=6.5, padding=1, color=INK, rotation=turn)
         axes.set_xticks(range(len(names)), [f"{n}\nn = {model[n]['n_structures']}" for n in names])
         axes.set_ylabel(f"MAE of {task} ({UNITS[task]})")
@@ -228,4 +242,5 @@ def _spin_figure(item: SpinPoint | SpinFailure) -> Picture:
 
 def _range(lengths: FloatArray) -> str:
     """`` of 1.78 to 1.80 μB``; nothing where there is no magnetic site."""
-    return f" of {lengths.min():.2f} to {lengths.max():.2f} μB" if len(lengths) else ""
+    ends = list(dict.fromkeys(f"{length:.2f}" for length in (lengths.min(), lengths.max()))) if len(lengths) else []
+    return f" of {' to '.join(ends)} μB" if ends else ""

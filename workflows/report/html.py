@@ -141,20 +141,20 @@ def _settings(material: Material, summary: Summary) -> dict[str, Any]:
     return {
         "level": [(key, readable(value), explained.get(key, "")) for key, value in summary.level_of_theory.items()],
         "record": record,
-        "hypers": yaml.safe_dump(record.hypers, sort_keys=False) if record else "",
+        "hypers": yaml.safe_dump(record.hypers, sort_keys=False, default_flow_style=None) if record else "",
         "campaign_file": _campaign_file(options),
         "model_files": [member.get("path", "") for member in material.evaluated.get("members", [])],
     }
 
 
 def _campaign_file(options: CampaignOptions) -> str:
-    """The campaign as YAML; folder and store only where they are not the default ones."""
+    """The campaign as YAML; folder and store only where they are not the default ones of some working folder."""
     content = options.model_dump(mode="json", exclude_defaults=True)
-    folder = f"runs/{options.name}"
-    for key, default in (("folder", folder), ("store", f"local:{options.folder}/store")):
-        if content.get(key) == default:
-            del content[key]
-    return str(yaml.safe_dump(content, sort_keys=False))
+    if options.store == f"local:{options.folder}/store":
+        content.pop("store", None)
+    if Path(options.folder).parts[-2:] == ("runs", options.name):
+        content.pop("folder", None)
+    return str(yaml.safe_dump(content, sort_keys=False, default_flow_style=None))
 
 
 def readable(value: Any) -> str:

@@ -270,7 +270,7 @@ def headline(summary: Summary) -> str:
 def _model_sentence(summary: Summary) -> str:
     c, model = summary.counts, summary.errors[0]
     who = f"A committee of {summary.members}" if summary.members > 1 else "A model"
-    how = f"trained on {c.train} labels ({c.val} more to stop and rank training)"
+    how = f"trained on {c.train} labels ({c.val} more for validation)"
     errors = [
         f"{shown(value, task)} {UNITS[task]} in {task}" for task in TASKS if (value := getattr(model, task)) is not None
     ]
@@ -284,8 +284,8 @@ def verdict(summary: Summary) -> str:
         return "There is no baseline to compare with."
     if summary.beats_all:
         return "It beats every baseline in everything they predict."
-    lost = [f"{row.name} in {task}" for row in summary.errors for task, better in row.beaten.items() if not better]
-    return f"It does not beat: {'; '.join(lost)}."
+    lost = [f"the {row.name} in {task}" for row in summary.errors for task, better in row.beaten.items() if not better]
+    return f"It does not beat {', '.join(lost)}."
 
 
 def core_time(seconds: float) -> str:

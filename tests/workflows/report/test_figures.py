@@ -75,6 +75,14 @@ def test_parity_data_has_report_units(material: Material) -> None:
     assert sum(values.shape[1] for values in forces.values()) == model["overall"]["forces"]["n"]
 
 
+def test_energies_of_different_materials_share_one_plot() -> None:
+    def item(symbols: list[str], label: float) -> dict[str, Any]:
+        return {"symbols": symbols, "ordering": "FM", "energy": {"label": label, "predicted": label + 0.001}}
+
+    result = {"structures": [item(["Ni", "O"], -5.0), item(["Ni", "O"], -4.98), item(["Mn", "O"], -8.0)]}
+    np.testing.assert_allclose(figures._parity_data(result, "energy")["FM"], [[0, 20, 0], [1, 21, 1]], atol=1e-9)
+
+
 def test_flipped_moment_is_negative() -> None:
     label, predicted = np.array([1.8, -1.8, 0.1]), np.array([1.7, 1.7, 0.0])
     length, along = figures._along(label, predicted, np.array([True, True, False]))

@@ -88,8 +88,8 @@ def test_campaign_in_the_page_runs_again(trained: Any) -> None:
 
 
 def test_default_folders_are_left_out_of_the_campaign() -> None:
-    options = campaign(Path("unused")).model_copy(update={"folder": "runs/nio_example"})
-    options = options.model_copy(update={"store": "local:runs/nio_example/store"})
+    folder = str(Path("somewhere").resolve() / "runs" / "nio_example")
+    options = campaign(Path(folder)).model_copy(update={"store": f"local:{folder}/store"})
     assert not {"folder", "store"} & set(yaml.safe_load(html._campaign_file(options)))
 
 

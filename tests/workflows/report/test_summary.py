@@ -101,6 +101,18 @@ def test_summary_of_a_trained_campaign(trained: Any) -> None:
     assert Summary.model_validate(json.loads(summary.model_dump_json())) == summary
 
 
+def test_headline_admits_where_a_baseline_is_better(trained: Any) -> None:
+    summary = summarise(trained.options, trained.store, trained.evaluated)
+    model, no_spin, constant = summary.errors
+    lost = constant.model_copy(update={"beaten": {"energy": True, "forces": True, "moments": False}})
+    worse = summary.model_copy(update={"errors": [model, no_spin, lost]})
+    assert worse.beats_all is False
+    assert headline(worse).endswith("It does not beat the constant per ordering in moments.")
+    won = constant.model_copy(update={"beaten": {"energy": True}})
+    assert "beats every baseline" in headline(summary.model_copy(update={"errors": [model, no_spin, won]}))
+    assert "no baseline" in headline(summary.model_copy(update={"errors": [model]}))
+
+
 def test_summary_without_a_model(labelled: Any) -> None:
     summary = summarise(labelled.options, labelled.store, None)
     assert summary.counts.calculated == 42
