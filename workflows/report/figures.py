@@ -87,8 +87,9 @@ def _limits(values: FloatArray) -> tuple[float, float]:
 def _parity_data(result: dict[str, Any], task: Task) -> dict[str, FloatArray]:
     """Per ordering (2, n) arrays of calculated and predicted values in PARITY_UNITS.
 
-    Energies are relative to the lowest calculated one of their composition. Moments: magnetic sites only, along the calculated moment, so
-    that a flipped one is negative and a good one does not hide in the distance between up and down.
+    Energies are relative to the lowest calculated one of their composition. Moments: magnetic sites only, along the
+    calculated moment, so that a flipped one is negative and a good one does not hide in the distance between up and
+    down.
     """
     parts: dict[str, list[FloatArray]] = {}
     lowest = _lowest_energies(result) if task == "energy" else {}
