@@ -275,7 +275,7 @@ class _Bars:
             self.total,
             completed=sum(stage.progress for stage in stages),
             total=sum(stage.total for stage in stages) or None,
-            left="" if left is None else f"{duration(left)} left",
+            left=f"{duration(left)} left" if left else "",
         )
 
 

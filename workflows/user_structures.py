@@ -26,9 +26,9 @@ def read_structures(path: Path) -> list[Atoms]:
         raise StructureError(f"{path}: no such file; check the path")
     try:
         frames = list(ase.io.iread(str(path), index=":"))
-    except OSError:
-        raise
-    except Exception as error:  # ASE lets any error of its parsers through
+    except Exception as error:  # ASE lets any error of its parsers through, some of them as OSError without a number
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         name = type(error).__name__
         raise StructureError(
             f"{path} cannot be read as a structure ({name}: {error}); give a CIF, POSCAR or extended XYZ file"
@@ -62,21 +62,31 @@ def with_moments(
         return _own_moments(repeated(atoms, supercell), per_site, per_element), None
     if per_site:
         raise StructureError("--ordering gives the signs; --magmoms then takes magnitudes such as Ni=2.5")
-    structure = _periodic_structure(repeated(atoms, supercell))
-    cell = fitting_supercell(structure, ordering) if supercell is None else _fitting(structure, ordering)
+    indexed = _indexed(_periodic_structure(repeated(atoms, supercell)))
+    cell = fitting_supercell(indexed, ordering) if supercell is None else _checked_fit(indexed, ordering)
     result = _to_atoms(apply_ordering(cell, ordering, per_element or None))
     result.info["ordering"] = ordering
     return result, np.array(cell.properties["grid_vectors"], dtype=np.int64)
 
 
-def _fitting(structure: Structure, ordering: str) -> Structure:
-    """The indexed structure; the error names the supercell that would hold the ordering."""
-    indexed = index_rocksalt(structure)
+def _indexed(structure: Structure) -> Structure:
+    """Structure with its fcc lattice known; the error speaks of the command line's options."""
+    try:
+        return index_rocksalt(structure)
+    except StructureError as error:
+        problem = str(error).split("; give the signs")[0]
+        raise StructureError(
+            f"{problem}; --ordering is for rocksalt oxides: give one moment per site with --magmoms 2.5,-2.5,0,0"
+        ) from None
+
+
+def _checked_fit(indexed: Structure, ordering: str) -> Structure:
+    """The structure as it is; the error names the supercell that would hold the ordering."""
     if ordering not in fitting_orderings(indexed):
         larger = fitting_supercell(indexed, ordering)
-        matrix = np.round(larger.lattice.matrix @ np.linalg.inv(structure.lattice.matrix)).astype(int).ravel()
+        matrix = np.round(larger.lattice.matrix @ np.linalg.inv(indexed.lattice.matrix)).astype(int).ravel()
         raise StructureError(
-            f"{ordering} does not fit this supercell of {len(structure)} atoms; leave out --supercell, or repeat it "
+            f"{ordering} does not fit this supercell of {len(indexed)} atoms; leave out --supercell, or repeat it "
             f"by the matrix {','.join(map(str, matrix))} ({len(larger)} atoms)"
         )
     return indexed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -32,6 +34,14 @@ EngineChoice = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 REPORT_FILE = "report.html"
+DISK_FULL_BYTES = 100_000
+"""With less free space a failed job has most likely failed for that reason."""
+
+JOBS_PER_ROUND = 3
+"""Jobs besides labels and trainings: dataset, evaluation, and the choice of what comes next."""
+
+TRAINING_START, TRAINING_STEP = 5.0, 0.006
+"""Seconds before the first epoch, and per epoch and label (tiny model, four atoms): a guess until one is measured."""
 
 
 def structures(
@@ -146,9 +156,17 @@ def run(
         read_config(file)  # a mistake in it should not be found after hours of labelling
     _require(chosen, campaign)
     from workflows.run_lock import run_lock
+    from workflows.submit import RunError
 
-    with run_lock(Path(options.folder)):
-        result, tally = _run(options, chosen, workers or len(os.sched_getaffinity(0)), retry_failed, as_json)
+    folder = Path(options.folder)
+    with run_lock(folder):
+        try:
+            result, tally = _run(options, chosen, workers or len(os.sched_getaffinity(0)), retry_failed, as_json)
+        except RunError as error:
+            # On a full disk a job cannot even say what went wrong.
+            if shutil.disk_usage(folder).free < DISK_FULL_BYTES:
+                raise OSError(errno.ENOSPC, "no space left on device", str(folder)) from error
+            raise
         _conclude(options, result, tally, as_json)
 
 
@@ -185,17 +203,21 @@ def _forget(options: CampaignOptions, flow: Flow) -> None:
 
 
 def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
-    """What is known about the run beforehand: how many labels and trainings, and how long a label takes."""
-    from workflows.progress_view import Tally
+    """What is known about the run beforehand: how many labels and trainings, and about how long each takes."""
+    from spinmultinet.hypers import read_config
+    from workflows.progress_view import OTHER, Tally
     from workflows.structures import generate
 
     seconds = [engine.seconds_estimate(config) for config in generate(options.structures)]
     rounds = options.active_learning.rounds
     planned = {("labels", number): options.active_learning.labels for number in range(1, rounds + 1)}
     planned |= {("labels", 0): len(seconds)}
+    planned |= {(OTHER, number): JOBS_PER_ROUND for number in range(rounds + 1)}
     planned |= {("training", number): options.committee for number in range(rounds + 1)}
     planned[("training", rounds)] *= 2 if options.baseline else 1
-    return Tally(workers, {"labels": sum(seconds) / max(1, len(seconds))}, planned)
+    epochs = read_config(options.model)[1].epochs
+    training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
+    return Tally(workers, {"labels": sum(seconds) / max(1, len(seconds)), "training": training}, planned)
 
 
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
@@ -212,7 +234,7 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
         "seconds": result.seconds,
     }
     with open_store(options.store) as store:
-        path = _write_report(options, store)
+        path = _current_report(options, store)
         from workflows.results import latest_evaluation
 
         summary = summarise(options, store, latest_evaluation(store, options.name))
@@ -222,6 +244,15 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
     print_summary(summary, console())
     typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
     typer.echo(f"report: {path}")
+
+
+def _current_report(options: CampaignOptions, store: SpinStore) -> Path:
+    """The report; written only where a job ran since it was last written."""
+    folder = Path(options.folder)
+    path, ledger = folder / REPORT_FILE, folder / "calculations.jsonl"
+    if path.exists() and ledger.exists() and path.stat().st_mtime > ledger.stat().st_mtime:
+        return path.resolve()
+    return _write_report(options, store)
 
 
 def report(

@@ -33,6 +33,7 @@ _CODES = {
     "MissingRequirementError": MISSING,
 }
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_TROUBLE = "disk i/o error"
 _FULL_TEXT = ("no space left on device", "disk quota exceeded", "disk is full", "file too large")
 
 
@@ -69,7 +70,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return _with_hint(one_line(usage()), error), BAD_INPUT
     code = next((_CODES[c.__name__] for c in type(error).__mro__ if c.__name__ in _CODES), None)
     if code is not None:
-        return one_line(str(error)), code
+        text = one_line(str(error))
+        return text, FAILED if _DISK_TROUBLE in text.lower() else code
     if isinstance(error, ModuleNotFoundError):
         return f"Python package {error.name!r} is not installed: pip install {error.name}", MISSING
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):

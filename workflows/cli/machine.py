@@ -12,7 +12,7 @@ from workflows.cli.output import print_json
 
 def doctor(
     store: Annotated[
-        str | None, typer.Option(metavar="URI", help="Also see whether this store can be reached and written.")
+        str | None, typer.Option(metavar="URI", help="Also see whether this store can be reached.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")] = False,
 ) -> None:

@@ -34,6 +34,9 @@ Magmoms = Annotated[
     typer.Option(help="muB: magnitudes per element (Ni=2.5,O=0) or a signed value per site (2.5,-2.5,0,0)."),
 ]
 
+GPA = 160.21766208
+"""GPa per eV/Angstrom^3."""
+
 
 def train(
     data: Annotated[Path, typer.Option(help="Extended XYZ file of training labels.")],
@@ -228,6 +231,7 @@ def relax(
 
 def _relaxed(result: RelaxResult, ordering: str | None, asked_atoms: int) -> dict[str, Any]:
     cell = [float(x) for x in result.atoms.cell.cellpar()]
+    stress = result.atoms.get_stress() if all(result.atoms.pbc) else []
     return {
         "formula": result.atoms.get_chemical_formula(),
         "ordering": ordering or "as given",
@@ -239,6 +243,7 @@ def _relaxed(result: RelaxResult, ordering: str | None, asked_atoms: int) -> dic
         "energy": result.energy,
         "energy_per_atom": result.energy / len(result.atoms),
         "largest_force": result.fmax,
+        "largest_stress": max((abs(float(s)) for s in stress), default=None),
         "species": result.atoms.get_chemical_symbols(),
         "magmoms": result.magmoms,
         "flipped": result.flipped,
@@ -261,7 +266,8 @@ def _show_relaxed(content: dict[str, Any], out: Path | None) -> None:
     typer.echo(f"moments      {_numbers(content['magmoms'])} muB")
     if content["flipped"]:
         typer.echo(f"sites {', '.join(map(str, content['flipped']))} left the ordering asked for")
-    typer.echo(f"largest force {content['largest_force']:.4f} eV/Angstrom after {content['steps']} steps")
+    stress = "" if content["largest_stress"] is None else f", largest stress {content['largest_stress'] * GPA:.2f} GPa"
+    typer.echo(f"{content['steps']} steps, largest force {content['largest_force']:.4f} eV/Angstrom{stress}")
     if out is not None:
         typer.echo(f"written to {out}")
 

@@ -1,0 +1,54 @@
+"""What the doctor finds, and when it says no."""
+
+import json
+
+import pytest
+
+from datastore import open_store
+from workflows import cli, doctor
+from workflows.engines import ENGINES
+
+
+def test_a_working_machine(capsys):
+    assert cli.run(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["engines"]["spin-lattice"] == []
+    assert set(found["engines"]) == set(ENGINES)
+    assert found["packages"]["torch"]
+    assert found["cores"] >= 1
+
+
+def test_no_engine_means_exit_code_3(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_engines", lambda: {"gpaw": ["GPAW cannot be imported: make gpaw"]})
+    assert cli.run(["doctor"]) == 3
+    out = capsys.readouterr().out
+    assert "- gpaw: GPAW cannot be imported: make gpaw" in out
+    assert "not ready" in out
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(doctor, "PACKAGES", ("numpy", "no-such-package"))
+    found = doctor.inspect()
+    assert not found["ready"]
+    assert "- no-such-package is not installed: pip install no-such-package" in doctor.lines(found)
+
+
+def test_an_engine_that_cannot_be_loaded_is_reported(monkeypatch):
+    monkeypatch.setitem(ENGINES, "broken", "workflows.no_such_module:Engine")
+    assert "cannot be loaded" in doctor.inspect()["engines"]["broken"][0]
+
+
+def test_store_that_can_be_reached(tmp_path):
+    uri = f"local:{tmp_path}"
+    open_store(uri).close()
+    found = doctor.inspect(uri)
+    assert found["store"] == {"uri": uri, "problem": None, "points": 0, "failures": 0}
+    assert any("can be reached" in line for line in doctor.lines(found))
+
+
+@pytest.mark.parametrize("uri", ["local:nowhere", "mongodb://user:secret@127.0.0.1:1/x"])
+def test_store_that_cannot(uri):
+    found = doctor.inspect(uri)
+    assert found["store"]["problem"]
+    assert not found["ready"]
+    assert "secret" not in str(found)

@@ -1,0 +1,111 @@
+"""Counts, estimates and the two ways to show them, with a clock of our own."""
+
+import io
+
+import pytest
+
+from workflows.progress_view import LINE_INTERVAL, ProgressView, Tally, duration
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def event(kind, uuid, type_="label", **more):
+    return {"kind": kind, "uuid": uuid, "type": type_, **more}
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def tally(clock):
+    tally = Tally(2, {"labels": 10.0, "training": 60.0}, {("labels", 0): 4, ("training", 0): 2}, clock)
+    for number in range(4):
+        tally.handle(event("added", f"l{number}", done=number == 3))
+    return tally
+
+
+def test_estimate_before_anything_ran(tally):
+    assert tally.seconds_left(("labels", 0)) == pytest.approx(15)  # three of 10 s on two workers
+    assert tally.total_left() == pytest.approx(15 + 60)
+
+
+def test_measured_times_replace_the_estimate(tally, clock):
+    tally.handle(event("started", "l0"))
+    clock.now = 4
+    tally.handle(event("done", "l0"))
+    assert tally.seconds_left(("labels", 0)) == pytest.approx(4)
+    stage = tally.stages[("labels", 0)]
+    assert (stage.done, stage.reused, stage.total) == (2, 1, 4)
+
+
+def test_fraction_of_a_running_job_gives_its_rest(tally, clock):
+    tally.handle(event("added", "t0", "train", done=False))
+    tally.handle(event("started", "t0", "train"))
+    clock.now = 30
+    tally.handle(event("progress", "t0", fraction=0.75, text="epoch 3/4"))
+    tally.handle(event("added", "t1", "train", done=True))
+    assert tally.seconds_left(("training", 0)) == pytest.approx(10)
+    assert tally.status(("training", 0)) == "epoch 3/4"
+
+
+def test_unknown_time_is_said_to_be_unknown(clock):
+    tally = Tally(1, clock=clock)
+    tally.handle(event("added", "t0", "train", done=False))
+    assert tally.seconds_left(("training", 0)) is None
+    assert tally.total_left() is None
+
+
+def test_failed_jobs_are_neither_waited_for_nor_done(tally):
+    tally.handle(event("started", "l0"))
+    tally.handle(event("failed", "l0"))
+    stage = tally.stages[("labels", 0)]
+    assert (stage.failed, stage.waiting, stage.done) == (1, 2, 1)
+
+
+def test_what_follows_a_selection_is_the_next_round(tally):
+    for uuid, kind in [("d0", "dataset"), ("t0", "train"), ("e0", "evaluate"), ("s1", "select")]:
+        tally.handle(event("added", uuid, kind, done=False))
+    tally.handle(event("added", "n0", "label", done=False))
+    assert tally.stages[("labels", 0)].added == 4
+    assert tally.stages[("labels", 1)].added == 1
+    assert tally.stages[("evaluation", 0)].added == 3
+    assert tally.name(("labels", 1)) == "labels, round 1"
+
+
+def test_without_a_terminal_one_line_per_interval(tally, clock):
+    stream = io.StringIO()
+    with ProgressView(tally, stream) as view:
+        for second in range(40):
+            clock.now = float(second)
+            view({"kind": "tick"})
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1 + 39 // LINE_INTERVAL
+    assert lines[0] == "0:00  labels 1/4 | training 0/2 | about 1:15 left in all"
+
+
+def test_bars_on_a_terminal(tally, clock):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with ProgressView(tally, stream) as view:
+        view(event("started", "l0"))
+        clock.now = 4
+        view(event("done", "l0"))
+    assert "labels" in stream.getvalue()
+    assert "2/4" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00"), (61, "1:01"), (3600, "1:00:00"), (11110, "3:05:10"), (None, "?")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
