@@ -23,15 +23,20 @@ Model = Annotated[
     list[Path],
     typer.Option(
         "--model",
+        metavar="PATH",
         help="Checkpoint, folder of a training, campaign YAML or campaign folder (its model in use). "
         "Give it several times for a committee.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of text.")]
-Ordering = Annotated[str | None, typer.Option(help="FM, AFM-I, AFM-II or AFM-III, for rocksalt oxides.")]
+Ordering = Annotated[
+    str | None, typer.Option(metavar="NAME", help="FM, AFM-I, AFM-II or AFM-III, for rocksalt oxides.")
+]
 Magmoms = Annotated[
     str | None,
-    typer.Option(help="muB: magnitudes per element (Ni=2.5,O=0) or a signed value per site (2.5,-2.5,0,0)."),
+    typer.Option(
+        metavar="LIST", help="muB: magnitudes per element (Ni=2.5,O=0) or a signed value per site (2.5,-2.5,0,0)."
+    ),
 ]
 
 GPA = 160.21766208
@@ -181,12 +186,13 @@ def predict(
 
 
 def relax(
-    file: Annotated[Path, typer.Argument(help="CIF, POSCAR or extended XYZ file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CIF, POSCAR or extended XYZ file.")],
     model: Model,
     ordering: Ordering = None,
     magmoms: Magmoms = None,
     supercell: Annotated[
-        str | None, typer.Option(help="2,2,2 or nine integers; default: the smallest that holds the ordering.")
+        str | None,
+        typer.Option(metavar="LIST", help="2,2,2 or nine integers; default: the smallest that holds the ordering."),
     ] = None,
     fmax: Annotated[float, typer.Option(min=1e-6, help="Largest force when converged, eV/Angstrom.")] = 0.01,
     steps: Annotated[int, typer.Option(min=1, help="At most so many steps.")] = 200,
