@@ -45,14 +45,14 @@ def champion_files(store: SpinStore, campaign: str | None = None) -> list[Path]:
     return paths
 
 
-def forget_failures(flow: Flow, store: SpinStore, folder: Path) -> int:
+def forget_failures(flow: Flow, store: SpinStore) -> int:
     """Make failed label jobs of a campaign, and everything that was built on them, run again; returns how many.
 
-    Only job documents and records of failures are removed. Labels, and the jobs that made them, stay. Training sets
-    and models of the generations concerned are set aside under another name in the campaign's ``folder``.
+    Only job documents and records of failures are removed. Labels, and the jobs that made them, stay, and so do the
+    files of earlier models: training sets and models have folders named after their content.
     """
     forgotten = 0
-    for number, generation in enumerate(list(_generations(flow, store))):
+    for generation in list(_generations(flow, store)):
         jobs = {job.uuid: job_kind(job) for job in generation}
         labels = [uuid for uuid, kind in jobs.items() if kind == "label"]
         failed = _failed(store, labels)
@@ -62,15 +62,7 @@ def forget_failures(flow: Flow, store: SpinStore, folder: Path) -> int:
             store.jobs.remove_docs({"uuid": {"$in": stale}})
             store.flows.remove_docs({"uuid": {"$in": stale}})
             store.failures.remove_docs({"point_id": {"$in": list(failed.values())}})
-            _set_aside(folder / f"generation_{number}")
     return forgotten
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename a folder, so that its training does not continue with other data."""
-    if folder.exists():
-        used = len(list(folder.parent.glob(f"{folder.name}.replaced_*")))
-        folder.rename(folder.with_name(f"{folder.name}.replaced_{used + 1}"))
 
 
 def _generations(flow: Flow, store: SpinStore) -> Iterator[list[Job]]:

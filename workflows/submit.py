@@ -241,6 +241,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **SINGLE_THREAD},
+            start_new_session=True,  # Ctrl-C is for the parent, which ends its workers
         )
 
     def give(self, key: Key, job: Job) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -28,7 +27,6 @@ REPORT_INTERVAL = 0.5  # seconds between two progress messages of one job
 def main() -> None:
     """Serve jobs until stdin closes. ``argv``: the store's URI, folder of the jobs' files, the parent's pid."""
     die_with(int(sys.argv[3]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     uri, folder = sys.argv[1], Path(sys.argv[2])
     answers = _claim_stdout(folder)
     from workflows.job_store import open_job_store
@@ -44,10 +42,10 @@ def main() -> None:
 def _run(request: Message, store: Any, folder: Path) -> Message:
     """Run one job in a folder of its own; the answer says done or failed, and with which new flows."""
     workdir = folder / request["folder"]
-    workdir.mkdir(parents=True, exist_ok=True)
-    os.chdir(workdir)
     started = time.time()
     try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        os.chdir(workdir)
         job = MontyDecoder().decode(request["job"])
         response = job.run(store)
         flows = [f for f in (response.replace, response.detour, response.addition) if f is not None]
@@ -57,11 +55,19 @@ def _run(request: Message, store: Any, folder: Path) -> Message:
             store.spin_store.flows.update([document], key=["uuid", "index"])
         return {"kind": "done", "flows": dynamic, "seconds": time.time() - started}
     except Exception as error:
-        log = workdir / "error.txt"
-        log.write_text(traceback.format_exc())
         told = isinstance(error, ValueError | OSError) and str(error)
         text = str(error).splitlines()[0] if told else f"{type(error).__name__}: {error}"
-        return {"kind": "failed", "error": f"{text} (details: {log})", "seconds": time.time() - started}
+        details = _keep_details(workdir / "error.txt")
+        return {"kind": "failed", "error": f"{text} (details: {details})", "seconds": time.time() - started}
+
+
+def _keep_details(log: Path) -> str:
+    """Write the traceback of the current exception to ``log``; where even that fails (full disk), say why."""
+    try:
+        log.write_text(traceback.format_exc())
+    except OSError as error:
+        return f"none, {log} cannot be written: {error.strerror}"
+    return str(log)
 
 
 class _Throttle:

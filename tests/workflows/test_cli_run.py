@@ -1,5 +1,6 @@
 """``spinmultinet run`` as a real process: complete, again, stopped, disk full, failures tried again."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,8 +122,7 @@ def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert_one_line(subprocess.CompletedProcess([], process.returncode, out, err), 130, "the same command continues")
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert not _processes_that_name(tmp_path)
     again = spinmultinet(tmp_path, "run", "tiny.yaml", "--workers", 1, "--json")
     assert again.returncode == 0, again.stderr
     content = json.loads(again.stdout)
@@ -132,9 +132,17 @@ def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     retried = spinmultinet(tmp_path, "run", "tiny.yaml", "--retry-failed", "--workers", 1, "--json")
     assert retried.returncode == 0, retried.stderr
     content = json.loads(retried.stdout)
-    assert (tmp_path / "runs/tiny/generation_0.replaced_1").is_dir()
     assert (content["calculations_run"], content["calculations_reused"]) == (1, 11)
     assert content["summary"]["counts"]["failed"] == 0
+
+
+def _processes_that_name(folder: Path) -> list[str]:
+    """Command lines of living processes with ``folder`` in them, such as a campaign's workers."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(file.read_bytes().decode(errors="replace").replace("\0", " "))
+    return [line for line in lines if str(folder) in line]
 
 
 def _wait_for_labels(ledger: Path, count: int) -> int:
@@ -204,8 +212,7 @@ def test_disk_full_is_one_line_and_nothing_is_lost(small_disk):
     content = json.loads(spinmultinet(small_disk, "run", "tiny.yaml", "--workers", 1, "--json").stdout)
     assert content["calculations_reused"] == acknowledged
     assert content["calculations_run"] == 12 - acknowledged
-    if failed:
-        pytest.xfail("a worker that cannot even write error.txt dies, and its label is recorded as a failure")
+    assert failed == 0, "a full disk says nothing about a configuration"
 
 
 def test_file_size_limit(tmp_path):

@@ -198,7 +198,7 @@ def _forget(options: CampaignOptions, flow: Flow) -> None:
     from workflows.results import forget_failures
 
     with open_store(options.store) as store:
-        count = forget_failures(flow, store, Path(options.folder))
+        count = forget_failures(flow, store)
     typer.echo(f"{count} failed calculations will be done again", err=True)
 
 

@@ -41,7 +41,7 @@ def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: 
         ModelOptions.model_validate(hypers.get("model", {})),
         split_atoms(data, "train"),
         split_atoms(data, "val"),
-        Path(workdir),
+        Path(workdir) / data.snapshot_id,  # other data, other training
         seed,
         progress,
         {"snapshot_id": data.snapshot_id, "level_of_theory": data.level_of_theory},
