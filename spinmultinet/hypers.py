@@ -45,6 +45,12 @@ class ModelOptions(_Options):
         2.0, gt=0.0, description="m0 in muB: moments enter as (m/m0)/sqrt(1+|m/m0|^2), inside the unit ball"
     )
     n_spin_basis: int = Field(4, ge=1, description="number of polynomials of |m_i|^2 and of m_i.m_j")
+    spin_gain: float = Field(
+        0.3,
+        gt=0.0,
+        description="initial strength of the paths from spin to T-even features: magnetism is a small part of the "
+        "energy, and starting it small lets few labels of one ordering teach the other",
+    )
     avg_neighbours: float | None = Field(
         None,
         gt=0.0,

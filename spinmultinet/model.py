@@ -44,13 +44,15 @@ class SpinMultiNet(nn.Module):
         self.coupling = CouplingTable(irreps, o.l_max)
         self.harmonics = SphericalHarmonics(o.l_max)
         self.bessel = BesselBasis(o.cutoff, o.n_bessel)
-        self.embedding = NodeEmbedding(n, o.channels, o.n_spin_basis, o.spin, o.has_odd)
+        self.embedding = NodeEmbedding(n, o.channels, o.n_spin_basis, o.spin, o.has_odd, o.spin_gain)
         n_inputs = o.n_bessel + (o.n_spin_basis if o.spin else 0)
         self.interactions = nn.ModuleList()
         ins = [0]
         for k in range(o.layers):
             outs = [0] if k == o.layers - 1 else list(range(len(irreps)))
-            layer = Interaction(self.coupling, ins, outs, o.channels, n, o.has_odd, n_inputs, o.radial_hidden)
+            layer = Interaction(
+                self.coupling, ins, outs, o.channels, n, o.has_odd, n_inputs, o.radial_hidden, o.spin_gain
+            )
             self.interactions.append(layer)
             ins = layer.outs
         self.energy_readout = EnergyReadout(n, o.channels)
@@ -156,7 +158,7 @@ class SpinMultiNet(nn.Module):
         edge_inputs = self.bessel(distance)
         if o.spin:
             product = (b[graph.receiver] * b[graph.sender]).sum(-1)
-            edge_inputs = torch.cat([edge_inputs, legendre(product, o.n_spin_basis)], dim=-1)
+            edge_inputs = torch.cat([edge_inputs, o.spin_gain * legendre(product, o.n_spin_basis)], dim=-1)
         folded = self.coupling.fold(self.harmonics(vectors / distance.unsqueeze(-1)))
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}

@@ -74,9 +74,10 @@ class RadialNetwork(nn.Module):
 class NodeEmbedding(nn.Module):
     """Even start Linear(Embed(Z) || B(|m|^2)) and odd seed Embed'(Z) * b(m)."""
 
-    def __init__(self, n_species: int, channels: int, n_spin_basis: int, spin: bool, odd: bool) -> None:
+    def __init__(self, n_species: int, channels: int, n_spin_basis: int, spin: bool, odd: bool, gain: float) -> None:
         super().__init__()
         self.n_spin_basis = n_spin_basis
+        self.gain = gain * n_spin_basis**-0.5
         self.even = nn.Parameter(torch.randn(n_species, channels))
         self.spin = nn.Parameter(torch.randn(n_species, n_spin_basis, channels)) if spin else None
         self.odd = nn.Parameter(torch.randn(n_species, channels)) if odd else None
@@ -86,7 +87,7 @@ class NodeEmbedding(nn.Module):
         even = self.even[species]
         if self.spin is not None:
             basis = legendre(2.0 * (b * b).sum(-1) - 1.0, self.n_spin_basis)
-            even = even + torch.einsum("nk,nku->nu", basis, self.spin[species]) * self.n_spin_basis**-0.5
+            even = even + self.gain * torch.einsum("nk,nku->nu", basis, self.spin[species])
         odd = None
         if self.odd is not None:
             odd = (b.unsqueeze(-1) * self.odd[species].unsqueeze(1)).unsqueeze(1)

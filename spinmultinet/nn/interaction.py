@@ -18,12 +18,13 @@ Sector = dict[int, Tensor]
 class SpinLinear(nn.Module):
     """Linear maps within the sectors and, through the site's own moment b, between them.
 
-    E' = E W_ee + (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` {irrep: channels of either
-    sector} and `outputs` {irrep: (even, odd)}; without an odd sector only W_ee exists.
+    E' = E W_ee + gain (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` {irrep: channels of
+    either sector} and `outputs` {irrep: (even, odd)}; without an odd sector only W_ee exists.
     """
 
-    def __init__(self, inputs: dict[int, int], outputs: dict[int, tuple[int, int]], odd: bool) -> None:
+    def __init__(self, inputs: dict[int, int], outputs: dict[int, tuple[int, int]], odd: bool, gain: float) -> None:
         super().__init__()
+        self.gain = gain
         self.outputs = {o: outputs[o] for o in outputs if o in inputs}
         self.even = nn.ParameterDict()
         self.odd = nn.ParameterDict()
@@ -45,7 +46,7 @@ class SpinLinear(nn.Module):
             weight = self.odd[str(o)]
             q = odd[o] @ (weight * weight.shape[0] ** -0.5)
             spin = b[:, None, :, None]
-            new_even[o] = p[..., :n_even] + (spin * q[..., n_odd:]).sum(2)
+            new_even[o] = p[..., :n_even] + self.gain * (spin * q[..., n_odd:]).sum(2)
             new_odd[o] = q[..., :n_odd] + spin * p[..., None, n_even:]
         return new_even, new_odd if odd is not None else None
 
@@ -63,19 +64,20 @@ class Interaction(nn.Module):
         odd: bool,
         n_edge_inputs: int,
         radial_hidden: list[int],
+        gain: float,
     ) -> None:
         super().__init__()
-        self.channels, self.odd = channels, odd
+        self.channels, self.odd, self.gain = channels, odd, gain
         self.product = FoldedTensorProduct(table, ins, outs)
         self.outs = self.product.outs
         sectors = 2 if odd else 1
         # Gates: every even irrep but 0e, and every odd one, is multiplied by its own T-even, parity-even scalars.
         self.n_gates = len(self.outs) * sectors - 1
         widths = {o: (channels * (1 + self.n_gates) if o == 0 else channels, channels) for o in self.outs}
-        self.before = SpinLinear(dict.fromkeys(ins, channels), dict.fromkeys(ins, (channels, channels)), odd)
+        self.before = SpinLinear(dict.fromkeys(ins, channels), dict.fromkeys(ins, (channels, channels)), odd, gain)
         self.radial = RadialNetwork(n_edge_inputs, radial_hidden, self.product.n_paths * channels * sectors)
-        self.after = SpinLinear({o: channels * m for o, m in self.product.multiplicity.items()}, widths, odd)
-        self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd)
+        self.after = SpinLinear({o: channels * m for o, m in self.product.multiplicity.items()}, widths, odd, gain)
+        self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd, gain)
         self.species_gain = nn.Parameter(torch.ones(n_species, 2, len(self.outs), channels))
         n_squares = channels * len(self.outs)
         self.squares = nn.Parameter(torch.randn(n_squares, widths[0][0])) if odd else None
@@ -148,7 +150,7 @@ class Interaction(nn.Module):
         if odd is not None and self.squares is not None:
             # (O . O) -> E; q / (1 + q) is smooth and bounded, so a square cannot run away through the layers.
             q = torch.cat([(odd[o] ** 2).sum((1, 2)) for o in self.outs], dim=-1)
-            scalars = scalars + (q / (1.0 + q)) @ (self.squares * self.squares.shape[0] ** -0.5)
+            scalars = scalars + self.gain * (q / (1.0 + q)) @ (self.squares * self.squares.shape[0] ** -0.5)
         value, *gates = torch.split(scalars, self.channels, dim=-1)
         gates = [SIGMOID_GAIN * torch.sigmoid(g) for g in gates]
         new_even = {0: SILU_GAIN * torch.nn.functional.silu(value).unsqueeze(1)}

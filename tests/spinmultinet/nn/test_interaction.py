@@ -8,7 +8,7 @@ from spinmultinet.nn.interaction import Interaction, SpinLinear
 
 def test_spin_linear_is_even_and_odd_and_mixes_both_ways():
     torch.manual_seed(0)
-    layer = SpinLinear({0: 3}, {0: (2, 4)}, odd=True)
+    layer = SpinLinear({0: 3}, {0: (2, 4)}, odd=True, gain=0.5)
     even, odd, b = {0: torch.randn(5, 1, 3)}, {0: torch.randn(5, 1, 1, 3)}, torch.randn(5, 1)
     e, o = layer(even, odd, b)
     e2, o2 = layer(even, {0: -odd[0]}, -b)
@@ -24,7 +24,7 @@ def test_spin_linear_is_even_and_odd_and_mixes_both_ways():
 def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_even_ones():
     torch.manual_seed(0)
     table = CouplingTable(hidden_irreps(1, False), 1).float()
-    layer = Interaction(table, [0], [0, 1], 4, 2, True, 3, [4])
+    layer = Interaction(table, [0], [0, 1], 4, 2, True, 3, [4], 0.5)
     none = torch.zeros(0, dtype=torch.long)
     folded = table.fold(torch.zeros(0, 4))
     edges = (none, none)
