@@ -56,6 +56,13 @@ class CampaignOptions(_Options):
             raise ValueError("must not contain '..'")
         return name
 
+    @field_validator("store")
+    @classmethod
+    def _shared(cls, store: str) -> str:
+        if store.startswith("memory:"):
+            raise ValueError("memory: is seen by one process only and gone at its end; use local:FOLDER or mongodb://")
+        return store
+
     @model_validator(mode="before")
     @classmethod
     def _fill_paths(cls, data: Any) -> Any:
@@ -72,24 +79,33 @@ class CampaignOptions(_Options):
 def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOptions, Engine]:
     """Options and engine of a campaign file; ``engine`` (type or YAML file) replaces the file's.
 
-    Another engine gives another campaign: its name gets the engine's type as suffix, so that its files, labels and
-    models never mix with those of the first.
+    Another level of theory gives another campaign, with a name and a folder of its own, so that files, models and
+    reports never mix with those of the first.
     """
     content = load_yaml(path, CampaignError)
-    if engine is not None:
-        replaced = get_engine(engine)
-        if replaced.type != _engine_type(content.get("engine")):
-            content = {**content, "name": f"{content.get('name', '')}-{replaced.type}", "folder": "", "store": ""}
-        content["engine"] = {**replaced.model_dump(mode="json"), "type": replaced.type}
     defaults = {name: CampaignOptions.model_fields[name].default for name in ("model", "baseline")}
     for key in ("engine", "model", "baseline"):
         value = content.get(key, defaults.get(key))
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             content[key] = str(_find(value, path, key))
+    if engine is not None:
+        content = _with_engine(content, get_engine(engine))
     options = parse_options(CampaignOptions, content, str(path), CampaignError)
-    chosen = get_engine(options.engine)
-    _check_hubbard(options, path)
-    return options, chosen
+    if engine is None:
+        _check_hubbard(options, path)
+    return options, get_engine(options.engine)
+
+
+def _with_engine(content: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """The campaign with another engine, renamed where its labels would be others."""
+    own = content.get("engine")
+    first = get_engine(own) if isinstance(own, dict | str) else None
+    content = {**content, "engine": {**engine.model_dump(mode="json", exclude_unset=True), "type": engine.type}}
+    if first is None or first.level_id() == engine.level_id():
+        return content
+    suffix = engine.type if engine.type != first.type else f"{engine.type}-{engine.level_id()[:6]}"
+    folder = f"{content['folder']}-{suffix}" if content.get("folder") else ""
+    return {**content, "name": f"{content.get('name', '')}-{suffix}", "folder": folder}
 
 
 def _find(name: str, campaign: Path, key: str) -> Path:
@@ -99,10 +115,6 @@ def _find(name: str, campaign: Path, key: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise CampaignError(f"{campaign}: {key}: no file {name} here, beside the campaign file or above it")
-
-
-def _engine_type(spec: Any) -> str:
-    return get_engine(spec).type if isinstance(spec, dict | str) else ""
 
 
 def _check_hubbard(options: CampaignOptions, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rules that decide, as pure functions: which configurations to label next, and which model is in use."""
+"""Rules that decide, as pure functions: which configurations to label next."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from monty.json import MontyDecoder
 from datastore import SpinStore
 from datastore.schema import ModelRecord
 from workflows.campaign import CampaignError
-from workflows.submit import job_kind
+from workflows.submit import RunResult, job_kind
 
 
 def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
@@ -23,6 +23,13 @@ def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
     criteria = {"metadata.kind": "promote", "output.model_id": champion.model_id}
     document = store.jobs.query_one(criteria, ["output"])
     return None if document is None else dict(document["output"])
+
+
+def outcome(store: SpinStore, result: RunResult) -> dict[str, Any]:
+    """Output of the evaluation that a finished run of a campaign ended with."""
+    (uuid,) = result.uuids["promote"]
+    document = store.jobs.query_one({"uuid": uuid}, ["output"])
+    return dict(document["output"])
 
 
 def champion_of(store: SpinStore, campaign: str | None = None) -> ModelRecord | None:

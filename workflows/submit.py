@@ -42,6 +42,8 @@ class RunResult:
     reused: int = 0
     seconds: float = 0.0
     executed_by_kind: dict[str, int] = field(default_factory=dict)
+    uuids: dict[str, list[str]] = field(default_factory=dict)
+    """Kind -> uuids of all jobs of the flow, run now or taken from the store, in the order they were added."""
 
 
 def run_local(
@@ -95,6 +97,7 @@ class _Run:
         for job, parents in new:
             key = (job.uuid, job.index)
             self.jobs[key], self.parents[key] = job, parents
+            self.result.uuids.setdefault(job_kind(job), []).append(job.uuid)
             self.watch({"kind": "added", "job": job.name, "type": job_kind(job), "done": key in done, "uuid": job.uuid})
             if key in done:
                 self.result.reused += 1
@@ -203,11 +206,17 @@ class _Run:
         self.watch({**message, "job": job.name, "type": job_kind(job), "uuid": job.uuid})
 
     def _died(self, worker: _Worker) -> None:
-        """A worker that vanished takes one job with it: a label becomes a recorded failure, anything else an error."""
+        """A worker that vanished takes one job with it: a label becomes a recorded failure, anything else an error.
+
+        Unless it vanished between storing the output and saying so: then the job is done.
+        """
         if worker.key is None:
             return
         job, reason = self.jobs[worker.key], f"its process ended with {worker.ending()}"
-        if job_kind(job) == "label":
+        stored = self._stored([job])
+        if worker.key in stored:
+            self._finish(worker.key, {"kind": "done", "flows": stored[worker.key]})
+        elif job_kind(job) == "label":
             document = crash_document(job, reason)
             self.store.update([{**document, "uuid": job.uuid, "index": job.index}], key=["uuid", "index"])
             self._finish(worker.key, {"kind": "done", "flows": []})

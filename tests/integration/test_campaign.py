@@ -1,4 +1,4 @@
-"""A whole campaign, killed and resumed. The engine is the spin-lattice Hamiltonian; everything else is the real thing."""
+"""A whole campaign, killed and resumed. The engine is the spin-lattice Hamiltonian; the rest is the real thing."""
 
 import json
 import os
@@ -142,6 +142,28 @@ def test_second_run_does_nothing(uninterrupted):
     before = len(ledger(campaign))
     assert finish(campaign) == (0, executed)
     assert len(ledger(campaign)) == before
+
+
+def edited(campaign: Path, **changes) -> None:
+    campaign.write_text(yaml.safe_dump({**yaml.safe_load(campaign.read_text()), **changes}))
+
+
+def champion(campaign: Path):
+    with open_store(f"local:{campaign.parent / 'runs' / 'tiny' / 'store'}") as store:
+        (record,) = store.get_models(campaign="tiny", status="champion")
+    return record
+
+
+def test_an_edited_file_does_what_it_says_now_and_labels_nothing_twice(tmp_path):
+    campaign = write_campaign(tmp_path)
+    edited(campaign, active_learning={"rounds": 1, "labels": 2, "candidates": 12}, baseline="")
+    finish(campaign)
+    assert len(point_ids(campaign)) == 14 + 2
+    edited(campaign, active_learning={"rounds": 1, "labels": 4, "candidates": 12})
+    finish(campaign)
+    assert len(point_ids(campaign)) == 14 + 4
+    labels = started(campaign, "label")
+    assert len(labels) == len(set(labels))
 
 
 def wait_for(process: subprocess.Popen, condition) -> None:

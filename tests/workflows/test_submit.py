@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 from jobflow import Flow
 
+from datastore import SpinConfig
+from datastore.ingest import ingest
 from tests.support import toy_jobs
+from tests.support.lethal_engine import KillsItself
 from workflows.job_store import open_job_store
+from workflows.jobs.label import label_job
+from workflows.structures import apply_ordering, rocksalt
 from workflows.submit import RunError, run_local
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +31,10 @@ def place(tmp_path, monkeypatch):
 
 def run(flow, place, workers=2, watch=None):
     return run_local(flow, f"local:{place / 'store'}", place / "files", workers, watch)
+
+
+def ni_o() -> SpinConfig:
+    return SpinConfig.from_structure(apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "FM"), ordering="FM")
 
 
 def executions(log: Path) -> list[str]:
@@ -115,6 +124,28 @@ def test_vanished_worker_is_an_error_and_the_rest_goes_on(place):
     with pytest.raises(RunError, match="signal 9"):
         run(Flow([lost, *others]), place, workers=1)
     assert sorted(executions(log)) == ["0", "1", "2"]
+
+
+def test_vanished_label_worker_is_a_recorded_failure(place):
+    config = ni_o()
+    job = label_job(KillsItself(), config)
+    result = run(Flow([job]), place, workers=1)
+    assert result.executed_by_kind == {"label": 1}
+    store = open_job_store(f"local:{place / 'store'}")
+    (document,) = store.spin_store.jobs.query()
+    assert document["output"]["error_type"] == "crashed"
+    assert "signal 9" in document["output"]["error"]
+    assert document["completed_at"]
+    assert ingest(store.spin_store).failures == 1
+
+
+def test_worker_that_vanishes_after_storing_loses_nothing(place):
+    """The window between the output in the store and the answer to the parent."""
+    job = label_job(KillsItself(after_storing=True), ni_o())
+    result = run(Flow([job]), place, workers=1)
+    assert result.executed == 1
+    (document,) = open_job_store(f"local:{place / 'store'}").spin_store.jobs.query()
+    assert document["output"] == {"stored": "before the end"}
 
 
 def test_progress_events_arrive(place):

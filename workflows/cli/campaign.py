@@ -223,7 +223,9 @@ def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
     """Summary, report, and what this run did."""
     from datastore import open_store
+    from workflows.jobs.evaluate import put_in_use
     from workflows.report import print_summary, summarise
+    from workflows.results import latest_evaluation, outcome
 
     reused = sum(stage.reused for key, stage in tally.stages.items() if key[0] == "labels")
     done = {
@@ -234,9 +236,9 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
         "seconds": result.seconds,
     }
     with open_store(options.store) as store:
-        path = _current_report(options, store)
-        from workflows.results import latest_evaluation
-
+        # An edited and reverted file executes nothing, and still asks for the model it describes.
+        put_in_use(store, options.name, outcome(store, result)["model_id"])
+        path = _write_report(options, store)
         summary = summarise(options, store, latest_evaluation(store, options.name))
     if as_json:
         print_json({"campaign": options.name, **done, "report": path, "summary": summary.model_dump(mode="json")})
@@ -244,15 +246,6 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
     print_summary(summary, console())
     typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
     typer.echo(f"report: {path}")
-
-
-def _current_report(options: CampaignOptions, store: SpinStore) -> Path:
-    """The report; written only where a job ran since it was last written."""
-    folder = Path(options.folder)
-    path, ledger = folder / REPORT_FILE, folder / "calculations.jsonl"
-    if path.exists() and ledger.exists() and path.stat().st_mtime > ledger.stat().st_mtime:
-        return path.resolve()
-    return _write_report(options, store)
 
 
 def report(

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jobflow import Flow, Job, Maker, Response, job
 
 from datastore.schema import SpinConfig, content_hash
+from spinmultinet.hypers import ModelOptions, TrainOptions, parse, read_config
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
@@ -49,11 +49,13 @@ class CampaignMaker(Maker):
     name: str = "campaign"
 
     def __post_init__(self) -> None:
-        """Read the model files now: jobs elsewhere may not see them, and a later edit must not change the run."""
-        if not self.hypers:
-            self.hypers = yaml.safe_load(Path(self.options.model).read_text())
-        if not self.baseline and self.options.baseline:
-            self.baseline = yaml.safe_load(Path(self.options.baseline).read_text())
+        """Read the model files now: jobs elsewhere may not see them, and a later edit must not change the run.
+
+        Parsed, with every default written out, so that a default that changes one day changes the uuids too.
+        """
+        self.hypers = _parsed(self.hypers, self.options.model)
+        if self.baseline or self.options.baseline:
+            self.baseline = _parsed(self.baseline, self.options.baseline)
 
     def make(self) -> Flow:
         """Flow of generation 0; later generations are added by its last job."""
@@ -83,10 +85,24 @@ class CampaignMaker(Maker):
         blind = self._committee(snapshot, self.baseline, folder / "models" / "no_spin", f"no-spin {number}")
         blind = blind if last and self.baseline else []
         evaluated = evaluate_job(
-            self.options, self.engine, self.hypers, number, snapshot, spin, blind, previous, folder / "evaluation"
+            self.options,
+            self.hypers,
+            number,
+            snapshot,
+            spin,
+            blind,
+            previous,
+            folder / "evaluation",
+            self.fingerprint,
         )
         after = promote_job(self.options, evaluated) if last else self._continue(evaluated, number)
         return Flow([labels, snapshot, *spin, *blind, evaluated, after], name=f"{self.options.name} {number}")
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything a campaign's file says, models and engine included."""
+        parts = [self.options.model_dump(mode="json"), self.engine.model_dump(mode="json"), self.hypers, self.baseline]
+        return content_hash(parts, 12)
 
     @property
     def folder(self) -> Path:
@@ -108,10 +124,21 @@ class CampaignMaker(Maker):
         return new
 
 
+def _parsed(hypers: dict[str, Any], path: str) -> dict[str, Any]:
+    """Model and training options with all defaults, from ``hypers`` or else from the file at ``path``."""
+    if hypers:
+        model = parse(ModelOptions, hypers.get("model", {}), "model")
+        training = parse(TrainOptions, hypers.get("training", {}), "training")
+    else:
+        model, training = read_config(path)
+    return {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
+
+
 @job
 def next_generation(maker: CampaignMaker, number: int, evaluated: dict[str, Any]) -> Response[dict[str, Any]]:
     """Choose what to label next and add the flow of the next generation. ``evaluated``: output of the evaluation."""
-    folder = maker.folder / f"generation_{number + 1}"
-    configs, choices = choose_next(maker.options, number + 1, evaluated, folder / "selection.json")
-    flow = maker.generation(number + 1, configs, known=evaluated["point_ids"], previous=evaluated)
+    path = maker.folder / f"generation_{number + 1}" / f"selection-{maker.fingerprint}.json"
+    configs, choices = choose_next(maker.options, number + 1, evaluated, path)
+    previous = {**evaluated, "selections": [*evaluated["selections"], str(path)]}
+    flow = maker.generation(number + 1, configs, known=evaluated["point_ids"], previous=previous)
     return Response(output={"selected": choices}, addition=flow)

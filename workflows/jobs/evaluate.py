@@ -9,13 +9,12 @@ from typing import Any
 
 from jobflow import Job, job
 
-from datastore import ModelRecord, open_store
+from datastore import ModelRecord, SpinStore, open_store
 from datastore.schema import ModelFile, content_hash
 from datastore.snapshot import load_snapshot
 from datastore.splits import SPLITS
 from workflows import __version__
 from workflows.campaign import CampaignOptions
-from workflows.engines import Engine
 from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
 from workflows.jobs.label import stable_uuid
@@ -23,7 +22,6 @@ from workflows.jobs.label import stable_uuid
 
 def evaluate_job(
     options: CampaignOptions,
-    engine: Engine,
     hypers: dict[str, Any],
     generation: int,
     snapshot: Job,
@@ -31,11 +29,14 @@ def evaluate_job(
     no_spin: list[Job],
     previous: dict[str, Any] | None,
     folder: Path,
+    fingerprint: str,
 ) -> Job:
-    """Job that evaluates ``members`` (and the ``no_spin`` baseline) on the snapshot's test split."""
+    """Job that evaluates ``members`` (and the ``no_spin`` baseline) on the snapshot's test split.
+
+    ``fingerprint`` stands for the whole campaign: where it changed, the decision how to go on is made anew.
+    """
     new: Job = evaluate_committee(
         options,
-        engine,
         hypers,
         generation,
         snapshot.output,
@@ -45,7 +46,7 @@ def evaluate_job(
         str(folder),
     )
     new.name = f"evaluate {generation}"
-    new.set_uuid(stable_uuid("evaluate", snapshot.uuid, *(j.uuid for j in [*members, *no_spin])))
+    new.set_uuid(stable_uuid("evaluate", fingerprint, snapshot.uuid, *(j.uuid for j in [*members, *no_spin])))
     new.update_metadata({"kind": "evaluate"}, dynamic=False)
     return new
 
@@ -53,7 +54,6 @@ def evaluate_job(
 @job
 def evaluate_committee(
     options: CampaignOptions,
-    engine: Engine,
     hypers: dict[str, Any],
     generation: int,
     snapshot: dict[str, Any],
@@ -86,9 +86,10 @@ def evaluate_committee(
     path = Path(folder) / content_hash([m["sha256"] for m in [*members, *no_spin]], 12) / "results.json"
     write_atomically(path, json.dumps(results))
     scores = {name: result["overall"] for name, result in results.items() if isinstance(result, dict)}
-    record = _record(options, engine, hypers, generation, snapshot, members, scores, previous)
+    record = _record(options, hypers, generation, snapshot, members, scores, previous)
     with open_store(options.store) as spin_store:
-        spin_store.put_model(record)
+        known = spin_store.get_model(record.model_id)
+        spin_store.put_model(record if known is None else record.model_copy(update={"status": known.status}))
     return {
         "generation": generation,
         "model_id": record.model_id,
@@ -97,6 +98,7 @@ def evaluate_committee(
         "results": str(path),
         "snapshot": snapshot["folder"],
         "point_ids": snapshot["point_ids"],
+        "selections": previous["selections"] if previous else [],
     }
 
 
@@ -106,7 +108,6 @@ def _is_new(atoms: Any, generation: int) -> bool:
 
 def _record(
     options: CampaignOptions,
-    engine: Engine,
     hypers: dict[str, Any],
     generation: int,
     snapshot: dict[str, Any],
@@ -122,8 +123,8 @@ def _record(
         generation=generation,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         snapshot_id=snapshot["snapshot_id"],
-        level_id=engine.level_id(),
-        level_of_theory=engine.level_of_theory(),
+        level_id=data.level_id,
+        level_of_theory=data.level_of_theory,
         moment_role=data.moment_role,
         species=data.species,
         hypers=hypers,
@@ -145,10 +146,17 @@ def promote_job(options: CampaignOptions, evaluated: Job) -> Job:
 
 @job
 def promote(store: str, campaign: str, evaluated: dict[str, Any]) -> dict[str, Any]:
-    """Make the evaluated model the campaign's champion and retire the one before; returns the evaluation."""
+    """Put the last generation's model to use; returns its evaluation."""
     with open_store(store) as spin_store:
-        for record in spin_store.get_models(campaign=campaign):
-            wanted = "champion" if record.model_id == evaluated["model_id"] else "retired"
-            if record.status == "champion" or wanted == "champion":
-                spin_store.put_model(record.model_copy(update={"status": wanted}))
+        put_in_use(spin_store, campaign, evaluated["model_id"])
     return evaluated
+
+
+def put_in_use(store: SpinStore, campaign: str, model_id: str) -> None:
+    """Make a model the campaign's champion and retire the one before. The new one first: there is always one."""
+    records = {record.model_id: record for record in store.get_models(campaign=campaign)}
+    if records[model_id].status != "champion":
+        store.put_model(records[model_id].model_copy(update={"status": "champion"}))
+    for record in records.values():
+        if record.status == "champion" and record.model_id != model_id:
+            store.put_model(record.model_copy(update={"status": "retired"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import uuid
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,4 +51,11 @@ def crash_document(lost: Job, reason: str) -> dict[str, Any]:
     """Job-store document of a label job whose process vanished, as a recorded failure."""
     engine, config = lost.function_args
     failure = engine.failure(config, LabelError(reason, "crashed"))
-    return {"output": failure.to_document(), "name": lost.name, "metadata": lost.metadata, "hosts": lost.hosts}
+    completed = datetime.now().isoformat()  # as jobflow writes it; ingest tells a second crash from the first by it
+    return {
+        "output": failure.to_document(),
+        "name": lost.name,
+        "metadata": lost.metadata,
+        "hosts": lost.hosts,
+        "completed_at": completed,
+    }

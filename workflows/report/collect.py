@@ -30,7 +30,8 @@ class Material:
     """One campaign as far as it has come. Without a trained model ``results`` is empty.
 
     ``results``: content of results.json of the last generation (see :mod:`spinmultinet.evaluate` for each entry).
-    ``selections``: selection.json per active-learning round. ``records``: the model and its ancestors, oldest first.
+    ``selections``: content of the selection file per active-learning round.
+    ``records``: the model and its ancestors, oldest first.
     ``split_of``: point_id -> train, val or test.
     """
 
@@ -88,7 +89,7 @@ def collect(options: CampaignOptions, store: SpinStore, evaluated: Document | No
         failures=failures,
         evaluated=evaluated,
         results=_results(evaluated),
-        selections=_selections(options, {point.generation for point in [*points, *failures]}),
+        selections=_selections(evaluated),
         records=_ancestry(store, evaluated.get("model_id", "")),
         split_of=_splits(evaluated),
     )
@@ -122,9 +123,9 @@ def _results(evaluated: Document) -> Document:
     return results
 
 
-def _selections(options: CampaignOptions, generations: set[int]) -> list[Document]:
-    """Choices of the rounds that were labelled; a round without its file (another machine) is left out."""
-    paths = [Path(options.folder) / f"generation_{number}" / "selection.json" for number in sorted(generations)]
+def _selections(evaluated: Document) -> list[Document]:
+    """Choices of the rounds behind the model; a round without its file (another machine) is left out."""
+    paths = [Path(path) for path in evaluated.get("selections", [])]
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 

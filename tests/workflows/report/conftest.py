@@ -130,6 +130,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Example:
         "members": [{"path": f"models/{k}.pt", "sha256": f"{k}" * 64, "seconds": 20.0} for k in range(3)],
         "scores": record.scores,
         "results": str(path),
+        "selections": [str(Path(options.folder) / "generation_1" / "selection-0123.json")],
         "snapshot": str(second.folder),
         "point_ids": sorted(document["point_id"] for s in (store.points, store.failures) for document in s.query()),
     }
@@ -185,7 +186,7 @@ def _choose(options: CampaignOptions) -> list[SpinConfig]:
         for c in pool
     ]
     choices = select(scored, options.active_learning.labels)
-    path = Path(options.folder) / "generation_1" / "selection.json"
+    path = Path(options.folder) / "generation_1" / "selection-0123.json"
     path.parent.mkdir(parents=True)
     path.write_text(
         json.dumps(

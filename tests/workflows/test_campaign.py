@@ -1,0 +1,92 @@
+"""Campaign files: what they may say, where their files go, and which engine they get."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflows.campaign import CampaignError, load_campaign
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = ROOT / "configs" / "campaigns" / "quickstart_nio.yaml"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def written(**changes) -> Path:
+        path = tmp_path / "campaign.yaml"
+        content = {**yaml.safe_load(QUICKSTART.read_text()), **changes}
+        for key in ("model", "baseline"):
+            content[key] = str(ROOT / content[key])
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return written
+
+
+def test_places_are_absolute_and_named_after_the_campaign(write, tmp_path):
+    options, engine = load_campaign(write())
+    assert Path(options.folder) == tmp_path / "runs" / "quickstart_nio"
+    assert options.store == f"local:{tmp_path}/runs/quickstart_nio/store"
+    assert engine.type == "gpaw"
+
+
+def test_files_are_found_above_the_campaign_file_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options, _ = load_campaign(QUICKSTART)
+    assert Path(options.model) == ROOT / "configs" / "models" / "tiny.yaml"
+
+
+@pytest.mark.parametrize("engine", ["gpaw", "configs/engines/gpaw.yaml"])
+def test_the_same_engine_is_the_same_campaign(engine, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load_campaign(QUICKSTART, engine)[0].name == "quickstart_nio"
+
+
+def test_another_engine_gets_a_name_and_folder_of_its_own(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    options, engine = load_campaign(QUICKSTART, "spin-lattice")
+    assert engine.type == "spin-lattice"
+    assert options.name == "quickstart_nio-spin-lattice"
+    assert options.folder.endswith("runs/quickstart_nio-spin-lattice")
+
+
+def test_another_level_of_the_same_engine_is_kept_apart_too(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    options, engine = load_campaign(QUICKSTART, "configs/engines/gpaw_quick.yaml")
+    assert options.name == f"quickstart_nio-gpaw-{engine.level_id()[:6]}"
+    assert options.name in options.folder
+    assert options.name in options.store
+
+
+def test_a_shared_store_stays_where_it_is(write):
+    path = write(store="mongodb://127.0.0.1/oxides", folder="here")
+    options, _ = load_campaign(path, "spin-lattice")
+    assert options.store == "mongodb://127.0.0.1/oxides"
+    assert options.folder.endswith("/here-spin-lattice")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"store": "memory:"}, "memory: is seen by one process only"),
+        ({"engine": {"type": "gpaw", "hubbard_u": {"Ni": 6.2, "Mn": 3.9}}}, "hubbard_u names Mn, which no parent"),
+        ({"engine": "nowhere.yaml"}, "no file nowhere.yaml here"),
+        ({"engine": {"type": "gpw"}}, "unknown engine type 'gpw'"),
+        ({"name": "../up"}, "name"),
+        ({"committee": 0}, "committee"),
+        ({"orderngs": []}, "orderngs"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_mistakes_are_one_line_that_names_them(write, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_campaign(write(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(CampaignError, match=r"nothing\.yaml: cannot be read"):
+        load_campaign(tmp_path / "nothing.yaml")
