@@ -7,9 +7,12 @@ PYTHON=${1:-}
 GPAW_VERSION=26.7.0
 DEBIAN="gcc libc6-dev libxc-dev libopenblas-dev libfftw3-dev"
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-ALTERNATIVE="Or go on without first-principles labels: add --engine spin-lattice (a model Hamiltonian, nothing to install)."
 
 [ -n "$PYTHON" ] || { echo "usage: sh scripts/install_gpaw.sh PYTHON" >&2; exit 2; }
+
+BIN=$(dirname -- "$(command -v "$PYTHON" || echo "$PYTHON")")
+ALTERNATIVE="Or go on without first-principles labels, with a model Hamiltonian that needs nothing to be installed:
+  $BIN/spinmultinet run configs/campaigns/quickstart_nio.yaml --engine spin-lattice"
 
 gpaw_works() {
     "$PYTHON" -c "import gpaw, gpaw.cgpaw, sys; sys.exit(gpaw.__version__ != '$GPAW_VERSION')" >/dev/null 2>&1
@@ -43,7 +46,7 @@ error: GPAW needs a C compiler, libxc, OpenBLAS and FFTW, and this script may no
 Install one of these, then run the same command again:
   Debian/Ubuntu:  sudo apt-get install -y --no-install-recommends $DEBIAN
   Fedora:         sudo dnf install -y gcc glibc-devel python3-devel libxc-devel openblas-devel fftw-devel
-  conda (no root): conda install -c conda-forge gpaw=$GPAW_VERSION
+  cluster:        load the modules of a C compiler, libxc, OpenBLAS and FFTW
 $ALTERNATIVE
 What was tried is in $LOG
 TEXT
