@@ -142,8 +142,9 @@ class SpinConfig(_Document):
     def from_structure(cls, structure: Structure, ordering: str, **fields: Any) -> SpinConfig:
         """Configuration from a pymatgen Structure whose ``magmom`` site property holds signed moments (muB).
 
-        ``fields`` are further SpinConfig fields (``cell``, ``parent``, ``pair_id``...). Raises ValueError where a
-        site has no moment: a missing moment would silently become a default in most engines.
+        ``fields`` are further SpinConfig fields (``cell``, ``parent``, ``pair_id``...); those of PROVENANCE default to
+        ``structure.properties``, where workflows.structures keeps them. Raises ValueError where a site has no moment:
+        a missing moment would silently become a default in most engines.
         """
         moments = structure.site_properties.get("magmom")
         if moments is None or any(m is None for m in moments):
@@ -157,7 +158,7 @@ class SpinConfig(_Document):
             positions=structure.cart_coords,
             magmoms_in=np.array([getattr(m, "moment", m) for m in moments], dtype=np.float64),
             ordering=ordering,
-            **{"cell": structure.properties.get("cell", "custom"), **fields},
+            **{**provenance(structure), **fields},
         )
 
     def to_structure(self) -> Structure:
@@ -178,6 +179,26 @@ class SpinConfig(_Document):
     def derived_keys(cls) -> tuple[str, ...]:
         """``config_id`` and ``formula`` follow from the other fields."""
         return ("config_id", "formula")
+
+
+PROVENANCE = ("cell", "parent", "parent_lattice", "deformation", "deformation_parameters")
+"""Fields of a SpinConfig that a structure may carry in its ``properties``."""
+
+MAX_STRAIN = 0.5
+"""No component of a deformation gradient departs that far from the identity; a supercell's or a rotation's does."""
+
+
+def provenance(structure: Structure) -> dict[str, Any]:
+    """The PROVENANCE in ``structure.properties``.
+
+    Empty where its lattice is no strained copy of the ``parent_lattice`` there: properties outlive ``make_supercell``,
+    and then describe another cell.
+    """
+    found = {name: structure.properties[name] for name in PROVENANCE if name in structure.properties}
+    if found.get("parent_lattice") is None:
+        return found
+    gradient = np.linalg.solve(np.array(found["parent_lattice"]), structure.lattice.matrix)
+    return found if np.abs(gradient - np.eye(3)).max() < MAX_STRAIN else {}
 
 
 class _Calculated(SpinConfig):

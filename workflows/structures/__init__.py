@@ -22,8 +22,8 @@ from workflows.structures.generate import (
     candidates,
     count_configs,
     generate,
-    parent_id,
 )
+from workflows.structures.identity import parent_id
 from workflows.structures.orderings import apply_ordering, fitting_orderings
 from workflows.structures.recognise import fitting_supercell, index_rocksalt
 from workflows.structures.rocksalt import rocksalt

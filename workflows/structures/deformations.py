@@ -25,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
+from datastore.schema import provenance
 from workflows.structures.errors import StructureError
+from workflows.structures.identity import parent_id
 from workflows.structures.rocksalt import MIN_DISTANCE
 
 FloatArray = NDArray[np.float64]
@@ -110,6 +112,10 @@ def deform(
 ) -> tuple[Structure, dict[str, Any]]:
     """Deformed copy of ``structure`` (all site properties kept) and the parameters that reproduce it.
 
+    ``properties`` of the copy say where it came from (``parent``, ``parent_lattice``, ``deformation``,
+    ``deformation_parameters``), for SpinConfig.from_structure. The parent of a structure deformed twice is the
+    undeformed one, and its first deformation is kept in the parameters under ``before``.
+
     Args:
         structure: any ordered structure.
         kind: displacement, shear, tensile, volume or none.
@@ -132,9 +138,23 @@ def deform(
         positions,
         coords_are_cartesian=True,
         site_properties=structure.site_properties,
-        properties=dict(structure.properties),
+        properties={**structure.properties, **_provenance(structure, kind, parameters)},
     )
     return deformed, parameters
+
+
+def _provenance(structure: Structure, kind: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The PROVENANCE properties of ``structure`` after one more deformation."""
+    known = provenance(structure)
+    if known.get("parent_lattice") is None:  # not from here, or a supercell: it is its own parent
+        lattice = structure.lattice.matrix.tolist()
+        known = {"cell": "custom", "parent": parent_id(structure), "parent_lattice": lattice, **known}
+    earlier = known.get("deformation", "none")
+    if earlier != "none":
+        if kind == "none":
+            return known
+        parameters = {**parameters, "before": {"deformation": earlier, **known.get("deformation_parameters", {})}}
+    return {**known, "deformation": kind, "deformation_parameters": parameters}
 
 
 def deform_arrays(parent: Geometry, recipe: Recipe, seed: Seed) -> tuple[FloatArray, FloatArray, dict[str, Any]]:

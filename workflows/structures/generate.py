@@ -28,6 +28,7 @@ from workflows.structures.deformations import (
     draw_direction,
 )
 from workflows.structures.errors import StructureError
+from workflows.structures.identity import canonical, parent_id
 from workflows.structures.orderings import CUSTOM, PROPAGATION, apply_ordering
 from workflows.structures.rocksalt import ANION, parse_species, rocksalt
 
@@ -213,7 +214,7 @@ def _geometry(parent: _Parent, deformation: DeformationOptions, seed: list[int])
         "lattice": lattice,
         "positions": positions,
         "deformation_parameters": parameters,
-        "pair_id": content_hash(_canonical(parent.species, lattice, positions), 16),
+        "pair_id": content_hash(canonical(parent.species, lattice, positions), 16),
     }
 
 
@@ -242,18 +243,3 @@ def _moments(structure: Structure, ordering: str, magmoms: dict[str, float], sig
         structure, CUSTOM if ordering in signs else ordering, magmoms=magmoms, signs=signs.get(ordering)
     )
     return np.array(ordered.site_properties["magmom"])
-
-
-def parent_id(structure: Structure) -> str:
-    """Readable id of an undeformed cell with a hash of its geometry: ``NiO-rhombohedral4-a4.1700-1a2b3c4d``."""
-    species = [site.specie.symbol for site in structure]
-    digest = content_hash(_canonical(species, structure.lattice.matrix, structure.cart_coords), 8)
-    properties = structure.properties
-    name = f"{structure.composition.reduced_formula}-{properties.get('cell', CUSTOM)}"
-    a = properties.get("lattice_constant")
-    return f"{name}-a{a:.4f}-{digest}" if a else f"{name}-{digest}"
-
-
-def _canonical(species: list[str], lattice: FloatArray, positions: FloatArray) -> list[Any]:
-    """Content of a geometry for hashing, rounded to 1e-8 Angstrom; adding 0.0 turns -0.0 into 0.0."""
-    return [species, (lattice.round(8) + 0.0).tolist(), (positions.round(8) + 0.0).tolist()]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Lattice, Structure
 
 from workflows.structures.errors import StructureError
+from workflows.structures.identity import parent_id
 
 IntArray = NDArray[np.int64]
 
@@ -62,8 +63,9 @@ def rocksalt(
 
     Returns:
         Structure with cations first, grouped by element in alphabetical order, then O (input files that group
-        species keep this order). Site property ``grid_index``; ``properties`` hold ``cell``,
-        ``lattice_constant`` (Angstrom) and ``grid_vectors`` (lattice vectors in units of a/2).
+        species keep this order). Site property ``grid_index``; ``properties`` hold ``cell``, ``lattice_constant``
+        (Angstrom), ``grid_vectors`` (lattice vectors in units of a/2), ``parent`` (the id of this structure) and
+        ``parent_lattice`` (its lattice, Angstrom), which stay with it through deformations.
 
     Raises:
         StructureError: unknown element or cell, fractions that do not fit, impossible lattice constant.
@@ -76,13 +78,15 @@ def rocksalt(
     # A stable sort groups the elements and keeps the lattice order within each group.
     order = np.argsort(symbols, kind="stable")
     grid = np.concatenate([cations[order], anions])
-    return Structure(
+    structure = Structure(
         Lattice(vectors * (a / 2)),
         [symbols[i] for i in order] + [ANION] * len(anions),
         grid @ np.linalg.inv(vectors),
         site_properties={"grid_index": grid.tolist()},
         properties={"cell": name, "lattice_constant": a, "grid_vectors": vectors.tolist()},
     )
+    structure.properties |= {"parent": parent_id(structure), "parent_lattice": structure.lattice.matrix.tolist()}
+    return structure
 
 
 def parse_species(species: SpeciesLike) -> dict[str, float]:

@@ -15,7 +15,7 @@ import pytest
 from datastore.schema import SpinConfig
 from workflows.engines import EngineError, LabelError, get_engine
 from workflows.engines.gpaw import GpawEngine, import_problem
-from workflows.structures import apply_ordering, rocksalt
+from workflows.structures import apply_ordering, deform, rocksalt
 
 ROOT = Path(__file__).parents[3]
 needs_gpaw = pytest.mark.skipif(
@@ -60,9 +60,22 @@ def test_mesh_of_a_strained_cell_follows_its_parent():
         assert engine.mesh(strained) == engine.mesh(plain)
 
 
+def test_deformed_structure_keeps_its_parents_mesh():
+    structure = apply_ordering(rocksalt("Ni", lattice_constant=4.17, cell="primitive"), "FM")
+    engine = GpawEngine()
+    mesh = engine.mesh(SpinConfig.from_structure(structure, "FM"))
+    assert mesh == (4, 4, 4)
+    for ratio in (0.9, 0.95, 1.05, 1.2):
+        strained, _ = deform(structure, "volume", ratio)
+        assert engine.mesh(SpinConfig.from_structure(strained, "FM")) == mesh
+    unknown = SpinConfig.from_structure(deform(structure, "volume", 0.9)[0], "FM", parent_lattice=None)
+    with pytest.raises(LabelError, match="parent_lattice"):
+        engine.mesh(unknown)
+
+
 def test_deformed_cell_without_parent_is_refused():
     with pytest.raises(LabelError, match="parent_lattice") as caught:
-        GpawEngine().mesh(config("conventional", deformation="shear"))
+        GpawEngine().mesh(config("conventional", deformation="shear", parent_lattice=None))
     assert caught.value.kind == "refused"
 
 

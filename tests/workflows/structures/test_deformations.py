@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.structures import StructureError, apply_ordering, deform, rocksalt
+from datastore.schema import PROVENANCE, SpinConfig
+from workflows.structures import (
+    StructureError,
+    StructureOptions,
+    apply_ordering,
+    deform,
+    generate,
+    parent_id,
+    rocksalt,
+)
 from workflows.structures.deformations import MAX_DRAWS, Geometry, Recipe, deform_arrays
 from workflows.structures.rocksalt import CELLS, MIN_DISTANCE
 
@@ -86,7 +95,7 @@ def test_properties_order_and_input_survive(kind):
     copy = before.copy()
     after, parameters = deform(before, kind, {"displacement": 0.05, "volume": 1.05, "none": 0.0}.get(kind, 0.02))
     assert after.site_properties == before.site_properties
-    assert after.properties == before.properties
+    assert {name: after.properties[name] for name in before.properties} == before.properties
     assert after.species == before.species
     assert before == copy
     assert json.loads(json.dumps(parameters)) == parameters
@@ -173,3 +182,57 @@ def test_a_strain_that_squeezes_atoms_together_is_an_error():
 def test_bad_deformations_say_how_to_mend_them(kind, amplitude, options, message):
     with pytest.raises(StructureError, match=message):
         deform(parent(), kind, amplitude, **options)
+
+
+def test_structures_carry_where_they_came_from():
+    ideal = apply_ordering(rocksalt("Ni", cell="primitive"), "FM")
+    lattice = ideal.lattice.matrix.tolist()
+    undeformed = SpinConfig.from_structure(ideal, "FM")
+    assert undeformed.parent_lattice.tolist() == lattice
+    assert (undeformed.parent, undeformed.deformation) == (parent_id(ideal), "none")
+    squeezed, parameters = deform(ideal, "volume", 0.9)
+    config = SpinConfig.from_structure(squeezed, "FM")
+    assert (config.cell, config.parent, config.deformation) == ("primitive", parent_id(ideal), "volume")
+    assert config.deformation_parameters == parameters
+    assert config.parent_lattice.tolist() == lattice
+    assert json.loads(json.dumps(squeezed.properties)) == squeezed.properties
+    own = SpinConfig.from_structure(squeezed, "FM", deformation="none", parent_lattice=None, cell="mine")
+    assert (own.deformation, own.parent_lattice, own.cell) == ("none", None, "mine")
+
+
+def test_deform_and_generate_agree_on_where_a_configuration_came_from():
+    options = {
+        "parents": [{"species": "Ni", "cell": "rhombohedral4"}],
+        "orderings": ["AFM-II"],
+        "deformations": [{"kind": "shear", "amplitude": [0.02, 0.03], "displacement": 0.03}],
+    }
+    (made,) = generate(StructureOptions.model_validate(options))
+    p = made.deformation_parameters
+    s = apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II")
+    s, _ = deform(s, "shear", p["strain"], seed=p["seed"], direction=p["plane"], displacement=p["displacement"])
+    config = SpinConfig.from_structure(s, "AFM-II")
+    assert config.config_id == made.config_id
+    for name in PROVENANCE:
+        assert config.model_dump()[name] == made.model_dump()[name], name
+
+
+def test_deformed_twice_keeps_the_first_parent_and_both_deformations():
+    first, one = deform(parent(), "volume", 0.95)
+    second, two = deform(first, "displacement", 0.03, seed=4)
+    assert second.properties["parent_lattice"] == parent().lattice.matrix.tolist()
+    assert second.properties["deformation"] == "displacement"
+    assert second.properties["deformation_parameters"] == {**two, "before": {"deformation": "volume", **one}}
+    assert deform(first, "none")[0].properties == first.properties
+
+
+def test_a_supercell_and_a_structure_from_elsewhere_are_their_own_parents():
+    larger = deform(parent("primitive", "FM"), "volume", 0.95)[0]
+    larger.make_supercell(2)
+    assert SpinConfig.from_structure(larger, "FM").parent_lattice is None
+    assert SpinConfig.from_structure(larger, "FM").cell == "custom"
+    foreign = parent()
+    foreign.properties = {}
+    for structure in (larger, foreign):
+        deformed, _ = deform(structure, "tensile", 0.02, direction="x")
+        assert deformed.properties["parent_lattice"] == structure.lattice.matrix.tolist()
+        assert (deformed.properties["cell"], deformed.properties["deformation"]) == ("custom", "tensile")
