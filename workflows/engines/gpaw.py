@@ -7,19 +7,21 @@ it is called, not bundled.
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import time
-from functools import lru_cache
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
 from datastore.schema import SpinConfig
-from workflows.engines.interface import Engine, LabelError, RawLabel
+from workflows.engines.gpaw_setups import elements_with_setups, setups_of_level
+from workflows.engines.interface import Engine, LabelError, RawLabel, full_disk
 from workflows.engines.subprocess_label import label_in_child, single_threaded
 
 VERSION_WANTED = "26.7.0"
@@ -65,6 +67,18 @@ class GpawEngine(Engine):
         default={"Co": 250}, description="SCF steps where the element is present; Co needs up to 200"
     )
 
+    @field_validator("hubbard_u", "maxiter_elements")
+    @classmethod
+    def _known_elements(cls, value: dict[str, float]) -> dict[str, float]:
+        for symbol, number in value.items():
+            if symbol not in chemical_symbols[1:]:
+                near = difflib.get_close_matches(symbol.capitalize(), chemical_symbols[1:], n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else "write a symbol such as 'Ni'"
+                raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
+            if not (math.isfinite(number) and number >= 0):
+                raise ValueError(f"{symbol} is {number}; it must be a finite number, 0 or more")
+        return value
+
     @field_validator("kpts")
     @classmethod
     def _positive_mesh(cls, value: dict[str, KMesh]) -> dict[str, KMesh]:
@@ -74,7 +88,10 @@ class GpawEngine(Engine):
         return value
 
     def level_of_theory(self) -> dict[str, Any]:
-        """Everything that decides the numbers; SCF step limits and thread counts do not."""
+        """Everything that decides the numbers; SCF step limits and thread counts do not.
+
+        Nor does GPAW's own version, which every label records (docs/decisions/009).
+        """
         return {
             "code": "GPAW",
             "functional": "PBE+U",
@@ -83,7 +100,7 @@ class GpawEngine(Engine):
             "ecut": self.ecut,
             "hubbard_u": dict(sorted(self.hubbard_u.items())),
             "hubbard_projection": "d, scaled",
-            "setups": "gpaw-data PBE",
+            **setups_of_level(self.xc, [*self.hubbard_u, "O"]),
             "kpts": {cell: list(mesh) for cell, mesh in sorted(self.kpts.items())},
             "kpoint_length": self.kpoint_length,
             "kpts_centre": "gamma",
@@ -148,7 +165,10 @@ class GpawEngine(Engine):
         return label_in_child(self, config, workdir)
 
     def compute_here(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
-        """Run GPAW in this process, whatever its number of threads. Its text log is ``workdir/gpaw.txt``."""
+        """Run GPAW in this process, whatever its number of threads. Its text log is ``workdir/gpaw.txt``.
+
+        Raises LabelError, and OSError where the disk is full.
+        """
         from gpaw import ConvergenceError
 
         wall, cpu = time.perf_counter(), time.process_time()
@@ -160,6 +180,8 @@ class GpawEngine(Engine):
             message = f"GPAW did not converge in {steps} SCF steps ({_one_line(error)}); log: {log}"
             raise LabelError(message, "not-converged", {**_spent(wall, cpu), "iterations": float(steps)}) from error
         except Exception as error:
+            if full := full_disk(error):
+                raise full from error
             raise LabelError(f"GPAW failed: {_one_line(error)}; log: {log}", "crashed", _spent(wall, cpu)) from error
         label.timings.update(_spent(wall, cpu))
         return label
@@ -234,15 +256,6 @@ def import_problem() -> str | None:
     except Exception as error:  # a broken build raises ImportError, OSError or RuntimeError
         return _one_line(error)
     return None
-
-
-@lru_cache
-def elements_with_setups(xc: str) -> frozenset[str]:
-    """Elements with a PAW setup file for this functional on GPAW's setup path."""
-    from gpaw import setup_paths
-
-    files = [file.name for folder in setup_paths for file in Path(folder).glob(f"*.{xc}*")]
-    return frozenset(name.split(".")[0] for name in files)
 
 
 def _one_line(error: BaseException) -> str:

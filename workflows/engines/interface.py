@@ -6,6 +6,8 @@ A new engine is one file with one subclass of :class:`Engine`, named in ``workfl
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -29,6 +31,21 @@ class LabelError(Exception):
         super().__init__(message)
         self.kind: FailureKind = kind
         self.timings = timings or {}
+
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def full_disk(error: BaseException | None) -> OSError | None:
+    """The error to raise where a full disk or an exhausted quota is behind ``error``; None otherwise.
+
+    It says nothing about the configuration, so it is no LabelError: the job stops, and is tried again.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            return OSError(error.errno, os.strerror(error.errno), error.filename)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @dataclass(frozen=True)

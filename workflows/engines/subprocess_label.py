@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datastore.schema import SpinConfig
-from workflows.engines.interface import LabelError, RawLabel
+from workflows.engines.interface import FULL_DISK, LabelError, RawLabel, full_disk
 from workflows.processes import SINGLE_THREAD, die_with
 
 _ARRAYS = ("forces", "stress", "magmoms_out")
@@ -48,7 +48,11 @@ def single_threaded() -> bool:
 
 
 def label_in_child(engine: ChildEngine, config: SpinConfig, workdir: Path | None) -> RawLabel:
-    """Compute in a child process. Raises LabelError as the child does, and ``crashed`` where the child dies."""
+    """Compute in a child process. Raises LabelError as the child does, and ``crashed`` where the child dies.
+
+    Raises OSError where the child met a full disk: its exit code is then the error number, because there may be no
+    room for an answer.
+    """
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     with tempfile.TemporaryDirectory(prefix="label-") as folder:
@@ -72,6 +76,8 @@ def label_in_child(engine: ChildEngine, config: SpinConfig, workdir: Path | None
             errors="replace",
             check=False,
         )
+        if done.returncode in FULL_DISK:
+            raise OSError(done.returncode, _last_line(done.stderr))
         if done.returncode or not result.exists():
             raise LabelError(_death(done.returncode, done.stderr), "crashed")
         answer = json.loads(result.read_text())
@@ -81,17 +87,31 @@ def label_in_child(engine: ChildEngine, config: SpinConfig, workdir: Path | None
 
 
 def _death(code: int, stderr: str) -> str:
-    last = (stderr.strip().splitlines() or ["no message"])[-1]
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"the calculation's process {how}: {last}"
+    return f"the calculation's process {how}: {_last_line(stderr)}"
+
+
+def _last_line(stderr: str) -> str:
+    return (stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def main(job: str, result: str, parent: str) -> None:
     """Entry point of the child process."""
     die_with(int(parent))
+    try:
+        _answer(json.loads(Path(job).read_text()), Path(result))
+    except OSError as error:
+        full = full_disk(error)
+        if full is None or full.errno is None:
+            raise
+        print(full, file=sys.stderr)
+        sys.exit(full.errno)
+
+
+def _answer(task: dict[str, Any], result: Path) -> None:
+    """Compute and write the answer in one piece."""
     from workflows.engines import get_engine
 
-    task = json.loads(Path(job).read_text())
     engine: Any = get_engine(task["engine"])
     workdir = None if task["workdir"] is None else Path(task["workdir"])
     try:
@@ -99,7 +119,7 @@ def main(job: str, result: str, parent: str) -> None:
         answer = {name: value.tolist() if name in _ARRAYS else value for name, value in raw.items()}
     except LabelError as error:
         answer = {"error": str(error), "kind": error.kind, "timings": error.timings}
-    temporary = Path(result).with_suffix(".tmp")
+    temporary = result.with_suffix(".tmp")
     temporary.write_text(json.dumps(answer))
     temporary.replace(result)
 

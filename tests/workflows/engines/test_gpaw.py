@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
 import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datastore.schema import SpinConfig
-from workflows.engines import EngineError, LabelError, get_engine
+from workflows.engines import EngineError, LabelError, get_engine, gpaw_setups
 from workflows.engines.gpaw import GpawEngine, import_problem
 from workflows.structures import apply_ordering, deform, rocksalt
 
@@ -97,10 +100,61 @@ def test_level_of_theory_ignores_cost_settings_and_sees_physics():
         assert GpawEngine(**change).level_id() != base.level_id()
 
 
+@pytest.fixture
+def setup_folders(tmp_path, monkeypatch):
+    """Two folders of setups, one packed; gpaw-data says a version of ours."""
+    for name, content in {"a": b"<paw_setup a>", "b": b"<paw_setup b>"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Ni.PBE").write_bytes(content)
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "Ni.PBE.gz").write_bytes(gzip.compress(b"<paw_setup a>"))
+    (tmp_path / "packed" / "Fe.PBE").write_bytes(b"no element of the level")
+    monkeypatch.delenv("GPAW_SETUP_PATH", raising=False)
+    return tmp_path
+
+
+def test_level_of_theory_sees_setups_that_are_put_before_gpaw_data(setup_folders, monkeypatch):
+    plain = GpawEngine()
+    levels = [plain.level_id()]
+    assert "own_setups" not in plain.level_of_theory()
+    for folder in ("a", "b"):
+        monkeypatch.setenv("GPAW_SETUP_PATH", str(setup_folders / folder))
+        assert list(plain.level_of_theory()["own_setups"]) == ["Ni"]
+        levels.append(plain.level_id())
+    assert len(set(levels)) == 3
+    monkeypatch.setenv("GPAW_SETUP_PATH", os.pathsep.join([str(setup_folders / "packed"), str(setup_folders / "b")]))
+    assert plain.level_id() == levels[1], "the content counts, not its packing; the first folder wins"
+    monkeypatch.setenv("GPAW_SETUP_PATH", str(setup_folders / "nothing"))
+    assert plain.level_id() == levels[0]
+
+
+def test_level_of_theory_sees_the_version_of_gpaw_data(setup_folders, monkeypatch):
+    def level(version: object) -> dict[str, object]:
+        gpaw_setups._version.cache_clear()
+        monkeypatch.setattr(metadata, "version", version)
+        return GpawEngine().level_of_theory()
+
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    assert level(lambda name: "9.9.9")["setups"] == "gpaw-data 9.9.9 PBE"
+    assert level(absent)["setups"] == f"gpaw-data {gpaw_setups.SETUPS_WANTED} PBE", "a plan needs no GPAW"
+    monkeypatch.undo()
+    gpaw_setups._version.cache_clear()
+    assert f"gpaw-data=={gpaw_setups.SETUPS_WANTED}" in (ROOT / "constraints.txt").read_text().split()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"ecutt": 700}, "did you mean 'ecut'"),
+        ({"hubbard_u": {"ni": 6.2}}, "hubbard_u: 'ni' is not a chemical element; did you mean 'Ni'"),
+        ({"hubbard_u": {"Nickel": 6.2}}, "'Nickel' is not a chemical element"),
+        ({"hubbard_u": {"X": 6.2}}, "'X' is not a chemical element"),
+        ({"hubbard_u": {"Ni": -1.0}}, "hubbard_u: Ni is -1.0; it must be a finite number, 0 or more"),
+        ({"hubbard_u": {"Ni": float("nan")}}, "Ni is nan"),
+        ({"hubbard_u": {"Ni": float("inf")}}, "Ni is inf"),
+        ({"maxiter_elements": {"CO": 250}}, "did you mean 'Co'"),
         ({"ecut": -1}, "greater than or equal to 200"),
         ({"kpts": {"all8": [0, 1, 1]}}, "at least 1"),
         ({"kpts": {"all8": [4, 2]}}, "kpts"),
@@ -139,6 +193,31 @@ def test_unexpected_error_becomes_one_line(monkeypatch):
     with pytest.raises(LabelError, match="ValueError: first second") as caught:
         GpawEngine().compute_here(config(), None)
     assert caught.value.kind == "crashed"
+
+
+@needs_gpaw
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_no_label_error(monkeypatch, number):
+    def fail(*_: object) -> None:
+        try:
+            raise OSError(number, os.strerror(number), "gpaw.txt")
+        except OSError as error:
+            raise RuntimeError("cannot write the log") from error
+
+    monkeypatch.setattr(GpawEngine, "_run", fail)
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
+        GpawEngine().compute_here(config(), None)
+    assert caught.value.errno == number
+
+
+@needs_gpaw
+def test_any_other_error_of_the_system_is_a_failed_label(monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(GpawEngine, "_run", fail)
+    with pytest.raises(LabelError, match="broken"):
+        GpawEngine().compute_here(config(), None)
 
 
 @needs_gpaw
@@ -200,12 +279,9 @@ def running(pid: int) -> bool:
 @pytest.mark.slow
 def test_production_settings_reproduce_the_shared_label():
     """The quickstart's settings on one published NiO label: the numbers must not drift with a faster setting."""
-    folder = os.environ.get("SPINMULTINET_TEST_DATA")
-    if not folder:
-        pytest.skip("set SPINMULTINET_TEST_DATA to the folder that holds data/gpaw_pool.extxyz")
     from ase.io import read
 
-    frame = read(Path(folder, "data", "gpaw_pool.extxyz"), 0)
+    frame = read(ROOT / "tests" / "data" / "gpaw_nio_mno.extxyz", 0)
     asked = SpinConfig(
         species=list(frame.symbols),
         lattice=frame.cell.array,
