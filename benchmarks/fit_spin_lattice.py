@@ -1,8 +1,9 @@
-"""Fit the spin-lattice model's amplitudes to PBE+U labels: python benchmarks/fit_spin_lattice.py DATA_FOLDER
+"""Fit the spin-lattice amplitudes to PBE+U labels: python benchmarks/fit_spin_lattice.py [--check] LABELS.extxyz ...
 
 The energy is linear in the amplitudes, so one least-squares problem asks for everything at once: energies,
-differences between orderings of one geometry, forces, stress, and dE/dm = 0 at the labels' own moments. DATA_FOLDER
-holds gpaw_pool.extxyz and gpaw_reference.extxyz. Prints the table for workflows/engines/spin_lattice/table.py.
+differences between orderings of one geometry, forces, stress, and dE/dm = 0 at the labels' own moments. Prints the
+table for workflows/engines/spin_lattice/table.py; with ``--check`` nothing is fitted, and the table in use is compared
+with the labels, such as tests/data/gpaw_nio_mno.extxyz. Files need arrays ``magmom_in`` and ``magmom_out``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import sys
 from collections import defaultdict
 from dataclasses import asdict, replace
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from workflows.engines.spin_lattice.hamiltonian import Hamiltonian
 from workflows.engines.spin_lattice.moments import relax_moments
 from workflows.engines.spin_lattice.parameters import ELEMENTS, METALS, Parameters
+from workflows.engines.spin_lattice.table import TABLE
 
 Vector = NDArray[np.float64]
 # Lengths were chosen by hand: the residual is flat around them.
@@ -80,8 +81,8 @@ def weights(atoms: Atoms) -> Vector:
     return np.concatenate([np.full(size, WEIGHTS[name] * scale / (n if size == 1 else 1)) for name, size in parts])
 
 
-def load(folder: Path) -> list[Atoms]:
-    frames = read(folder / "gpaw_pool.extxyz", ":") + read(folder / "gpaw_reference.extxyz", ":")
+def load(files: list[str]) -> list[Atoms]:
+    frames = [atoms for file in files for atoms in read(file, ":")]
     return [atoms for atoms in frames if set(atoms.symbols) <= set(ELEMENTS) and "magmom_out" in atoms.arrays]
 
 
@@ -159,7 +160,13 @@ def compare(p: Parameters, frames: list[Atoms]) -> str:
 
 
 def main() -> None:
-    frames = load(Path(sys.argv[1]))
+    files = [argument for argument in sys.argv[1:] if argument != "--check"]
+    if not files:
+        sys.exit(f"usage: {__doc__.splitlines()[0].split(': ')[1]}")
+    frames = load(files)
+    if "--check" in sys.argv:
+        print(compare(TABLE, frames))
+        return
     solution, residual = solve(SHAPE, frames)
     fitted = with_amplitudes(SHAPE, solution)
     print(python_table(fitted))

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import ase.io
@@ -7,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastore.quality import RULES, find_outliers, judge, name_ordering
+from datastore.quality import RULES, find_outliers, judge, name_ordering, outlier_group
 from datastore.schema import SpinPoint
 from tests.datastore.support import make_point
 
@@ -176,16 +175,9 @@ def test_outliers_need_a_group_of_their_own_kind():
 OURS = Path(__file__).parents[1] / "data" / "gpaw_nio_mno.extxyz"
 
 
-@pytest.fixture(scope="module", params=["NiO and MnO", "everything"])
-def pool(request):
-    if request.param == "NiO and MnO":
-        path = OURS
-    else:
-        folder = os.environ.get("SPINMULTINET_TEST_DATA", "")
-        path = Path(folder) / "gpaw_pool.extxyz"
-        if not folder or not path.exists():
-            pytest.skip("SPINMULTINET_TEST_DATA does not name a folder with gpaw_pool.extxyz")
-    return [_from_pool(atoms) for atoms in ase.io.read(path, ":")]
+@pytest.fixture(scope="module")
+def pool():
+    return [_from_pool(atoms) for atoms in ase.io.read(OURS, ":")]
 
 
 def _from_pool(atoms):
@@ -218,6 +210,25 @@ def test_first_principles_labels_are_accepted(pool):
     assert rejected == {}
     assert all(name_ordering(p, p.magmoms_out) == p.ordering for p in pool)
     assert find_outliers(pool) == {}
+
+
+def test_quoted_ranges_are_those_of_the_labels(pool):
+    lengths = {symbol: [] for symbol in ("Ni", "Mn", "O")}
+    for point in pool:
+        for symbol, moment in zip(point.species, point.magmoms_out, strict=True):
+            lengths[symbol].append(abs(moment))
+    assert max(lengths["O"]) < 0.16
+    assert (min(lengths["Ni"]), max(lengths["Ni"])) == pytest.approx((1.735, 1.83), abs=0.006)
+    assert (min(lengths["Mn"]), max(lengths["Mn"])) == pytest.approx((4.465, 4.54), abs=0.006)
+    assert max(np.abs(point.forces.sum(axis=0)).max() / len(point.species) for point in pool) < 0.0012
+    groups = {}
+    for point in pool:
+        force = np.linalg.norm(point.forces, axis=1).max()
+        groups.setdefault(outlier_group(point), []).append((point.free_energy / len(point.species), force))
+    departures = [np.array(group) - np.median(group, axis=0) for group in groups.values()]
+    assert np.max([d.max(axis=0) for d in departures], axis=0) == pytest.approx([0.093, 1.58], abs=0.005)
+    energies = [np.abs(d[:, 0]) for d in departures]
+    assert max(e.max() / (1.4826 * np.median(e)) for e in energies) == pytest.approx(7.5, abs=0.1)
 
 
 def test_drift_among_first_principles_labels_is_found(pool):

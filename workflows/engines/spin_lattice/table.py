@@ -1,16 +1,19 @@
 """The fitted parameters, version 1.
 
-``benchmarks/fit_spin_lattice.py`` wrote them: one least-squares fit of all amplitudes to 238 PBE+U labels (GPAW 26.7,
-700 eV, U = 3.32 / 6.2 / 3.9 eV for Co / Ni / Mn; NiO, MnO, CoO and 1:1 mixtures, deformed by up to a few percent).
-Lengths were chosen by hand. The stiffness of the moments (``landau4``) was chosen so that exchange fields change them
-by as little as in the labels. Mean energy of FM above an ordering, meV/atom, PBE+U against model:
+``benchmarks/fit_spin_lattice.py`` wrote them: one least-squares fit of all amplitudes to 238 PBE+U labels made with
+GPAW 26.7 at the default settings of the gpaw engine (NiO, MnO, CoO and 1:1 mixtures, deformed by up to a few percent;
+CC-BY-4.0); 125 of them are in tests/data/gpaw_nio_mno.extxyz. Lengths were chosen by hand. The stiffness of the
+moments (``landau4``) was chosen so that exchange fields change them by as little as in the labels. Mean energy of FM
+above an ordering, meV/atom, PBE+U against model; for NiO and MnO as printed by
+``python benchmarks/fit_spin_lattice.py --check tests/data/gpaw_nio_mno.extxyz``:
 
     NiO AFM-II 38.5 / 40.7, AFM-I -2.9 / -2.3     MnO AFM-II 39.7 / 41.1, AFM-I 31.6 / 30.7
     CoO AFM-II 67.8 / 55.0, AFM-I -33.5 / -34.9   (CoO's labels hold metastable states and count little)
 
-Mean errors: forces 29 meV/Angstrom (of 169), stress 2.6 meV/Angstrom^3 (of 26), moments 0.05 muB. The energy minimum
-lies where that of PBE+U does, at a = 4.27 / 4.31 / 4.51 Angstrom for NiO / CoO / MnO (experiment: 4.17 / 4.26 / 4.445).
-Known misfits: AFM moments of NiO are 0.06 muB larger than FM ones (PBE+U: smaller); bulk moduli are 140 GPa.
+The same command prints the mean errors for NiO and MnO: forces 27 meV/Angstrom (mean force 169), stress 1.7
+meV/Angstrom^3 (of 27), moments 0.05 muB for Ni and 0.04 muB for Mn. The energy minimum lies where that of PBE+U does,
+at a = 4.27 / 4.31 / 4.51 Angstrom for NiO / CoO / MnO (experiment: 4.17 / 4.26 / 4.445). Known misfits: AFM moments of
+NiO are 0.06 muB larger than FM ones (PBE+U: smaller); bulk moduli are 140 GPa.
 """
 
 from workflows.engines.spin_lattice.parameters import Parameters
