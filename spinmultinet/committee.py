@@ -175,6 +175,12 @@ class Committee:
                     f"committee members differ in {what}: {sorted(map(str, values))}; use members of one training set"
                 )
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the members' checkpoints say, as far as they agree: level_id, moment_role and more."""
+        first, *others = (m.metadata for m in self.members)
+        return {k: v for k, v in first.items() if all(o.get(k) == v for o in others)}
+
     def predict(self, frames: Sequence[Atoms]) -> list[Prediction]:
         """Mean prediction per structure (as `evaluate.predict`) and the spread over members.
 

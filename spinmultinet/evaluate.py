@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from ase import Atoms
 from . import keys
 from .data import Graph, batches, collate, input_moments, labels, name_of, to_graph
 from .errors import SpinMultiNetError
+from .levels import LevelWarning, check_levels, check_role, described
 from .model import SpinMultiNet
 
 Prediction = dict[str, Any]
@@ -28,7 +30,10 @@ _FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3, "moments": 1.0, "moment
 
 
 class Predictor(Protocol):
-    """Anything that predicts a list of structures: a Committee, a baseline."""
+    """Anything that predicts a list of structures: a Committee, a baseline.
+
+    If it has `metadata` (level_id, moment_role), `evaluate` compares them with those of the structures.
+    """
 
     def predict(self, frames: Sequence[Atoms]) -> list[Prediction]:
         """One prediction per structure, as `predict` returns."""
@@ -44,7 +49,8 @@ def predict(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Prediction]:
 
 
 def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Graph]:
-    """Structures as the model wants them, with neighbour lists."""
+    """Structures as the model wants them, with neighbour lists. Refuses moments of another role than the model's."""
+    check_role(model.metadata, frames)
     o = model.options
     return [
         to_graph(a, model.species, o.cutoff, o.spin_axes, where=name_of(a, k), need_moments=o.spin)
@@ -92,10 +98,12 @@ def evaluate(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> dict[s
     `overall`, `per_ordering`, `per_deformation`: MAE and RMSE per task (`moments` on magnetic sites, i.e. with an input
     moment; `moments_all` on all). `per_element`: forces and moments. `pairs`: differences of energy between structures
     of one pair_id. `right_sign`: fraction of magnetic sites with the sign of the label. `structures`: arrays for parity
-    plots. Tasks that are not predicted or not labelled are absent. Raises SpinMultiNetError for an empty list.
+    plots. Tasks that are not predicted or not labelled are absent. Raises SpinMultiNetError for an empty list and for
+    labels that mix levels of theory or are of another one than the model's; warns (LevelWarning) if one is unknown.
     """
     if not frames:
         raise SpinMultiNetError("nothing to evaluate: the list of structures is empty; check the split")
+    _check(model, frames)
     predictions = predict(model, frames) if isinstance(model, SpinMultiNet) else model.predict(frames)
     rows = [_compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
     return {
@@ -109,6 +117,15 @@ def evaluate(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> dict[s
         "right_sign": _right_sign(rows),
         "structures": [_structure(a, p, r) for a, p, r in zip(frames, predictions, rows, strict=True)],
     }
+
+
+def _check(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> None:
+    metadata = getattr(model, "metadata", None)
+    if metadata is None:  # it claims nothing, but the labels must still be of one kind
+        described(frames, "the set of structures to evaluate")
+        return
+    for note in check_levels(metadata, frames):
+        warnings.warn(note, LevelWarning, stacklevel=3)
 
 
 def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
@@ -233,12 +250,13 @@ class ConstantPerOrdering:
     """The honest baseline: per ordering of the training set, the mean energy per atom and the mean stress; no forces.
 
     Moments: mean |m| per (ordering, element) times the sign of the input moment; mean signed where the input is zero.
-    An ordering the training set lacks gets the mean over all of it.
+    An ordering the training set lacks gets the mean over all of it. `metadata`: level_id and moment_role of that set.
     """
 
     def __init__(self, train: Sequence[Atoms]) -> None:
         if not train:
             raise SpinMultiNetError("the baseline needs a training set; the list of structures is empty")
+        self.metadata = described(train, "the training set")
         found = [labels(a, 1, name_of(a, k)) for k, a in enumerate(train)]
         names = [str(a.info.get(keys.ORDERING, "unknown")) for a in train]
         self.energy = _mean_by(names, [f["energy"][0] / len(a) for a, f in zip(train, found, strict=True)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +39,12 @@ Magmoms = Annotated[
         metavar="LIST", help="muB: magnitudes per element (Ni=2.5,O=0) or a signed value per site (2.5,-2.5,0,0)."
     ),
 ]
+
+OF_A_LABEL = (
+    *("point_id", "level_id", "level_of_theory", "functional", "engine", "engine_version", "verdict"),
+    *("ordering_found", "total_moment", "band_gap", "corrections", "timings", "kpoints", "magmom_out"),
+)
+"""What a file of labels says about its calculations, which is not true of predictions."""
 
 GPA = 160.21766208
 """GPa per eV/Angstrom^3."""
@@ -120,7 +127,8 @@ def evaluate(
 ) -> None:
     """Errors of a model on labels.
 
-    Energy, forces, stress and moments, in all and by ordering and deformation.
+    Energy, forces, stress and moments, in all and by ordering and deformation. Labels of another level of theory than
+    the model's are refused.
 
     \b
     Example:
@@ -129,8 +137,13 @@ def evaluate(
     frames = _read_frames(data)
     committee = _committee(model)
     from spinmultinet.evaluate import evaluate as evaluate_frames
+    from spinmultinet.levels import LevelWarning, check_levels
 
-    result = evaluate_frames(committee, frames)
+    for note in check_levels(committee.metadata, frames):
+        _note(note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LevelWarning)  # said just now, in plainer words
+        result = evaluate_frames(committee, frames)
     if as_json:
         print_json(result)
         return
@@ -168,7 +181,11 @@ def predict(
 
     given = [(file, atoms) for file in files for atoms in read_structures(file)]
     prepared = [with_moments(atoms, ordering, magmoms)[0] for _, atoms in given]
-    predictions = _committee(model).predict(prepared)
+    committee = _committee(model)
+    predictions = committee.predict(prepared)
+    from spinmultinet.levels import other_level
+
+    _note(other_level(committee.metadata, prepared))
     if out is not None:
         _write([_labelled(a, p) for a, p in zip(prepared, predictions, strict=True)], out)
     rows = [
@@ -278,6 +295,12 @@ def _show_relaxed(content: dict[str, Any], out: Path | None) -> None:
         typer.echo(f"written to {out}")
 
 
+def _note(text: str) -> None:
+    """A line on stderr, unless there is nothing to say."""
+    if text:
+        typer.echo(f"note: {text}", err=True)
+
+
 def _committee(models: list[Path]) -> Committee:
     """Committee of everything --model named."""
     from spinmultinet.committee import Committee
@@ -332,11 +355,14 @@ def _described(atoms: Atoms, prediction: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labelled(atoms: Atoms, prediction: dict[str, Any]) -> Atoms:
-    """Copy with the prediction as results, which extended XYZ carries."""
+    """Copy with the prediction as results, which extended XYZ carries; nothing in it passes for a calculated label."""
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
 
     result = atoms.copy()
+    for key in OF_A_LABEL:
+        result.info.pop(key, None)
+        result.arrays.pop(key, None)
     known = {key: prediction[key] for key in ("energy", "forces", "stress", "magmoms") if key in prediction}
     if not np.all(np.isfinite(known["stress"])):
         del known["stress"]
