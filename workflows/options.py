@@ -28,7 +28,7 @@ def load_yaml(path: Path, error: type[Exception]) -> dict[str, Any]:
 
 
 def parse_options(cls: type[Options], content: dict[str, Any], where: str, error: type[Exception]) -> Options:
-    """``cls(**content)``; the first few mistakes become one line each, with the nearest right key."""
+    """``cls(**content)``; the first few mistakes become one line each, with the nearest right key or its place."""
     try:
         return cls.model_validate(content)
     except ValidationError as err:
@@ -39,22 +39,44 @@ def _describe(cls: type[BaseModel], item: Any, where: str) -> str:
     path = [str(part) for part in item["loc"]]
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
-        known = sorted(_field_names(cls))
-        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"{where}: unknown key {key!r}; {hint}"
+        return f"{where}: unknown key {key!r}; {_hint(cls, path)}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{where}: {key + ': ' if key else ''}{message}"
 
 
-def _field_names(cls: type[BaseModel], depth: int = 4) -> set[str]:
-    """Names of the fields of ``cls`` and of the option classes inside it."""
-    names = set(cls.model_fields)
-    if depth:
-        for field in cls.model_fields.values():
-            for inner in _models_in(field.annotation):
-                names |= _field_names(inner, depth - 1)
-    return names
+def _hint(cls: type[BaseModel], path: list[str]) -> str:
+    """What to write instead of the unknown key at the end of ``path``: a name of its level, or the right place."""
+    name = path[-1]
+    known = sorted({field for model in _models_at(cls, path[:-1]) for field in model.model_fields})
+    places = _places(cls)
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
+        return f"did you mean {near[0]!r}?"
+    if name in places:
+        ordered = sorted(places[name], key=lambda place: (place.count(".") if place else -1, place))
+        return "it belongs " + " or ".join(f"under {place}" if place else "at the top level" for place in ordered)
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f"did you mean {near[0]!r}?"
+    return f"known keys: {', '.join(known)}"
+
+
+def _models_at(cls: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
+    """Option classes that a position in the file may belong to; numbers of list items do not lead further down."""
+    models = [cls]
+    for part in path:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [inner for field in fields for inner in _models_in(field.annotation)] or models
+    return models
+
+
+def _places(cls: type[BaseModel], prefix: str = "", depth: int = 4) -> dict[str, list[str]]:
+    """Name of a field -> the dotted keys it may stand under; '' is the top level."""
+    found: dict[str, list[str]] = {}
+    for name, field in cls.model_fields.items():
+        found.setdefault(name, []).append(prefix)
+        for inner in _models_in(field.annotation) if depth else []:
+            for key, places in _places(inner, f"{prefix}.{name}".strip("."), depth - 1).items():
+                found.setdefault(key, []).extend(places)
+    return found
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
