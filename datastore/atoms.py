@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 import ase.io
 import numpy as np
@@ -38,7 +38,6 @@ INFO_JSON = ("deformation_parameters", "parent_lattice")
 INFO_JSON_POINT = ("level_of_theory", "corrections", "timings", "kpoints", "verdict_reasons")
 """Fields of the documents under their own names; JSON ones as JSON text. Empty ones are left out."""
 
-_Kind = TypeVar("_Kind", bound=SpinConfig)
 _REMEDY = "export it with 'spinmultinet data export', or import foreign data with a stated level of theory"
 
 
@@ -68,11 +67,6 @@ def point_to_atoms(point: SpinPoint, split: str = "") -> Atoms:
     return atoms
 
 
-def atoms_to_config(atoms: Atoms, source: str = "atoms") -> SpinConfig:
-    """Inverse of :func:`config_to_atoms`. ``source`` opens the message of the DataError where something is missing."""
-    return _checked(SpinConfig, _config_fields(atoms, source), source)
-
-
 def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     """Inverse of :func:`point_to_atoms`. Raises DataError, opened by ``source``, where something is missing."""
     results = atoms.calc.results if atoms.calc is not None else {}
@@ -85,7 +79,7 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     fields |= _from_info(atoms, INFO_TEXT_POINT, INFO_NUMBERS_POINT, INFO_JSON_POINT, source)
     fields |= {key: results[key] for key in ("energy", "free_energy", "forces")}
     fields |= {"stress": voigt_6_to_full_3x3_stress(results["stress"]), "magmoms_out": atoms.arrays[MAGMOM_OUT]}
-    return _checked(SpinPoint, fields, source)
+    return _checked(fields, source)
 
 
 def write_points(path: str | Path, points: Iterable[SpinPoint], split: str = "") -> int:
@@ -101,11 +95,6 @@ def write_configs(path: str | Path, configs: Iterable[SpinConfig]) -> int:
 def read_points(path: str | Path) -> Iterator[SpinPoint]:
     """Labels of an extended XYZ file, lazily. Raises DataError naming file, frame, what is missing and the remedy."""
     return (atoms_to_point(atoms, source) for atoms, source in _frames(path))
-
-
-def read_configs(path: str | Path) -> Iterator[SpinConfig]:
-    """Configurations of an extended XYZ file (labels are ignored), lazily. Raises DataError."""
-    return (atoms_to_config(atoms, source) for atoms, source in _frames(path))
 
 
 def _info(config: SpinConfig) -> dict[str, Any]:
@@ -155,9 +144,9 @@ def _from_info(
     return fields
 
 
-def _checked(kind: type[_Kind], fields: dict[str, Any], source: str) -> _Kind:
+def _checked(fields: dict[str, Any], source: str) -> SpinPoint:
     try:
-        return kind(**fields)
+        return SpinPoint(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "frame"

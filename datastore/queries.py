@@ -35,6 +35,10 @@ TEXT_FIELDS += ["config_id", "point_id", "level_id", "engine", "engine_version",
 NUMBER_FIELDS = ["generation", "energy", "free_energy", "total_moment", "band_gap", "schema_version"]
 """Fields of the filter language: units as in the documents (eV and muB per cell)."""
 
+OF_LABELS = ("verdict", "ordering_found", "energy", "free_energy", "total_moment", "band_gap")
+OF_FAILURES = ("error_type", "error")
+"""What only labels, and only failures, have."""
+
 GROUPING = ("formula", "cell", "ordering", "deformation", "verdict")
 _OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _TERM = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
@@ -63,15 +67,20 @@ class Stats:
     """(formula, cell, ordering, deformation, verdict) -> number of points."""
     levels: dict[str, tuple[int, dict[str, Any]]]
     """level_id -> (number of points, readable level of theory)."""
-    campaigns: dict[str, int]
+    origins: dict[tuple[str, str], tuple[int, int]]
+    """(campaign, engine) -> number of points that match, number of failures."""
     other_ordering: int
     """Points whose ordering is not the one asked for."""
-    failures: int
 
     @property
     def total(self) -> int:
         """Number of points."""
         return sum(self.counts.values())
+
+    @property
+    def failures(self) -> int:
+        """Number of failures in the store."""
+        return sum(failures for _, failures in self.origins.values())
 
 
 def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **equal: Any) -> Iterator[SpinPoint]:
@@ -81,53 +90,12 @@ def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **e
     """
     terms: list[Criteria] = [criteria] if criteria else []
     for field, value in equal.items():
-        _known(field)
+        check_field(field)
         terms.append({field: {"$in": list(value)} if isinstance(value, list | tuple | set) else value})
     query = {"$and": terms} if len(terms) > 1 else (terms[0] if terms else {})
     with explained(store.uri):
         for document in store.points.query(query, limit=limit):
             yield parse(SpinPoint, document)
-
-
-def by_campaign(store: SpinStore, campaign: str) -> Iterator[SpinPoint]:
-    """Points that a campaign asked for first."""
-    return find(store, campaign=campaign)
-
-
-def by_verdict(store: SpinStore, verdict: str) -> Iterator[SpinPoint]:
-    """Points by verdict: ``accepted`` or ``rejected``."""
-    return find(store, verdict=verdict)
-
-
-def by_ordering(store: SpinStore, asked: str | None = None, found: str | None = None) -> Iterator[SpinPoint]:
-    """Points by the ordering asked for, the ordering that came out, or both."""
-    names = {"ordering": asked, "ordering_found": found}
-    return find(store, {field: name for field, name in names.items() if name is not None})
-
-
-def by_deformation(store: SpinStore, deformation: str) -> Iterator[SpinPoint]:
-    """Points by kind of deformation: none, displacement, shear, tensile, volume."""
-    return find(store, deformation=deformation)
-
-
-def by_formula(store: SpinStore, formula: str) -> Iterator[SpinPoint]:
-    """Points by reduced formula, such as ``NiO``."""
-    return find(store, formula=formula)
-
-
-def by_level(store: SpinStore, level_id: str) -> Iterator[SpinPoint]:
-    """Points at one level of theory."""
-    return find(store, level_id=level_id)
-
-
-def by_pair(store: SpinStore, pair_id: str) -> Iterator[SpinPoint]:
-    """Points of one geometry in several orderings."""
-    return find(store, pair_id=pair_id)
-
-
-def by_generation(store: SpinStore, generation: int) -> Iterator[SpinPoint]:
-    """Points that an active-learning round asked for; 0 is the initial set."""
-    return find(store, generation=generation)
 
 
 def pairs(store: SpinStore, criteria: Criteria | None = None, accepted_only: bool = True) -> Iterator[PairSet]:
@@ -148,51 +116,51 @@ def pairs(store: SpinStore, criteria: Criteria | None = None, accepted_only: boo
 
 
 def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
-    """Counts of the points that match, the levels of theory present, and the number of failures in the store."""
-    fields = [*GROUPING, "level_id", "campaign", "ordering_found"]
+    """Counts of the points that match, the levels of theory present, and all failures in the store by origin."""
+    fields = [*GROUPING, "level_id", "campaign", "engine", "ordering_found"]
     counts: Counter[tuple[str, ...]] = Counter()
     levels: Counter[str] = Counter()
-    campaigns: Counter[str] = Counter()
+    labels: Counter[tuple[str, str]] = Counter()
     other = 0
     with explained(store.uri):
         for document in store.points.query(criteria or {}, fields):
             counts[tuple(document[field] for field in GROUPING)] += 1
             levels[document["level_id"]] += 1
-            campaigns[document["campaign"]] += 1
+            labels[document["campaign"], document["engine"]] += 1
             other += document["ordering"] != document["ordering_found"]
         readable = {level: _readable(store, level) for level in levels}
-        failures = store.failures.count()
+        failed = Counter((d["campaign"], d["engine"]) for d in store.failures.query({}, ["campaign", "engine"]))
     return Stats(
         counts=dict(sorted(counts.items())),
         levels={level: (number, readable[level]) for level, number in levels.most_common()},
-        campaigns=dict(sorted(campaigns.items())),
+        origins={origin: (labels[origin], failed[origin]) for origin in sorted({*labels, *failed})},
         other_ordering=other,
-        failures=failures,
     )
 
 
-def parse_filter(text: str) -> Criteria:
+def parse_filter(text: str, failures: bool = False) -> Criteria:
     """MongoDB criteria from ``"ordering=AFM-II,FM verdict=accepted energy<-5"``.
 
     Terms are joined by *and*; ``,`` in a value of ``=`` or ``!=`` means any of. Operators: = != < <= > >=. Values
-    with spaces need quotes. Raises DataError for unknown fields (naming the nearest) and unreadable terms.
+    with spaces need quotes. With ``failures`` the fields are those of recorded failures. Raises DataError for unknown
+    fields (naming the nearest) and unreadable terms.
     """
     try:
         words = shlex.split(text)
     except ValueError as error:
         raise DataError(f"filter {text!r} cannot be read: {error}; close the quotes") from error
-    terms = [_term(word) for word in words]
+    terms = [_term(word, failures) for word in words]
     if len(terms) > 1:
         return {"$and": terms}
     return terms[0] if terms else {}
 
 
-def _term(word: str) -> Criteria:
+def _term(word: str, failures: bool) -> Criteria:
     match = _TERM.fullmatch(word)
     if match is None:
         raise DataError(f"filter term {word!r} has no operator; write FIELD=VALUE, or one of != < <= > >=")
     field, operator, text = match.groups()
-    _known(field)
+    check_field(field, failures)
     if operator in ("<", "<=", ">", ">=") and field not in NUMBER_FIELDS:
         raise DataError(f"filter term {word!r}: {field!r} is text, so only = and != apply")
     values = [_value(field, part, word) for part in text.split(",")]
@@ -213,12 +181,16 @@ def _value(field: str, text: str, word: str) -> str | float | int:
     return int(number) if number.is_integer() else number
 
 
-def _known(field: str) -> None:
-    if field in TEXT_FIELDS or field in NUMBER_FIELDS or field in SpinConfig.model_fields:
+def check_field(field: str, failures: bool = False) -> None:
+    """Raise DataError, naming the nearest, unless ``field`` is one of labels (or of ``failures``)."""
+    here = [*TEXT_FIELDS, *NUMBER_FIELDS]
+    if failures:
+        here = [*(name for name in here if name not in OF_LABELS), *OF_FAILURES]
+    if field in here or field in SpinConfig.model_fields:
         return
-    near = difflib.get_close_matches(field, [*TEXT_FIELDS, *NUMBER_FIELDS], n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join([*TEXT_FIELDS, *NUMBER_FIELDS])}"
-    raise DataError(f"unknown field {field!r}; {hint}")
+    near = difflib.get_close_matches(field, here, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(here)}"
+    raise DataError(f"unknown field {field!r}{' of failures' if failures else ''}; {hint}")
 
 
 def _sets(members: dict[tuple[str, str], list[SpinPoint]]) -> Iterator[PairSet]:

@@ -107,11 +107,6 @@ class SpinStore:
         document = self._one(self.points, {"point_id": point_id})
         return None if document is None else parse(SpinPoint, document)
 
-    def get_failure(self, point_id: str) -> SpinFailure | None:
-        """The recorded failure of a calculation, None where there is none."""
-        document = self._one(self.failures, {"point_id": point_id})
-        return None if document is None else parse(SpinFailure, document)
-
     def has_label(self, point_id: str) -> bool:
         """Whether the calculation gave a label, accepted or rejected."""
         return self._one(self.points, {"point_id": point_id}, ["point_id"]) is not None

@@ -1,7 +1,9 @@
 import pytest
 
 from datastore.ingest import LabelBuilder, ingest
+from datastore.schema import SpinFailure
 from datastore.stores import open_store
+from datastore.upgrade import parse
 from tests.datastore.support import make_failure, make_point
 
 
@@ -23,7 +25,8 @@ def test_labels_failures_and_others(store):
     report = ingest(store)
     assert (report.jobs, report.labels, report.failures, report.passed_over) == (5, 2, 1, 2)
     assert store.get_point(point.point_id) == point
-    assert store.get_failure(failure.point_id) == failure
+    (stored,) = store.failures.query({})
+    assert parse(SpinFailure, stored) == failure
     assert store.points.count() == 2
 
 

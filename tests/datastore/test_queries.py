@@ -1,20 +1,7 @@
 import pytest
 
 from datastore.errors import DataError
-from datastore.queries import (
-    by_campaign,
-    by_deformation,
-    by_formula,
-    by_generation,
-    by_level,
-    by_ordering,
-    by_pair,
-    by_verdict,
-    find,
-    pairs,
-    parse_filter,
-    stats,
-)
+from datastore.queries import find, pairs, parse_filter, stats
 from datastore.stores import open_store
 from tests.datastore.support import make_failure, make_point
 
@@ -44,25 +31,15 @@ def which(points):
     return sorted(ids.index(point.point_id) for point in points)
 
 
-def test_named_queries(store):
+def test_find(store):
     assert which(find(store)) == [0, 1, 2, 3, 4]
-    assert which(by_campaign(store, "a")) == [0, 1]
-    assert which(by_verdict(store, "rejected")) == [3]
-    assert which(by_ordering(store, asked="FM")) == [1]
-    assert which(by_ordering(store, found="FM")) == [1, 3]
-    assert which(by_ordering(store, asked="AFM-II", found="FM")) == [3]
-    assert which(by_deformation(store, "shear")) == [0]
-    assert which(by_formula(store, "MnO")) == [4]
-    assert which(by_level(store, POINTS[2].level_id)) == [2]
-    assert which(by_pair(store, "g1")) == [0, 1, 2]
-    assert which(by_generation(store, 2)) == [4]
+    assert which(find(store, campaign="a")) == [0, 1]
+    assert which(find(store, ordering="AFM-II", ordering_found="FM")) == [3]
+    assert which(find(store, level_id=POINTS[2].level_id)) == [2]
     assert which(find(store, {"energy": {"$lt": -30}}, verdict="accepted")) == [4]
     assert which(find(store, ordering=["FM", "AFM-I"])) == [1]
     assert len(list(find(store, limit=2))) == 2
-
-
-def test_queries_give_the_stored_points(store):
-    assert list(by_formula(store, "MnO")) == [POINTS[4]]
+    assert list(find(store, formula="MnO")) == [POINTS[4]]
 
 
 def test_pairs_are_of_one_level_and_accepted(store):
@@ -80,7 +57,7 @@ def test_stats(store):
     assert found.counts["NiO", "rhombohedral4", "AFM-II", "shear", "accepted"] == 1
     assert found.counts["NiO", "rhombohedral4", "AFM-II", "none", "rejected"] == 1
     assert found.levels[POINTS[2].level_id] == (1, OTHER)
-    assert found.campaigns == {"": 2, "a": 2, "b": 1}
+    assert found.origins == {("", "test"): (2, 1), ("a", "test"): (2, 0), ("b", "test"): (1, 0)}
     assert (found.other_ordering, found.failures) == (1, 1)
     assert stats(store, parse_filter("formula=MnO")).total == 1
 
@@ -94,6 +71,8 @@ def test_stats(store):
         ("ordering!=AFM-II", [1]),
         ("ordering=FM,AFM-I", [1]),
         ("ordering!=FM,AFM-I", [0, 2, 3, 4]),
+        ("deformation=shear", [0]),
+        ("deformation!=shear cell=rhombohedral4 formula=NiO verdict=accepted", [1, 2]),
         ("species=Mn", [4]),
         ("generation>=1", [4]),
         ("generation=2", [4]),
@@ -121,6 +100,21 @@ def test_filter_language(store, text, numbers):
 def test_filter_errors(text, message):
     with pytest.raises(DataError, match=message.replace("$", r"\$")):
         parse_filter(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("", 1), ("error_type=not-converged ordering=AFM-II", 1), ("error_type=crashed", 0)]
+)
+def test_filters_of_failures(store, text, count):
+    assert store.failures.count(parse_filter(text, failures=True)) == count
+
+
+@pytest.mark.parametrize("text", ["verdict=accepted", "energy<0"])
+def test_failures_have_no_results_to_filter_by(text):
+    with pytest.raises(DataError, match=r"unknown field .* of failures"):
+        parse_filter(text, failures=True)
+    with pytest.raises(DataError, match="unknown field 'error_type'"):
+        parse_filter("error_type=crashed")
 
 
 def test_unknown_keyword(store):

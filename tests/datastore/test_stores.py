@@ -8,8 +8,9 @@ import pytest
 
 import datastore
 from datastore.errors import DataError
-from datastore.schema import ModelRecord
+from datastore.schema import ModelRecord, SpinFailure
 from datastore.stores import COLLECTIONS, mask, open_store
+from datastore.upgrade import parse
 from tests.datastore.support import make_failure, make_point
 
 
@@ -62,9 +63,10 @@ def test_failure_never_replaces_a_label(store):
     failure, point = make_failure(), make_point()
     assert failure.point_id == point.point_id
     assert store.put_failure(failure)
-    assert store.get_failure(failure.point_id) == failure
+    (stored,) = store.failures.query({})
+    assert parse(SpinFailure, stored) == failure
     store.put_point(point)
-    assert store.get_failure(failure.point_id) is None
+    assert store.failures.count() == 0
     assert not store.put_failure(failure)
     assert store.failures.count() == 0
 

@@ -15,95 +15,119 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into a store of labels, and export them.", rich_markup_mode=None)
 
-CampaignFile = Annotated[
-    Path | None, typer.Argument(metavar="[CAMPAIGN]", help="YAML file of a campaign, whose store is meant.")
-]
-StoreUri = Annotated[
-    str | None, typer.Option("--store", metavar="URI", help="local:FOLDER or mongodb://HOST/DATABASE, instead.")
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLACE", help="Campaign YAML or campaign folder, or a store: local:FOLDER, mongodb://HOST/DATABASE."
+    ),
 ]
 Filter = Annotated[
-    str, typer.Option("--filter", help="Terms FIELD=VALUE, !=, <, <=, > or >=; all must hold. A comma means 'or'.")
+    list[str] | None,
+    typer.Argument(
+        metavar="FILTER",
+        show_default=False,
+        help="Terms FIELD=VALUE, !=, <, <=, > or >=; all must hold. A comma means 'or'. Quote < and >.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 SHOWN = ("formula", "cell", "ordering", "deformation", "verdict", "generation", "energy", "total_moment")
 """Fields of a label in the table of ``query``; energy in eV per cell, total moment in muB per cell."""
 
+SHOWN_OF_FAILURES = ("config_id", "ordering", "deformation", "error_type", "error")
+"""Fields of a failure in the table of ``query --failures``."""
+
 
 @app.command()
-def stats(campaign: CampaignFile = None, store: StoreUri = None, as_json: AsJson = False) -> None:
+def stats(place: Place, as_json: AsJson = False) -> None:
     """What a store holds.
 
-    Counts of labels by formula, cell, ordering, deformation and verdict; levels of theory; failures.
+    Counts of labels by formula, cell, ordering, deformation and verdict; levels of theory; labels and failures by
+    campaign and engine.
 
     \b
     Examples:
       spinmultinet data stats configs/campaigns/quickstart_nio.yaml
-      spinmultinet data stats --store local:runs/quickstart_nio/store --json
+      spinmultinet data stats local:runs/quickstart_nio/store --json
     """
     from datastore import queries
 
-    with _open(campaign, store) as opened:
+    with _open(place) as opened:
         found = queries.stats(opened)
     rows = [(*key, count) for key, count in found.counts.items()]
+    origins = [(*origin, *numbers) for origin, numbers in found.origins.items()]
+    named = ("campaign", "engine", "labels", "failures")
     if as_json:
         levels = {level: {"points": n, "level_of_theory": theory} for level, (n, theory) in found.levels.items()}
         groups = [dict(zip((*queries.GROUPING, "count"), row, strict=True)) for row in rows]
-        rest = {"other_ordering": found.other_ordering, "failures": found.failures, "campaigns": found.campaigns}
+        campaigns = [dict(zip(named, row, strict=True)) for row in origins]
+        rest = {"other_ordering": found.other_ordering, "failures": found.failures, "campaigns": campaigns}
         print_json({"points": found.total, "groups": groups, "levels": levels, **rest})
         return
     if rows:
         print_table([*queries.GROUPING, "count"], rows)
+    if origins:
+        print_table(named, origins)
     for level, (number, theory) in found.levels.items():
         typer.echo(f"level of theory {level}: {number} labels, {_brief(theory)}")
     typer.echo(
         f"{found.total} labels, {found.other_ordering} of them in another ordering than asked for; "
-        f"{found.failures} failed calculations"
+        f"{found.failures} failed calculations" + (" (data query --failures)" if found.failures else "")
     )
 
 
 @app.command()
 def query(
-    campaign: CampaignFile = None,
-    store: StoreUri = None,
-    terms: Filter = "",
+    place: Place,
+    terms: Filter = None,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="Calculations that gave no label, and why, instead of labels.")
+    ] = False,
     sort: Annotated[str, typer.Option(help="Field to sort by; -FIELD for the largest first.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="At most so many labels; 0 shows all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 shows all.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Labels that match a filter.
+    """Labels, or failures, that match a filter.
 
     Energies in eV per cell, moments in muB.
 
     \b
     Examples:
-      spinmultinet data query --store local:runs/quickstart_nio/store --filter "ordering=AFM-II verdict=accepted"
-      spinmultinet data query configs/campaigns/quickstart_nio.yaml --filter "energy<-30" --sort -energy --limit 5
+      spinmultinet data query configs/campaigns/quickstart_nio.yaml "ordering=AFM-II verdict=accepted"
+      spinmultinet data query local:runs/quickstart_nio/store "energy<-30" --sort -energy --limit 5
+      spinmultinet data query configs/campaigns/quickstart_nio.yaml --failures error_type=not-converged
     """
-    from datastore.queries import parse_filter
+    from datastore.queries import check_field, parse_filter
     from datastore.stores import explained
 
-    criteria = parse_filter(terms)
-    order = {_sort_field(sort): -1 if sort.startswith("-") else 1} if sort else None
-    with _open(campaign, store) as opened, explained(opened.uri):
-        fields = None if as_json else ["point_id", *SHOWN]
-        found = list(opened.points.query(criteria, fields, sort=order, limit=limit))
-        total = opened.points.count(criteria)
+    criteria = parse_filter(" ".join(terms or []), failures)
+    if sort:
+        check_field(sort.removeprefix("-"), failures)
+    order = {sort.removeprefix("-"): -1 if sort.startswith("-") else 1} if sort else None
+    columns = SHOWN_OF_FAILURES if failures else ("point_id", *SHOWN)
+    with _open(place) as opened, explained(opened.uri):
+        collection = opened.failures if failures else opened.points
+        found = list(collection.query(criteria, None if as_json else list(columns), sort=order, limit=limit))
+        total = collection.count(criteria)
     if as_json:
         print_json([{key: value for key, value in document.items() if key != "_id"} for document in found])
         return
-    rows = [[document["point_id"][:12], *(document.get(field) for field in SHOWN)] for document in found]
-    if rows:
-        print_table(["id", *SHOWN], rows)
-    typer.echo(f"{len(rows)} of {total} labels" + (" (--limit 0 shows all)" if len(rows) < total else ""))
+    if found:
+        print_table(["id", *columns[1:]], [_row(document, columns) for document in found])
+    what = "failures" if failures else "labels"
+    typer.echo(f"{len(found)} of {total} {what}" + (" (--limit 0 shows all)" if len(found) < total else ""))
+
+
+def _row(document: dict[str, Any], columns: tuple[str, ...]) -> list[Any]:
+    """Cells of one document; of its id, which comes first, the beginning."""
+    return [str(document[columns[0]])[:12], *(document.get(field) for field in columns[1:])]
 
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option("--out", help="Extended XYZ file to write.")],
-    campaign: CampaignFile = None,
-    store: StoreUri = None,
-    terms: Filter = "",
+    place: Place,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Extended XYZ file to write.")],
+    terms: Filter = None,
     level: Annotated[str, typer.Option(help="Only this level of theory: its id, or the beginning of it.")] = "",
     rejected: Annotated[bool, typer.Option("--rejected", help="Rejected labels as well.")] = False,
 ) -> None:
@@ -112,14 +136,16 @@ def export(
     Accepted ones at one level of theory, unless told otherwise.
 
     \b
-    Example:
-      spinmultinet data export configs/campaigns/quickstart_nio.yaml --out nio.extxyz
+    Examples:
+      spinmultinet data export configs/campaigns/quickstart_nio.yaml nio.extxyz
+      spinmultinet data export local:runs/quickstart_nio/store shear.extxyz deformation=shear --rejected
     """
     from datastore import queries
     from datastore.atoms import write_points
 
-    criteria = [c for c in (queries.parse_filter(terms), {} if rejected else {"verdict": "accepted"}) if c]
-    with _open(campaign, store) as opened:
+    asked = queries.parse_filter(" ".join(terms or []))
+    criteria = [c for c in (asked, {} if rejected else {"verdict": "accepted"}) if c]
+    with _open(place) as opened:
         found = queries.stats(opened, {"$and": criteria} if criteria else {})
         chosen = _one_level(found.levels, level)
         wanted = {"$and": [*criteria, {"level_id": chosen}]}
@@ -147,23 +173,19 @@ def _brief(theory: dict[str, Any]) -> str:
     return ", ".join(plain[:4]) or "not described"
 
 
-def _sort_field(text: str) -> str:
-    from datastore.queries import NUMBER_FIELDS, TEXT_FIELDS
-
-    field = text.removeprefix("-")
-    if field not in [*NUMBER_FIELDS, *TEXT_FIELDS]:
-        raise InputError(f"--sort: unknown field {field!r}; known: {', '.join([*TEXT_FIELDS, *NUMBER_FIELDS])}")
-    return field
-
-
-def _open(campaign: Path | None, uri: str | None) -> SpinStore:
+def _open(place: str) -> SpinStore:
     """The store that the command line names, which must exist."""
     from datastore import open_store
 
-    if (campaign is None) == (uri is None):
-        raise InputError("name one store: a campaign file, or --store URI such as local:runs/NAME/store")
-    if campaign is not None:
+    uri = place
+    if place.endswith((".yaml", ".yml")):
         from workflows.campaign import load_campaign
 
-        uri = load_campaign(campaign)[0].store
-    return open_store(str(uri), create=False)
+        uri = load_campaign(Path(place))[0].store
+    elif Path(place).is_dir():
+        uri = f"local:{Path(place) / 'store'}"
+    elif ":" not in place:
+        raise InputError(
+            f"{place!r} names no store; give a campaign's YAML file or folder, or a URI such as local:runs/NAME/store"
+        )
+    return open_store(uri, create=False)
