@@ -5,6 +5,7 @@ import pytest
 
 from datastore.atoms import read_points
 from datastore.errors import DataError
+from datastore.queries import find
 from datastore.snapshot import geometry_token, load_snapshot, make_snapshot
 from datastore.splits import SPLITS, SplitOptions
 from datastore.stores import open_store
@@ -50,6 +51,22 @@ def test_files_hold_the_accepted_labels_exactly(store, tmp_path):
     assert load_snapshot(snapshot.folder) == snapshot
     stored = store.snapshots.query_one({"snapshot_id": snapshot.snapshot_id})
     assert stored["counts"] == snapshot.counts
+
+
+def test_two_campaigns_in_one_store_do_not_mix(store, tmp_path):
+    fill(store, range(100, 110), campaign="other")
+    nio = make_snapshot(store, tmp_path, campaign="nio")
+    other = make_snapshot(store, tmp_path, campaign="other")
+    assert (sum(nio.counts.values()), sum(other.counts.values())) == (40, 20)
+    of = {p.point_id: p.campaign for p in find(store)}
+    for snapshot, name in ((nio, "nio"), (other, "other")):
+        assert {of[point_id] for split in SPLITS for point_id in snapshot.points[split]} == {name}
+        assert {p.campaign for split in SPLITS for p in read_points(snapshot.path(split))} == {name}
+        assert store.snapshots.count({"campaign": name}) == 1
+    # A campaign that asks for a label the other one paid for gets it.
+    shared = [pair(100)[0].point_id, *(p.point_id for i in range(5) for p in pair(i))]
+    asked = make_snapshot(store, tmp_path, criteria={"point_id": {"$in": shared}})
+    assert sorted(point_id for split in SPLITS for point_id in asked.points[split]) == sorted(shared)
 
 
 def test_same_content_is_the_same_snapshot(store, tmp_path):

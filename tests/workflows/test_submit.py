@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from workflows.structures import apply_ordering, rocksalt
 from workflows.submit import RunError, run_local
 
 ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 2
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(flow, place, workers=2, watch=None):
+def run(flow, place, workers=WORKERS, watch=None):
     return run_local(flow, f"local:{place / 'store'}", place / "files", workers, watch)
 
 
@@ -193,9 +195,23 @@ def test_kill_and_resume_executes_nothing_acknowledged_twice(place):
     before = len(executions(place / "log"))
     time.sleep(0.6)
     assert len(executions(place / "log")) == before, "a worker went on without its parent"
+    killed = events(place)
+    assert 0 <= killed["started"].total() - killed["done"].total() <= WORKERS
     subprocess.run(command, env=environment, check=True)
     after = executions(place / "log")
     assert set(after) == {str(v) for v in range(12)}
     assert len(after) - before == 12 - len(stored)
-    ledger = [json.loads(line) for line in (place / "files" / "calculations.jsonl").read_text().splitlines()]
-    assert sum(entry["event"] == "started" for entry in ledger) >= 12
+    both = events(place)
+    assert set(both["started"]) >= set(both["done"])
+    assert max(both["done"].values()) == 1, "something was acknowledged twice"
+    twice = both["started"].total() - len(both["started"])
+    assert twice <= WORKERS, "more was begun again than was running when the driver was killed"
+
+
+def events(place):
+    """Event -> how often each uuid had it, in all runs so far."""
+    found = defaultdict(Counter)
+    for line in (place / "files" / "calculations.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        found[entry["event"]][entry["uuid"]] += 1
+    return found
