@@ -1,11 +1,16 @@
-"""Real processes of the command line on a campaign that takes seconds."""
+"""The command line on a campaign that takes seconds: as a real process, or in this one, which saves its start."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import yaml
+
+from workflows import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = {"layers": 1, "channels": 4, "l_max": 1, "cutoff": 3.5, "radial_hidden": [8]}
@@ -67,6 +72,18 @@ def spinmultinet(folder: Path, *arguments: object, **extra: str) -> subprocess.C
         check=False,
         timeout=300,
     )
+
+
+def in_this_process(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """As `spinmultinet`, without a process of its own; workers of a run are processes all the same."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(folder))
+        stack.enter_context(mock.patch.dict(os.environ, environment()))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        code = cli.run([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(list(arguments), code, out.getvalue(), err.getvalue())
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

@@ -1,11 +1,11 @@
-"""Every bad input: one line with the remedy, the right exit code, no traceback. Real processes."""
+"""Every bad input: one line with the remedy, the right exit code, no traceback. One of each kind in a real process."""
 
 import subprocess
 import sys
 
 import pytest
 
-from tests.support.cli import assert_one_line, environment, spinmultinet, tiny_campaign
+from tests.support.cli import assert_one_line, environment, in_this_process, spinmultinet, tiny_campaign
 from workflows import cli
 
 PARENT = {"species": "Ni", "cell": "rhombohedral4"}
@@ -38,13 +38,19 @@ CAMPAIGNS = {
 def test_campaign_files(tmp_path, name):
     changes, *parts = CAMPAIGNS[name]
     campaign = tiny_campaign(tmp_path, **changes)
+    assert_one_line(in_this_process(tmp_path, "run", campaign.name), 2, *parts)
+
+
+def test_campaign_file_in_a_process_of_its_own(tmp_path):
+    changes, *parts = CAMPAIGNS["unknown key"]
+    campaign = tiny_campaign(tmp_path, **changes)
     assert_one_line(spinmultinet(tmp_path, "run", campaign.name), 2, *parts)
 
 
 def test_model_file_with_an_unknown_key(tmp_path):
     campaign = tiny_campaign(tmp_path)
     (tmp_path / "model.yaml").write_text("model: {chanels: 4}\n")
-    assert_one_line(spinmultinet(tmp_path, "run", campaign.name), 2, "'chanels'", "'channels'")
+    assert_one_line(in_this_process(tmp_path, "run", campaign.name), 2, "'chanels'", "'channels'")
 
 
 FRAME = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3{} pbc="T T T"{}'
@@ -103,7 +109,11 @@ def test_missing_engine_names_what_to_install_and_the_alternative(tmp_path):
 )
 def test_command_lines(tmp_path, arguments, parts):
     tiny_campaign(tmp_path)
-    assert_one_line(spinmultinet(tmp_path, *arguments), 2, *parts)
+    assert_one_line(in_this_process(tmp_path, *arguments), 2, *parts)
+
+
+def test_command_line_in_a_process_of_its_own(tmp_path):
+    assert_one_line(spinmultinet(tmp_path, "rnu"), 2, "No such command 'rnu'")
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path):

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from datastore import open_store
-from tests.support.cli import ROOT, assert_one_line, command, environment, spinmultinet, tiny_campaign
+from tests.support.cli import (
+    ROOT,
+    assert_one_line,
+    command,
+    environment,
+    in_this_process,
+    spinmultinet,
+    tiny_campaign,
+)
 from workflows import cli
 from workflows.campaign import load_campaign
 from workflows.engines import LabelError
@@ -47,7 +55,7 @@ def test_run_ends_with_table_counts_and_report(finished):
 def test_second_run_executes_nothing(finished):
     folder, _ = finished
     before = (folder / "runs/tiny/calculations.jsonl").read_bytes()
-    done = spinmultinet(folder, "run", "tiny.yaml", "--workers", 1, "--json")
+    done = in_this_process(folder, "run", "tiny.yaml", "--workers", 1, "--json")
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert (content["calculations_run"], content["calculations_reused"], content["jobs_run"]) == (0, 14, 0)
@@ -123,13 +131,13 @@ def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     out, err = process.communicate(timeout=60)
     assert_one_line(subprocess.CompletedProcess([], process.returncode, out, err), 130, "the same command continues")
     assert not _processes_that_name(tmp_path)
-    again = spinmultinet(tmp_path, "run", "tiny.yaml", "--workers", 1, "--json")
+    again = in_this_process(tmp_path, "run", "tiny.yaml", "--workers", 1, "--json")
     assert again.returncode == 0, again.stderr
     content = json.loads(again.stdout)
     assert content["calculations_run"] + content["calculations_reused"] == 12
     assert content["calculations_reused"] >= done_before
     _fail_one(tmp_path)
-    retried = spinmultinet(tmp_path, "run", "tiny.yaml", "--retry-failed", "--workers", 1, "--json")
+    retried = in_this_process(tmp_path, "run", "tiny.yaml", "--retry-failed", "--workers", 1, "--json")
     assert retried.returncode == 0, retried.stderr
     content = json.loads(retried.stdout)
     assert (content["calculations_run"], content["calculations_reused"]) == (1, 11)
@@ -209,7 +217,7 @@ def test_disk_full_is_one_line_and_nothing_is_lost(small_disk):
         acknowledged = store.jobs.count({"metadata.kind": "label"})
         failed = store.jobs.count({"output.error_type": {"$exists": True}})
     assert 0 < acknowledged <= 12
-    content = json.loads(spinmultinet(small_disk, "run", "tiny.yaml", "--workers", 1, "--json").stdout)
+    content = json.loads(in_this_process(small_disk, "run", "tiny.yaml", "--workers", 1, "--json").stdout)
     assert content["calculations_reused"] == acknowledged
     assert content["calculations_run"] == 12 - acknowledged
     assert failed == 0, "a full disk says nothing about a configuration"
