@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import ase.io
@@ -210,6 +211,17 @@ def test_first_principles_labels_are_accepted(pool):
     assert rejected == {}
     assert all(name_ordering(p, p.magmoms_out) == p.ordering for p in pool)
     assert find_outliers(pool) == {}
+
+
+def test_labels_of_all_three_oxides_and_mixtures_are_accepted():
+    """205 labels with Co and mixed cations, where that data lies beside the project."""
+    folder = os.environ.get("SPINMULTINET_TEST_DATA")
+    if not folder:
+        pytest.skip("SPINMULTINET_TEST_DATA names no folder with data/gpaw_pool.extxyz")
+    larger = [_from_pool(atoms) for atoms in ase.io.read(Path(folder) / "data" / "gpaw_pool.extxyz", ":")]
+    assert {symbol for point in larger for symbol in point.species} == {"Ni", "Mn", "Co", "O"}
+    rejected = {p.point_id: judge(p).verdict_reasons for p in larger if judge(p).verdict != "accepted"}
+    assert rejected == {}
 
 
 def test_quoted_ranges_are_those_of_the_labels(pool):
