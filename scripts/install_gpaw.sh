@@ -55,6 +55,7 @@ TEXT
 
 build() {
     cat >"$WORK/siteconfig.py" <<TEXT
+compiler = 'gcc'
 mpi = False
 fftw = True
 scalapack = False
