@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from datastore import open_store
 from tests.support.cli import (
+    MODEL,
     ROOT,
+    TRAINING,
     assert_one_line,
     command,
     environment,
@@ -117,6 +120,9 @@ def test_results_of_a_campaign(finished):
 
 def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     tiny_campaign(tmp_path, **PLAIN)
+    short = (tmp_path / "model.yaml").read_text()
+    # A training of minutes, so that the run is never over before Ctrl-C arrives.
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"model": MODEL, "training": {**TRAINING, "epochs": 20000}}))
     process = subprocess.Popen(
         command("run", "tiny.yaml", "--workers", 1),
         cwd=tmp_path,
@@ -131,6 +137,7 @@ def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     out, err = process.communicate(timeout=60)
     assert_one_line(subprocess.CompletedProcess([], process.returncode, out, err), 130, "the same command continues")
     assert not _processes_that_name(tmp_path)
+    (tmp_path / "model.yaml").write_text(short)
     again = in_this_process(tmp_path, "run", "tiny.yaml", "--workers", 1, "--json")
     assert again.returncode == 0, again.stderr
     content = json.loads(again.stdout)
