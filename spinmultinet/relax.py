@@ -41,7 +41,7 @@ def relax(
     atoms: Atoms,
     calculator: Calculator,
     *,
-    fmax: float = 0.01,
+    fmax: float = 0.001,
     steps: int = 200,
     relax_cell: bool = True,
     carry: Carry = "signs",
@@ -53,6 +53,7 @@ def relax(
     `carry` says which input moments the next step gets. fixed: those asked for. signs (for models of guess data): the
     magnitudes asked for, with the signs just predicted, so that a spin that flips stays flipped and the network keeps
     seeing the estimates it was trained on. values: the predicted moments themselves (for self-consistent use).
+    The default `fmax` (eV/Angstrom) is tight for the angles: at 0.01 half of a rhombohedral distortion is missing.
     Raises SpinMultiNetError for missing moments, an unknown optimiser, or a structure that cannot be strained.
     """
     if optimizer not in _OPTIMISERS:

@@ -211,7 +211,7 @@ def relax(
         str | None,
         typer.Option(metavar="LIST", help="2,2,2 or nine integers; default: the smallest that holds the ordering."),
     ] = None,
-    fmax: Annotated[float, typer.Option(min=1e-6, help="Largest force when converged, eV/Angstrom.")] = 0.01,
+    fmax: Annotated[float, typer.Option(min=1e-6, help="Largest force when converged, eV/Angstrom.")] = 0.001,
     steps: Annotated[int, typer.Option(min=1, help="At most so many steps.")] = 200,
     fixed_cell: Annotated[bool, typer.Option("--fixed-cell", help="Move atoms only.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the relaxed structure here, extended XYZ.")] = None,
