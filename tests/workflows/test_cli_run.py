@@ -124,7 +124,8 @@ def test_ctrl_c_ends_workers_and_the_same_command_continues(tmp_path):
     # A training of minutes, so that the run is never over before Ctrl-C arrives.
     (tmp_path / "model.yaml").write_text(yaml.safe_dump({"model": MODEL, "training": {**TRAINING, "epochs": 20000}}))
     process = subprocess.Popen(
-        command("run", "tiny.yaml", "--workers", 1),
+        # Shells start background jobs, CI's among them, with Ctrl-C ignored, and children inherit that.
+        ["env", "--default-signal=INT", *command("run", "tiny.yaml", "--workers", 1)],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
