@@ -103,7 +103,12 @@ def _work(job: TrainingJob, train_atoms: list[Atoms], val_atoms: list[Atoms]) ->
             _reports.put((job.name, epoch, epochs, metrics))
 
     options = job.options.model_copy(update={"threads": 1})
-    return train(options, job.model_options, train_atoms, val_atoms, job.workdir, job.seed, tell, job.metadata)
+    try:
+        return train(options, job.model_options, train_atoms, val_atoms, job.workdir, job.seed, tell, job.metadata)
+    finally:
+        parent = mp.parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # the state is saved; the pool would wait for work that never comes
 
 
 def _relay(running: Sequence[Future[TrainResult]], reports: SimpleQueue[Any], progress: JobProgress | None) -> None:

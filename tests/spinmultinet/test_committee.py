@@ -95,6 +95,8 @@ def test_children_save_and_end_when_the_parent_is_killed(tmp_path):
     for line in parent.stdout:
         if int(line) >= 3:
             break
+    family = _children(parent.pid)
+    assert family
     parent.kill()
     parent.stdout.close()
     parent.wait(timeout=30)
@@ -103,3 +105,11 @@ def test_children_save_and_end_when_the_parent_is_killed(tmp_path):
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert state.exists()  # the child's last act: no checkpoint is due that early by itself
+    while any(Path(f"/proc/{pid}").exists() for pid in family) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+
+
+def _children(pid: int) -> list[str]:
+    """Ids of the processes that ``pid`` has started."""
+    return [i for task in Path(f"/proc/{pid}/task").iterdir() for i in (task / "children").read_text().split()]
