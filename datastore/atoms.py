@@ -2,8 +2,9 @@
 
 After ``ase.io.read`` of such a file: ``energy`` (eV, extrapolated), ``free_energy`` (eV; train on it), ``forces``
 (N, 3, eV/Angstrom), ``stress`` (6, ASE's Voigt order and sign, eV/Angstrom^3) and ``magmoms`` (converged) are in
-``atoms.calc.results``; ``magmom_in`` and ``magmom_out`` ((N,) or (N, 3), muB) in ``atoms.arrays``; everything else in
-``atoms.info`` (:data:`INFO_TEXT`, :data:`INFO_NUMBERS`, :data:`INFO_JSON`, and ``split`` in snapshots).
+``atoms.calc.results``; ``magmom_in`` and ``magmom_out`` ((N,) or (N, 3), muB) in ``atoms.arrays``, with
+``magnetic_forces`` (-dE/dm at held moments, eV/muB) where there are some; everything else in ``atoms.info``
+(:data:`INFO_TEXT`, :data:`INFO_NUMBERS`, :data:`INFO_JSON`, and ``split`` in snapshots).
 
 Files are written here and not by ASE, because ASE rounds to 8 digits: numbers written here come back to the bit.
 """
@@ -28,6 +29,7 @@ from datastore.schema import FloatArray, SpinConfig, SpinPoint
 
 MAGMOM_IN = "magmom_in"
 MAGMOM_OUT = "magmom_out"
+MAGNETIC_FORCES = "magnetic_forces"
 SPLIT = "split"
 
 INFO_TEXT = ("ordering", "cell", "parent", "pair_id", "deformation", "moment_role", "campaign")
@@ -54,6 +56,8 @@ def point_to_atoms(point: SpinPoint, split: str = "") -> Atoms:
     """As :func:`config_to_atoms`, with the label in a SinglePointCalculator and as described at the top."""
     atoms = config_to_atoms(point)
     atoms.set_array(MAGMOM_OUT, np.array(point.magmoms_out))
+    if point.magnetic_forces is not None:
+        atoms.set_array(MAGNETIC_FORCES, np.array(point.magnetic_forces))
     if split:
         atoms.info[SPLIT] = split
     atoms.calc = SinglePointCalculator(
@@ -79,6 +83,7 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     fields |= _from_info(atoms, INFO_TEXT_POINT, INFO_NUMBERS_POINT, INFO_JSON_POINT, source)
     fields |= {key: results[key] for key in ("energy", "free_energy", "forces")}
     fields |= {"stress": voigt_6_to_full_3x3_stress(results["stress"]), "magmoms_out": atoms.arrays[MAGMOM_OUT]}
+    fields[MAGNETIC_FORCES] = atoms.arrays.get(MAGNETIC_FORCES)
     return _checked(fields, source)
 
 
@@ -196,6 +201,8 @@ def _frame(config: SpinConfig, split: str = "") -> str:
     info = {"Lattice": _numbers(config.lattice), **{key: _text(value) for key, value in _info(config).items()}}
     if isinstance(config, SpinPoint):
         columns += [(MAGMOM_OUT, config.magmoms_out), ("forces", config.forces), ("magmoms", config.magmoms_out)]
+        if config.magnetic_forces is not None:
+            columns.append((MAGNETIC_FORCES, config.magnetic_forces))
         info |= {"energy": repr(config.energy), "free_energy": repr(config.free_energy)}
         info["stress"] = _numbers(config.stress.T)  # column by column; ASE reads it so
     if split:

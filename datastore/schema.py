@@ -249,6 +249,10 @@ class SpinPoint(_Calculated):
     stress: Array = Field(description="(3, 3) eV/Angstrom^3, ASE sign")
     magmoms_out: Array = Field(description="(N,) or (N, 3) converged moments in muB, signed")
     total_moment: float = Field(description="muB per cell, signed")
+    magnetic_forces: Array | None = Field(
+        default=None,
+        description="-dE/dm at held moments, eV/muB, as magmoms_out: (N,) or (N, 3); None where the engine has none",
+    )
     band_gap: float | None = Field(default=None, description="eV, 0 for a metal, None where the engine has no bands")
     ordering_found: str = Field(description="ordering of magmoms_out: as asked (modulo global reversal) or its name")
     verdict: Verdict
@@ -258,6 +262,8 @@ class SpinPoint(_Calculated):
     def _check_label_shapes(self) -> Self:
         n = len(self.species)
         expected = {"forces": (n, 3), "stress": (3, 3), "magmoms_out": self.magmoms_in.shape}
+        if self.magnetic_forces is not None:
+            expected["magnetic_forces"] = self.magmoms_in.shape
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")

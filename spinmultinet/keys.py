@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 MAGMOM_IN = "magmom_in"
 MAGMOM_OUT = "magmom_out"
+MAGNETIC_FORCES = "magnetic_forces"
 LEVEL_ID = "level_id"
 LEVEL_TEXT = "level_of_theory"
 MOMENT_ROLE = "moment_role"
@@ -56,7 +57,7 @@ FIELDS: dict[str, Field] = {
             "stress", ("B", "3", "3"), "eV/Angstrom^3", "0e+2e", 1, "stress", "result", "(1/V) dE/d(strain), ASE sign"
         ),
         Field("moments_out", ("N", "s"), "muB", "0e", -1, MAGMOM_OUT, "array", "converged signed moments"),
-        Field("magnetic_forces", ("N", "s"), "eV/muB", "0e", -1, "magnetic_forces", "array", "-dE/dm, constraint data"),
+        Field("magnetic_forces", ("N", "s"), "eV/muB", "0e", -1, MAGNETIC_FORCES, "array", "-dE/dm, constraint data"),
     )
 }
 

@@ -45,9 +45,21 @@ def test_the_model_knows_level_and_role_of_what_was_written(point, tmp_path):
     assert described[read.MOMENT_ROLE] == point.moment_role
 
 
-@pytest.mark.parametrize("name", ["MAGMOM_IN", "MAGMOM_OUT"])
+@pytest.mark.parametrize("name", ["MAGMOM_IN", "MAGMOM_OUT", "MAGNETIC_FORCES"])
 def test_array_names_agree(name):
     assert getattr(written, name) == getattr(read, name)
+
+
+def test_magnetic_forces_of_held_moments_are_read(tmp_path):
+    config = SpinConfig.from_structure(apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II"), "AFM-II")
+    held = SpinConfig(**{**config.model_dump(), "moment_role": "constraint"})
+    point = get_engine("spin-lattice").label(held)
+    assert point.magnetic_forces.shape == (4,)
+    assert np.abs(point.magnetic_forces).max() > 0.01
+    write_points(tmp_path / "one.extxyz", [point])
+    atoms = ase.io.read(tmp_path / "one.extxyz")
+    field = read.FIELDS["magnetic_forces"]
+    np.testing.assert_array_equal(atoms.arrays[field.xyz_key], point.magnetic_forces)
 
 
 @pytest.mark.parametrize("name", ["CONFIG_ID", "PAIR_ID", "ORDERING", "DEFORMATION", "LEVEL_ID", "MOMENT_ROLE"])

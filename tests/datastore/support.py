@@ -71,7 +71,7 @@ def _matrix(n: int, *columns: int) -> st.SearchStrategy[np.ndarray]:
 def points(draw: st.DrawFn) -> SpinPoint:
     """Any valid label: collinear or vector moments, any text, any finite numbers."""
     n = draw(st.integers(1, 4))
-    shape = draw(st.sampled_from([(), (3,)]))
+    shape: tuple[int, ...] = draw(st.sampled_from([(), (3,)]))
     half = draw(_matrix(3, 3))
     return make_point(
         species=draw(st.lists(st.sampled_from(["Ni", "O", "Mn", "Co"]), min_size=n, max_size=n)),
@@ -84,6 +84,7 @@ def points(draw: st.DrawFn) -> SpinPoint:
         energy=draw(_number),
         free_energy=draw(_number),
         total_moment=draw(_number),
+        magnetic_forces=draw(st.none() | _matrix(n, *shape)),
         band_gap=draw(st.none() | st.floats(0, 10)),
         ordering=draw(_name),
         ordering_found=draw(_name),

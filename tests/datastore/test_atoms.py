@@ -49,6 +49,18 @@ def test_what_others_read(tmp_path):
     assert atoms.pbc.all()
 
 
+def test_magnetic_forces_are_a_column_where_there_are_some(tmp_path):
+    moments = np.arange(12.0).reshape(4, 3) / 7
+    point = make_point(magmoms_in=moments, magmoms_out=moments, magnetic_forces=moments / 3, moment_role="constraint")
+    write_points(tmp_path / "with.extxyz", [point])
+    atoms = ase.io.read(tmp_path / "with.extxyz")
+    assert np.array_equal(atoms.arrays["magnetic_forces"], moments / 3)
+    write_points(tmp_path / "without.extxyz", [make_point()])
+    assert "magnetic_forces" not in ase.io.read(tmp_path / "without.extxyz").arrays
+    with pytest.raises(ValueError, match="magnetic_forces has shape"):
+        make_point(magnetic_forces=np.zeros((4, 3)))
+
+
 def test_ase_written_file_agrees_to_1e_8(tmp_path):
     point = make_point(shift=1 / 3)
     ase.io.write(tmp_path / "a.extxyz", point_to_atoms(point))

@@ -50,7 +50,10 @@ def full_disk(error: BaseException | None) -> OSError | None:
 
 @dataclass(frozen=True)
 class RawLabel:
-    """What an engine computes, in the caller's site order. Units: eV, Angstrom, muB; stress eV/A^3, ASE sign."""
+    """What an engine computes, in the caller's site order. Units: eV, Angstrom, muB; stress eV/A^3, ASE sign.
+
+    ``magnetic_forces`` are -dE/dm (eV/muB) at held moments, shaped as ``magmoms_out``.
+    """
 
     energy: float
     free_energy: float
@@ -58,6 +61,7 @@ class RawLabel:
     stress: FloatArray
     magmoms_out: FloatArray
     total_moment: float
+    magnetic_forces: FloatArray | None = None
     band_gap: float | None = None
     kpoints: list[int] | None = None
     corrections: list[str] = field(default_factory=list)
@@ -122,6 +126,7 @@ class Engine(BaseModel, ABC):
                 stress=raw.stress,
                 magmoms_out=raw.magmoms_out,
                 total_moment=raw.total_moment,
+                magnetic_forces=raw.magnetic_forces,
                 band_gap=raw.band_gap,
                 kpoints=raw.kpoints,
                 corrections=raw.corrections,

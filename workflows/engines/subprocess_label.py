@@ -21,7 +21,7 @@ from datastore.schema import SpinConfig
 from workflows.engines.interface import FULL_DISK, LabelError, RawLabel, full_disk
 from workflows.processes import SINGLE_THREAD, die_with
 
-_ARRAYS = ("forces", "stress", "magmoms_out")
+_ARRAYS = ("forces", "stress", "magmoms_out", "magnetic_forces")
 
 
 class ChildEngine(Protocol):
@@ -83,7 +83,8 @@ def label_in_child(engine: ChildEngine, config: SpinConfig, workdir: Path | None
         answer = json.loads(result.read_text())
     if "error" in answer:
         raise LabelError(answer["error"], answer["kind"], answer["timings"])
-    return RawLabel(**{**answer, **{name: np.array(answer[name], dtype=float) for name in _ARRAYS}})
+    arrays = {name: np.array(answer[name], dtype=float) for name in _ARRAYS if answer[name] is not None}
+    return RawLabel(**{**answer, **arrays})
 
 
 def _death(code: int, stderr: str) -> str:
@@ -116,7 +117,7 @@ def _answer(task: dict[str, Any], result: Path) -> None:
     workdir = None if task["workdir"] is None else Path(task["workdir"])
     try:
         raw = asdict(engine.compute_here(SpinConfig(**task["config"]), workdir))
-        answer = {name: value.tolist() if name in _ARRAYS else value for name, value in raw.items()}
+        answer = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in raw.items()}
     except LabelError as error:
         answer = {"error": str(error), "kind": error.kind, "timings": error.timings}
     temporary = result.with_suffix(".tmp")

@@ -85,6 +85,18 @@ def test_moment_gradient_and_hessian_match_finite_differences(columns):
         assert h.moment_hessian(m) @ direction == pytest.approx(rows, abs=1e-7)
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_magnetic_forces_of_held_moments_match_finite_differences(columns):
+    m = np.random.default_rng(3).normal(size=(8, columns)).reshape((8, 3) if columns == 3 else 8)
+    held = changed(MIXED, magmoms_in=m, moment_role="constraint")
+    forces, step = ENGINE.label(held).magnetic_forces, 1e-5
+    assert forces.shape == m.shape
+    direction = np.random.default_rng(4).normal(size=m.shape)
+    energies = [ENGINE.label(changed(held, magmoms_in=m + s * step * direction)).energy for s in (1, -1)]
+    assert -np.sum(forces * direction) == pytest.approx((energies[0] - energies[1]) / 2 / step, rel=1e-6)
+    assert ENGINE.label(MIXED).magnetic_forces is None
+
+
 def test_converged_means_converged():
     point, h = ENGINE.label(MIXED), hamiltonian(MIXED)
     assert np.abs(h.moment_gradient(point.magmoms_out)).max() < TOLERANCE

@@ -60,6 +60,7 @@ class SpinLatticeEngine(Engine):
             stress=stress,
             magmoms_out=m,
             total_moment=float(total if m.ndim == 1 else np.linalg.norm(total)),
+            magnetic_forces=-hamiltonian.moment_gradient(m) if config.moment_role == "constraint" else None,
             timings={
                 "wall": time.perf_counter() - wall,
                 "cpu": time.process_time() - cpu,
