@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pymatgen.core import Structure
 
 from datastore.schema import SpinConfig, content_hash
@@ -29,6 +37,7 @@ from workflows.structures.deformations import (
 )
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import canonical, parent_id
+from workflows.structures.lattice import LatticeOptions, count_variants, parse_lattice, variants
 from workflows.structures.orderings import CUSTOM, PROPAGATION, apply_ordering
 from workflows.structures.rocksalt import ANION, parse_species, rocksalt
 
@@ -45,6 +54,18 @@ class ParentOptions(_Options):
     cell: str | list[list[int]] = Field(default="all8", description="name, or 3x3 integers on the primitive fcc cell")
     seed: int = Field(default=0, ge=0, description="of the random placement of mixed cations")
     orderings: list[str] | None = Field(default=None, description="for this parent instead of the common list")
+    lattice: LatticeOptions | None = Field(default=None, description="given (default), scan or relax: computed first")
+
+    @field_validator("lattice", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return parse_lattice(value)
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Campaigns with given lattices keep the uuids of their jobs from before there was a choice.
+        content: dict[str, Any] = handler(self)
+        return {key: value for key, value in content.items() if key != "lattice" or value is not None}
 
     @field_validator("species")
     @classmethod
@@ -130,6 +151,8 @@ class _Parent:
     species: list[str]
     geometry: Geometry
     moments: dict[str, FloatArray]
+    first: int
+    how: dict[str, Any]
 
 
 def generate(options: StructureOptions, campaign: str = "", generation: int = 0) -> Iterator[SpinConfig]:
@@ -162,17 +185,28 @@ def candidates(
 def count_configs(options: StructureOptions) -> int:
     """How many configurations :func:`generate` gives."""
     items = sum(deformation.count for deformation in options.deformations)
-    return items * sum(len(parent.orderings or options.orderings) for parent in options.parents)
+    return items * sum(_labels_per_geometry(options, parent) for parent in options.parents)
+
+
+def count_cells(options: StructureOptions) -> int:
+    """How many undeformed cells there are; a lattice computed in several orderings gives as many."""
+    return sum(count_variants(parent.lattice, parent.orderings or options.orderings) for parent in options.parents)
+
+
+def _labels_per_geometry(options: StructureOptions, parent: ParentOptions) -> int:
+    """Labels of one item of a deformation, over all cells of the parent."""
+    orderings = parent.orderings or options.orderings
+    return len(orderings) * (count_variants(parent.lattice, orderings) if options.paired else 1)
 
 
 def _stream(
     options: StructureOptions, campaign: str, generation: int, *, stream: int, count: int | None
 ) -> Iterator[SpinConfig]:
-    parents = [_prepare(options, parent) for parent in options.parents]
+    parents = [(p, cell) for p, parent in enumerate(options.parents) for cell in _prepare(options, parent)]
     fields = {"campaign": campaign, "generation": generation}
     return itertools.chain.from_iterable(
         _family(parent, deformation, [options.seed, stream, p, d], options.paired, count, fields)
-        for p, parent in enumerate(parents)
+        for p, parent in parents
         for d, deformation in enumerate(options.deformations)
         if not (stream and deformation.kind == "none")
     )
@@ -190,8 +224,8 @@ def _family(
     # An undeformed geometry is the same for every ordering, whatever the options say.
     share = paired or deformation.kind == "none"
     for item in range(count or deformation.count):
-        shared = _geometry(parent, deformation, [*branch, item, 0]) if share else None
-        for number, (ordering, moments) in enumerate(parent.moments.items()):
+        shared = _geometry(parent, deformation, [*branch, item, parent.first]) if share else None
+        for number, (ordering, moments) in enumerate(parent.moments.items(), parent.first):
             geometry = shared or _geometry(parent, deformation, [*branch, item, number])
             yield SpinConfig(
                 species=parent.species,
@@ -210,6 +244,8 @@ def _geometry(parent: _Parent, deformation: DeformationOptions, seed: list[int])
     """Fields lattice, positions, deformation_parameters, pair_id of one deformed geometry."""
     recipe = _draw_recipe(deformation, seed)
     lattice, positions, parameters = deform_arrays(parent.geometry, recipe, seed)
+    if parent.how:
+        parameters = {**parameters, "parent": parent.how}
     return {
         "lattice": lattice,
         "positions": positions,
@@ -227,15 +263,31 @@ def _draw_recipe(deformation: DeformationOptions, seed: list[int]) -> Recipe:
     return Recipe(deformation.kind, float(rng.uniform(*deformation.amplitude)), direction, deformation.displacement)
 
 
-def _prepare(options: StructureOptions, parent: ParentOptions) -> _Parent:
-    """Build one parent and the moments of its orderings; StructureError where an ordering does not fit."""
-    structure = rocksalt(parent.species, parent.lattice_constant, parent.cell, parent.seed)
+def _prepare(options: StructureOptions, parent: ParentOptions) -> list[_Parent]:
+    """The cells of one parent: one, or one per ordering that its lattice was computed in."""
+    structure, moments = parent_cell(options, parent)
     species = [site.specie.symbol for site in structure]
+    return [
+        _Parent(
+            parent_id(cell.structure),
+            cell.structure.properties["cell"],
+            species,
+            Geometry.of(cell.structure),
+            {name: moments[name] for name in cell.orderings},
+            cell.first,
+            cell.how,
+        )
+        for cell in variants(parent.lattice, structure, list(moments), options.paired)
+    ]
+
+
+def parent_cell(options: StructureOptions, parent: ParentOptions) -> tuple[Structure, dict[str, FloatArray]]:
+    """The given cell of a parent, and the moments (N,) of its orderings; StructureError where one does not fit."""
+    structure = rocksalt(parent.species, parent.lattice_constant, parent.cell, parent.seed)
+    species = {site.specie.symbol for site in structure}
     magmoms = {symbol: moment for symbol, moment in options.magmoms.items() if symbol in species}
-    moments = {
-        name: _moments(structure, name, magmoms, options.signs) for name in parent.orderings or options.orderings
-    }
-    return _Parent(parent_id(structure), structure.properties["cell"], species, Geometry.of(structure), moments)
+    names = parent.orderings or options.orderings
+    return structure, {name: _moments(structure, name, magmoms, options.signs) for name in names}
 
 
 def _moments(structure: Structure, ordering: str, magmoms: dict[str, float], signs: dict[str, list[int]]) -> FloatArray:
