@@ -33,11 +33,19 @@ MAGNETIC_FORCES = "magnetic_forces"
 SPLIT = "split"
 
 INFO_TEXT = ("ordering", "cell", "parent", "pair_id", "deformation", "moment_role", "campaign")
-INFO_TEXT_POINT = ("engine", "engine_version", "ordering_found", "verdict")
+INFO_TEXT_POINT = (
+    "engine",
+    "engine_version",
+    "ordering_found",
+    "verdict",
+    "salvaged_from",
+    "salvage_reason",
+    "decision",
+)
 INFO_NUMBERS = ("schema_version", "generation")
 INFO_NUMBERS_POINT = ("total_moment", "band_gap")
 INFO_JSON = ("deformation_parameters", "parent_lattice")
-INFO_JSON_POINT = ("level_of_theory", "corrections", "timings", "kpoints", "verdict_reasons")
+INFO_JSON_POINT = ("level_of_theory", "corrections", "timings", "kpoints", "verdict_reasons", "overruled", "source")
 """Fields of the documents under their own names; JSON ones as JSON text. Empty ones are left out."""
 
 _REMEDY = "export it with 'spinmultinet data export', or import foreign data with a stated level of theory"
@@ -65,8 +73,8 @@ def point_to_atoms(point: SpinPoint, split: str = "") -> Atoms:
         energy=point.energy,
         free_energy=point.free_energy,
         forces=np.array(point.forces),
-        stress=full_3x3_to_voigt_6_stress(point.stress),
         magmoms=np.array(point.magmoms_out),
+        **({} if point.stress is None else {"stress": full_3x3_to_voigt_6_stress(point.stress)}),
     )
     return atoms
 
@@ -74,7 +82,7 @@ def point_to_atoms(point: SpinPoint, split: str = "") -> Atoms:
 def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     """Inverse of :func:`point_to_atoms`. Raises DataError, opened by ``source``, where something is missing."""
     results = atoms.calc.results if atoms.calc is not None else {}
-    for key in ("energy", "free_energy", "forces", "stress"):
+    for key in ("energy", "free_energy", "forces"):
         if key not in results:
             raise DataError(f"{source}: no {key!r}, so this is no label of ours; {_REMEDY}")
     if MAGMOM_OUT not in atoms.arrays:
@@ -82,7 +90,9 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     fields = _config_fields(atoms, source)
     fields |= _from_info(atoms, INFO_TEXT_POINT, INFO_NUMBERS_POINT, INFO_JSON_POINT, source)
     fields |= {key: results[key] for key in ("energy", "free_energy", "forces")}
-    fields |= {"stress": voigt_6_to_full_3x3_stress(results["stress"]), "magmoms_out": atoms.arrays[MAGMOM_OUT]}
+    stress = results.get("stress")
+    fields |= {"stress": None if stress is None else voigt_6_to_full_3x3_stress(stress)}
+    fields |= {"magmoms_out": atoms.arrays[MAGMOM_OUT]}
     fields[MAGNETIC_FORCES] = atoms.arrays.get(MAGNETIC_FORCES)
     return _checked(fields, source)
 
@@ -204,7 +214,8 @@ def _frame(config: SpinConfig, split: str = "") -> str:
         if config.magnetic_forces is not None:
             columns.append((MAGNETIC_FORCES, config.magnetic_forces))
         info |= {"energy": repr(config.energy), "free_energy": repr(config.free_energy)}
-        info["stress"] = _numbers(config.stress.T)  # column by column; ASE reads it so
+        if config.stress is not None:
+            info["stress"] = _numbers(config.stress.T)  # column by column; ASE reads it so
     if split:
         info[SPLIT] = _text(split)
     widths = [1 if values.ndim == 1 else 3 for _, values in columns]

@@ -14,7 +14,8 @@ from typing import Any
 from maggma.core import Builder
 
 from datastore.errors import DataError
-from datastore.quality import find_outliers, outlier_group, with_verdict
+from datastore.outliers import find_outliers, outlier_group
+from datastore.quality import with_verdict
 from datastore.schema import SpinFailure, SpinPoint
 from datastore.stores import SpinStore, explained, stamped
 from datastore.upgrade import parse

@@ -1,4 +1,4 @@
-"""Verdicts on labels: pure functions from a SpinPoint to reasons, and from a group of points to outliers.
+"""Verdicts on single labels: pure functions from a SpinPoint to reasons; :mod:`datastore.outliers` compares labels.
 
 A rule is a function ``(point) -> str | None`` in :data:`RULES`; the string is the reason for rejection. A rejected
 label is kept and stays queryable, but never enters a training set. Site numbers in reasons count from 0.
@@ -13,12 +13,13 @@ spin-orbit coupling it is one.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datastore.outliers import find_outliers as find_outliers
+from datastore.outliers import outlier_group as outlier_group
 from datastore.schema import FloatArray, SpinConfig, SpinPoint
 
 # "The labels" below are the 125 PBE+U labels of NiO and MnO in tests/data/gpaw_nio_mno.extxyz (tests/datastore/
@@ -50,6 +51,9 @@ INTEGER_TOLERANCE = 0.05
 STRESS_ASYMMETRY = 1e-3
 """eV/Angstrom^3 (0.16 GPa). A larger antisymmetric part means a torque on the cell: rows mixed up or not converged."""
 
+STRESS_LIMIT = 1.0
+"""eV/Angstrom^3 (160 GPa). The labels stay below 0.22; kB in place of eV/Angstrom^3 is a factor of 1602."""
+
 NET_FORCE = 0.01
 """eV/Angstrom per atom of the summed forces. The labels (700 eV) stay below 0.0012 (egg-box included)."""
 
@@ -61,15 +65,6 @@ PHYSICS_KEYS = (
     "|NELECT|POTCAR|smearing|occupations|ecut|xc|setups|hubbard|k-?points?"
 )
 """Settings whose change changes the numbers. Mixing, algorithm and iteration limits only change the way there."""
-
-OUTLIER_Z = 8.0
-"""Robust standard deviations. The energies of the labels, deformed by one protocol, reach 7.5."""
-
-OUTLIER_FLOOR = {"energy": 0.25, "force": 3.0}
-"""eV/atom and eV/Angstrom. Smaller departures from the median are legitimate: the labels reach 0.09 and 1.6."""
-
-OUTLIER_MEMBERS = 8
-"""Fewer members give no usable median deviation."""
 
 _Index = NDArray[np.intp]
 
@@ -85,14 +80,21 @@ def name_ordering(config: SpinConfig, magmoms_out: ArrayLike) -> str:
     """Name of the ordering that came out, modulo one global reversal.
 
     ``magmoms_out``: (N,) or (N, 3) converged moments, muB. Returns ``config.ordering`` where the magnetic sites kept
-    signs (directions) and presence of a moment; else ``NM`` (no moments), ``FM``, a sign pattern over the
-    magnetic sites in site order such as ``AFM[+--+]`` or ``FiM[++-+]`` (as many up as down, or not; first moment
-    up; ``0`` = none), or ``NC`` for non-collinear vectors.
+    signs (directions) and presence of a moment; else the :func:`sign_pattern` of what came out.
     """
     out = np.asarray(magmoms_out, dtype=np.float64)
     if not any(len(sites) for sites in _changes(config, out).values()):
         return config.ordering
-    moments = out[magnetic_sites(config)]
+    return sign_pattern(config, out)
+
+
+def sign_pattern(config: SpinConfig, magmoms: FloatArray) -> str:
+    """Name of an ordering by the signs of its moments, (N,) or (N, 3) in muB, modulo one global reversal.
+
+    ``NM`` (no moments), ``FM``, a pattern over the magnetic sites in site order such as ``AFM[+--+]`` or ``FiM[++-+]``
+    (as many up as down, or not; first moment up; ``0`` = none), or ``NC`` for non-collinear vectors.
+    """
+    moments = magmoms[magnetic_sites(config)]
     present = _lengths(moments) >= COLLAPSED
     if not present.any():
         return "NM"
@@ -175,14 +177,28 @@ def fractional_total_moment(point: SpinPoint) -> str | None:
 
 def stress_not_symmetric(point: SpinPoint) -> str | None:
     """The stress tensor has an antisymmetric part."""
+    if point.stress is None:
+        return None
     excess = float(np.abs(point.stress - point.stress.T).max())
     return f"stress is not symmetric by {excess:.2g} eV/A^3" if excess > STRESS_ASYMMETRY else None
+
+
+def stress_too_large(point: SpinPoint) -> str | None:
+    """A stress no deformed crystal bears: most likely it is in other units."""
+    largest = 0.0 if point.stress is None else float(np.abs(point.stress).max())
+    return f"stress of {largest:.3g} eV/A^3: in other units?" if largest > STRESS_LIMIT else None
 
 
 def net_force(point: SpinPoint) -> str | None:
     """The forces do not sum to zero."""
     net = float(np.abs(point.forces.sum(axis=0)).max()) / len(point.species)
     return f"net force {net:.2g} eV/A per atom" if net > NET_FORCE else None
+
+
+def unconverged(point: SpinPoint) -> str | None:
+    """The engine says at the end of its corrections that the calculation did not converge."""
+    said = [text for text in point.corrections if _UNCONVERGED.search(text)]
+    return f"not converged: {'; '.join(said)}" if said else None
 
 
 def changed_physics(point: SpinPoint) -> str | None:
@@ -198,48 +214,16 @@ RULES: tuple[Callable[[SpinPoint], str | None], ...] = (
     constraint_broken,
     fractional_total_moment,
     stress_not_symmetric,
+    stress_too_large,
     net_force,
+    unconverged,
     changed_physics,
 )
 """The verdict: a label is accepted where every rule returns None."""
 
 
-def outlier_group(point: SpinPoint) -> tuple[str, ...]:
-    """What :func:`find_outliers` compares within: formula, cell, ordering asked, role of the moments, level."""
-    return (point.formula, point.cell, point.ordering, point.moment_role, point.level_id)
-
-
-def find_outliers(points: Iterable[SpinPoint]) -> dict[str, list[str]]:
-    """Points whose energy per atom or largest force is far from their group, as point_id -> reasons.
-
-    A value is far where it departs from the group's median by more than 8 robust standard deviations (1.4826 MAD)
-    *and* by more than 0.25 eV/atom or, upwards, 3 eV/Angstrom, so that the larger deformations of a protocol are none.
-    Groups (:func:`outlier_group`) of fewer than 8 points are not judged.
-    """
-    groups: defaultdict[tuple[str, ...], list[tuple[str, float, float]]] = defaultdict(list)
-    for point in points:  # keep three numbers of each, so that a group of any size fits in memory
-        force = float(np.linalg.norm(point.forces, axis=1).max())
-        groups[outlier_group(point)].append((point.point_id, point.free_energy / len(point.species), force))
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    for members in groups.values():
-        if len(members) < OUTLIER_MEMBERS:
-            continue
-        ids, energies, forces = zip(*members, strict=True)
-        for index, departure in _far(energies, OUTLIER_FLOOR["energy"]):
-            found[ids[index]].append(f"outlier: {departure:+.3f} eV/atom from the median of its group")
-        for index, departure in _far(forces, OUTLIER_FLOOR["force"]):
-            if departure > 0:  # small forces are just a nearly ideal crystal
-                found[ids[index]].append(f"outlier: largest force {departure:+.2f} eV/A above its group")
-    return dict(found)
-
-
+_UNCONVERGED = re.compile(r"\b(not converged|unconverged|no convergence)\W*$", re.IGNORECASE)
 _PHYSICS = re.compile(rf"(?<![A-Za-z])({PHYSICS_KEYS})(?![A-Za-z])", re.IGNORECASE)
-
-
-def _far(values: Sequence[float], floor: float) -> list[tuple[int, float]]:
-    departures = np.array(values) - np.median(values)
-    limit = max(OUTLIER_Z * 1.4826 * float(np.median(np.abs(departures))), floor)
-    return [(int(i), float(departures[i])) for i in np.flatnonzero(np.abs(departures) > limit)]
 
 
 def _lengths(moments: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The documents everything else exchanges: SpinConfig, SpinPoint, SpinFailure, ModelRecord.
+"""The documents everything else exchanges: SpinConfig, SpinPoint, SpinFailure, Decision, ModelRecord.
 
 One configuration (what to compute) and one label (what came out) are *flat* documents of numbers: no nested
 pymatgen objects, no class paths, about 20 kB for 64 atoms. Units everywhere: eV, Angstrom, muB. Stress has ASE's
@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 
 MomentRole = Literal["guess", "constraint"]
 Verdict = Literal["accepted", "rejected"]
+DecisionAction = Literal["accept", "reject", "retract", "restore"]
 FailureKind = Literal["not-converged", "crashed", "branch-lost", "refused"]
 FloatArray = NDArray[np.float64]
 
@@ -246,7 +247,7 @@ class SpinPoint(_Calculated):
     energy: float = Field(description="eV per cell, extrapolated to zero smearing where there is smearing")
     free_energy: float = Field(description="eV per cell; forces and stress are its derivatives, so train on it")
     forces: Array = Field(description="(N, 3) eV/Angstrom, in site order")
-    stress: Array = Field(description="(3, 3) eV/Angstrom^3, ASE sign")
+    stress: Array | None = Field(description="(3, 3) eV/Angstrom^3, ASE sign; None where an imported label has none")
     magmoms_out: Array = Field(description="(N,) or (N, 3) converged moments in muB, signed")
     total_moment: float = Field(description="muB per cell, signed")
     magnetic_forces: Array | None = Field(
@@ -257,13 +258,20 @@ class SpinPoint(_Calculated):
     ordering_found: str = Field(description="ordering of magmoms_out: as asked (modulo global reversal) or its name")
     verdict: Verdict
     verdict_reasons: list[str] = Field(default_factory=list, description="why rejected; empty when accepted")
+    salvaged_from: str = Field(default="", description="point_id of the flipped label whose numbers these are")
+    salvage_reason: str = Field(default="", description="how the moments of that label differed from its input")
+    decision: str = Field(default="", description="manual decision in force: who, when and why; empty without one")
+    overruled: list[str] = Field(default_factory=list, description="reasons that a manual acceptance sets aside")
+    source: dict[str, Any] = Field(
+        default_factory=dict, description="of an imported label: file, sha256, frame, importer, licence, citation"
+    )
 
     @model_validator(mode="after")
     def _check_label_shapes(self) -> Self:
         n = len(self.species)
-        expected = {"forces": (n, 3), "stress": (3, 3), "magmoms_out": self.magmoms_in.shape}
-        if self.magnetic_forces is not None:
-            expected["magnetic_forces"] = self.magmoms_in.shape
+        expected: dict[str, tuple[int, ...]] = {"forces": (n, 3), "magmoms_out": self.magmoms_in.shape}
+        expected |= {} if self.stress is None else {"stress": (3, 3)}
+        expected |= {} if self.magnetic_forces is None else {"magnetic_forces": self.magmoms_in.shape}
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
@@ -277,6 +285,30 @@ class SpinFailure(_Calculated):
 
     error: str = Field(description="what failed, in one line")
     error_type: FailureKind
+
+
+class Decision(_Document):
+    """One entry of the log of manual decisions on labels; the newest of a label is in force. Never changed."""
+
+    point_id: str
+    action: DecisionAction
+    author: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    created: str = Field(description="ISO 8601 with microseconds, UTC")
+
+    @property
+    def decision_id(self) -> str:
+        """24 hex digits of the content."""
+        return content_hash(self.model_dump())
+
+    def to_document(self) -> dict[str, Any]:
+        """Stored dict with ``decision_id``, which identifies it."""
+        return {**self.model_dump(), "decision_id": self.decision_id}
+
+    @classmethod
+    def derived_keys(cls) -> tuple[str, ...]:
+        """``decision_id`` follows from the content."""
+        return ("decision_id",)
 
 
 class ModelFile(_Document):

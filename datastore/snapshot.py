@@ -172,7 +172,7 @@ def _survey(store: SpinStore, criteria: dict[str, Any]) -> tuple[list[Member], d
 
 
 def _label_hash(point: SpinPoint) -> str:
-    arrays = [point.magmoms_in, point.magmoms_out, point.forces, point.stress]
+    arrays = [point.magmoms_in, point.magmoms_out, point.forces, *([] if point.stress is None else [point.stress])]
     if point.magnetic_forces is not None:
         arrays.append(point.magnetic_forces)
     return content_hash([point.energy, point.free_energy, *(array.tolist() for array in arrays)])

@@ -32,8 +32,12 @@ TIMEOUT_MS = 3000
 
 _PROVENANCE = ("config_id", "campaign", "formula", "ordering", "level_id", "pair_id", "generation", "last_updated")
 COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "points": ("point_id", (*_PROVENANCE, "cell", "parent", "verdict", "ordering_found", "deformation")),
+    "points": (
+        "point_id",
+        (*_PROVENANCE, "cell", "parent", "verdict", "ordering_found", "deformation", "salvaged_from"),
+    ),
     "failures": ("point_id", ("config_id", "campaign", "level_id")),
+    "decisions": ("decision_id", ("point_id", "created")),
     "models": ("model_id", ("campaign", "status", "snapshot_id")),
     "snapshots": ("snapshot_id", ("campaign",)),
     "jobs": ("uuid", ("index", "completed_at")),
@@ -62,6 +66,7 @@ class SpinStore:
 
     points: Store
     failures: Store
+    decisions: Store
     models: Store
     snapshots: Store
     jobs: Store

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from datastore.errors import DataError
-from datastore.schema import SCHEMA_VERSION, ModelRecord, SpinConfig, SpinFailure, SpinPoint
+from datastore.schema import SCHEMA_VERSION, Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
 
 Document = dict[str, Any]
 STEPS: dict[int, Callable[[Document], Document]] = {}
 """``STEPS[n]`` turns a document of version n into one of version n + 1."""
 
-_Known = TypeVar("_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord)
+_Known = TypeVar("_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord, Decision)
 
 
 def upgrade_document(
@@ -57,7 +57,7 @@ def parse(kind: type[_Known], document: Mapping[str, Any]) -> _Known:
 
 
 def _label(document: Mapping[str, Any]) -> str:
-    for key in ("point_id", "model_id", "config_id", "uuid"):
+    for key in ("decision_id", "point_id", "model_id", "config_id", "uuid"):
         if key in document:
             return f"document {document[key]}"
     return "document"

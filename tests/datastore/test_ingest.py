@@ -58,7 +58,7 @@ def test_failure_and_rejected_label_never_replace_an_accepted_one(store):
 
 
 def test_killed_in_between_is_made_good(store):
-    outputs = [make_point(shift=0.01 * i, free_energy=-25.5 + 0.01 * i).to_document() for i in range(10)]
+    outputs = [make_point(shift=0.01 * i, free_energy=-25.5 + 0.001 * i).to_document() for i in range(10)]
     bad = make_point(shift=0.7, free_energy=-20.0)
     run(store, *outputs, bad.to_document())
     builder = LabelBuilder(store)

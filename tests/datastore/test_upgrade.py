@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from datastore.errors import DataError
-from datastore.schema import SCHEMA_VERSION, ModelRecord, SpinConfig, SpinFailure, SpinPoint
+from datastore.schema import SCHEMA_VERSION, Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
 from datastore.upgrade import STEPS, parse, upgrade_document
 
 FIXTURES = Path(__file__).parents[1] / "data" / "documents"
-KINDS = {"config": SpinConfig, "point": SpinPoint, "failure": SpinFailure, "model": ModelRecord}
+KINDS = {"config": SpinConfig, "point": SpinPoint, "failure": SpinFailure, "model": ModelRecord, "decision": Decision}
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.json")), ids=lambda path: path.stem)
@@ -21,7 +21,7 @@ def test_documents_of_every_version_can_be_read(path):
         again = document.to_document()
         assert {key: again[key] for key in stored} == stored  # with its ids, which are derived
         added = {key: again[key] for key in again.keys() - stored.keys()}  # optional fields are free
-        assert added == {key: type(document).model_fields[key].default for key in added}
+        assert added == {key: type(document).model_fields[key].get_default(call_default_factory=True) for key in added}
 
 
 def test_there_is_a_fixture_of_every_version():
