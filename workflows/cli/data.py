@@ -173,8 +173,8 @@ def _brief(theory: dict[str, Any]) -> str:
     return ", ".join(plain[:4]) or "not described"
 
 
-def _open(place: str) -> SpinStore:
-    """The store that the command line names, which must exist."""
+def _open(place: str, create: bool = False) -> SpinStore:
+    """The store that the command line names, which must exist unless ``create`` says otherwise."""
     from datastore import open_store
 
     uri = place
@@ -188,4 +188,4 @@ def _open(place: str) -> SpinStore:
         raise InputError(
             f"{place!r} names no store; give a campaign's YAML file or folder, or a URI such as local:runs/NAME/store"
         )
-    return open_store(uri, create=False)
+    return open_store(uri, create=create)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+LINE_SECONDS = 15.0
+"""Between two lines of progress where there is no terminal."""
 
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where nobody can say how wide the window is."""
@@ -45,6 +49,38 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     for line in lines:
         table.add_row(*[_cell(value) for value in line])
     console().print(table)
+
+
+@contextmanager
+def share_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """Bar on stderr with the time left; call what it gives with the share that is done, 0 to 1.
+
+    Where stderr is no terminal, a line now and then.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    if not sys.stderr.isatty():
+        yield _share_lines(title)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(title, total=1.0)
+        yield lambda share: progress.update(task, completed=share)
+
+
+def _share_lines(title: str) -> Callable[[float], None]:
+    started = last = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_SECONDS and share > 0:
+            last = now
+            left = (now - started) * (1 - share) / share
+            print(f"{title}: {share:.0%}, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+    return tell
 
 
 @contextmanager

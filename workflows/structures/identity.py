@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from datastore.identity import canonical
 from datastore.schema import content_hash
 
-FloatArray = NDArray[np.float64]
+__all__ = ["canonical", "parent_id"]
 
 
 def parent_id(structure: Structure) -> str:
@@ -21,8 +18,3 @@ def parent_id(structure: Structure) -> str:
     name = f"{structure.composition.reduced_formula}-{properties.get('cell', 'custom')}"
     a = properties.get("lattice_constant")
     return f"{name}-a{a:.4f}-{digest}" if a else f"{name}-{digest}"
-
-
-def canonical(species: list[str], lattice: FloatArray, positions: FloatArray) -> list[Any]:
-    """Content of a geometry for hashing, rounded to 1e-8 Angstrom; adding 0.0 turns -0.0 into 0.0."""
-    return [species, (lattice.round(8) + 0.0).tolist(), (positions.round(8) + 0.0).tolist()]

@@ -1,0 +1,252 @@
+"""Import into a store in memory: round trips, duplicates, disagreements, real data of others."""
+
+import json
+import os
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from pydantic import ValidationError
+
+from datastore import open_store
+from datastore.atoms import write_points
+from datastore.errors import DataError
+from datastore.importing import CHUNK, ImportLevel, foreign, import_labels, own
+from datastore.mapping import ImportMapping
+from datastore.quality import judge
+from datastore.queries import find
+from tests.datastore.support import make_failure, make_point, points
+
+LEVEL = ImportLevel(
+    level_of_theory={"code": "VASP", "functional": "PBE+U", "hubbard_u": {"Ni": 5.3}, "ecut": 600, "kpts": "unknown"},
+    licence="CC-BY-4.0",
+)
+OURS = ImportMapping(layout="spinmultinet", moment_role="guess")
+
+
+@pytest.fixture
+def store():
+    with open_store("memory:") as opened:
+        yield opened
+
+
+def stripped(point):
+    """What an import may not change."""
+    return judge(point).model_copy(update={"source": {}}).to_document()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(point=points())
+def test_an_export_comes_back_to_the_bit(point, tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_points(path, [point])
+    with open_store("memory:") as store:
+        report = import_labels(store, [path], own)
+        assert report.not_in == 0
+        (found,) = find(store)
+    assert stripped(found) == stripped(point)
+    assert found.source["file"] == "a.extxyz"
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(point=points())
+def test_numbers_come_through_a_mapping_to_the_bit(point, tmp_path):
+    size = len(point.species) ** (1 / 3)
+    plausible = {"lattice": point.lattice * 0.75 * size, "stress": point.stress / 4000, "moment_role": "guess"}
+    plausible |= {name: np.clip(getattr(point, name), -10, 10) for name in ("magmoms_in", "magmoms_out")}
+    point = point.model_copy(update=plausible)
+    path = tmp_path / "a.extxyz"
+    write_points(path, [point])
+    with open_store("memory:") as store:
+        report = import_labels(store, [path], foreign(OURS, LEVEL))
+        assert not report.refused
+        (found,) = find(store)
+    for name in ("lattice", "positions", "magmoms_in", "magmoms_out", "forces", "stress", "magnetic_forces"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(point, name))
+    for name in ("species", "energy", "free_energy", "total_moment", "band_gap", "config_id"):
+        assert getattr(found, name) == getattr(point, name)
+    assert found.ordering == point.ordering or not point.ordering
+
+
+def test_an_import_records_where_it_came_from(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point(), make_point(shift=0.1)])
+    report = import_labels(store, [path], foreign(OURS, LEVEL, campaign="others"))
+    assert (report.frames, report.accepted, report.not_in, report.levels) == (2, 2, 0, [next(find(store)).level_id])
+    second = list(find(store))[1]
+    assert second.engine == "VASP"
+    assert second.campaign == "others"
+    assert second.level_of_theory == LEVEL.level_of_theory
+    assert second.source["frame"] == 1
+    assert second.source["licence"] == "CC-BY-4.0"
+    assert len(second.source["sha256"]) == 64
+    assert "citation" not in second.source
+
+
+def test_twice_is_once(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point(), make_point(shift=0.1), make_point()])
+    first = import_labels(store, [path], own)
+    assert (first.accepted, first.present) == (2, 1)
+    before = list(store.points.query({}))
+    again = import_labels(store, [path], own)
+    assert (again.accepted, again.present, again.not_in) == (0, 3, 0)
+    assert list(store.points.query({})) == before
+
+
+def test_a_disagreement_is_told_and_the_first_label_stays(store, tmp_path):
+    store.put_point(make_point())
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point(energy=-25.3), make_point(energy=-25.4 + 1e-8)])
+    report = import_labels(store, [path], own)
+    assert (report.disagreeing.count, report.present, report.not_in) == (1, 1, 1)
+    assert "frame 0: energy differs by 0.1" in report.disagreeing.examples[0]
+    assert next(find(store)).energy == -25.4
+
+
+def test_the_rules_judge_imported_labels(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point(magmoms_out=[1.8, 1.8, 0.1, 0.1]), make_point(shift=0.1)])
+    report = import_labels(store, [path], own)
+    assert (report.accepted, report.rejected, report.not_in) == (1, 1, 0)
+    assert report.verdict_reasons == {"flipped": 1}
+    flipped = next(find(store, verdict="rejected"))
+    assert flipped.ordering == "AFM-II"
+
+
+def test_outliers_of_the_group_are_rejected(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    labels = [make_point(shift=0.01 * i, energy=-25.4 + 0.001 * i, free_energy=-25.4 + 0.001 * i) for i in range(12)]
+    write_points(path, [*labels, make_point(shift=0.5, energy=-15.0, free_energy=-15.0)])
+    report = import_labels(store, [path], own)
+    assert report.outliers == 1
+    assert next(find(store, verdict="rejected")).energy == -15.0
+
+
+def test_a_kill_before_judgement_is_made_up_for(store, tmp_path, monkeypatch):
+    path = tmp_path / "a.extxyz"
+    labels = [make_point(shift=0.01 * i, energy=-25.4 + 0.001 * i, free_energy=-25.4 + 0.001 * i) for i in range(12)]
+    write_points(path, [*labels, make_point(shift=0.5, energy=-15.0, free_energy=-15.0)])
+
+    def killed(documents):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.ingested, "update", killed)
+        with pytest.raises(KeyboardInterrupt):
+            import_labels(store, [path], own)
+    assert store.points.count() == 13
+    report = import_labels(store, [path], own)
+    assert (report.present, report.outliers) == (13, 1)
+
+
+def test_a_label_takes_the_place_of_a_failure(store, tmp_path):
+    store.put_failure(make_failure())
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point()])
+    import_labels(store, [path], own)
+    assert store.failures.count() == 0
+
+
+def test_many_frames_go_in_by_chunks(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    number = 2 * CHUNK + 7
+    write_points(path, [make_point(shift=1e-4 * i) for i in range(number)])
+    seen = []
+    report = import_labels(store, [path], own, lambda file, share: seen.append((file, share)))
+    assert report.accepted == store.points.count() == number
+    assert len(seen) == 3
+    assert seen[-1] == (path, 1.0)
+    assert sorted(share for _, share in seen) == [share for _, share in seen]
+
+
+def test_refusals_are_counted_with_examples(store, tmp_path):
+    path = tmp_path / "a.jsonl"
+    good = {"species": ["Ni", "O"], "lattice": (np.eye(3) * 3).tolist(), "positions": [[0, 0, 0], [1.5, 0, 0]]}
+    good |= {"energy": -12.0, "forces": [[0, 0, 0], [0, 0, 0]], "initial_magmoms": [2, 0], "magmoms": [1.8, 0]}
+    bad = [{**good, "energy": None}] * 5 + [{**good, "magmoms": [[1, 2, 3], [1, 2, 3]]}, {**good, "energy": 1e9}]
+    path.write_text("\n".join(json.dumps(row) for row in [good, *bad]) + "\n{broken\n")
+    report = import_labels(store, [path], foreign(ImportMapping(moment_role="guess"), LEVEL))
+    assert report.frames == 9
+    assert report.accepted == 1
+    counts = {reason: refusals.count for reason, refusals in report.refused.items()}
+    assert counts == {"no energy": 5, "wrong shape": 1, "implausible energy": 1, "unreadable": 1}
+    assert len(report.refused["no energy"].examples) == 3
+    assert "frame 1" in report.refused["no energy"].examples[0]
+    point = next(find(store))
+    assert point.stress is None
+    assert (point.ordering, point.deformation, point.total_moment) == ("FM", "unknown", 1.8)
+    assert report.one_energy == report.without_stress == 1
+
+
+def test_frames_of_others_are_no_labels_of_ours(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    ase.io.write(path, ase.Atoms("NiO", cell=[3, 3, 3], pbc=True), format="extxyz")
+    report = import_labels(store, [path], own)
+    assert report.refused["no label of ours"].count == 1
+    assert "--mapping and --level" in report.refused["no label of ours"].examples[0]
+
+
+def test_names_of_orderings_come_from_the_namer_where_the_file_has_none(store, tmp_path):
+    path = tmp_path / "a.extxyz"
+    write_points(path, [make_point()])
+    described = ImportMapping(layout="spinmultinet", moment_role="guess", ordering=None)
+    import_labels(store, [path], foreign(described, LEVEL, lambda config: f"named {config.formula}"))
+    assert next(find(store)).ordering == "named NiO"
+    import_labels(store, [path], foreign(described, LEVEL.model_copy(update={"engine": "x"})))
+    with open_store("memory:") as other:
+        import_labels(other, [path], foreign(described, LEVEL))
+        assert next(find(other)).ordering == "AFM[+-]"
+
+
+@pytest.mark.parametrize("missing", ["code", "functional", "hubbard_u", "ecut", "kpts"])
+def test_a_level_of_theory_has_to_be_complete(missing):
+    level = {key: value for key, value in LEVEL.level_of_theory.items() if key != missing}
+    with pytest.raises(ValidationError, match=rf"state {missing}; write for example"):
+        ImportLevel(level_of_theory=level)
+
+
+def test_a_level_of_theory_has_to_be_storable():
+    with pytest.raises(ValidationError, match="only texts, numbers"):
+        ImportLevel(level_of_theory={**LEVEL.level_of_theory, "smearing": float("inf")})
+
+
+def test_a_missing_file_is_an_error(store, tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        import_labels(store, [tmp_path / "a.extxyz"], own)
+
+
+def shared(name):
+    folder = os.environ.get("SPINMULTINET_TEST_DATA")
+    path = Path(folder or ".") / "data" / name
+    if folder is None or not path.is_file():
+        pytest.skip(f"SPINMULTINET_TEST_DATA names no folder with data/{name}")
+    return path
+
+
+def test_the_pool_of_gpaw_labels(store):
+    keys = {"cell": "parent", "parent": None, "pair_id": None, "deformation_parameters": "parameters"}
+    described = ImportMapping(layout="spinmultinet", moment_role="guess", wall_seconds="seconds", **keys)
+    report = import_labels(store, [shared("gpaw_pool.extxyz")], foreign(described, LEVEL))
+    assert (report.frames, report.accepted + report.rejected, report.not_in) == (205, 205, 0)
+    sizes = [len(list(store.points.query({"pair_id": name}))) for name in store.points.distinct("pair_id")]
+    frames = ase.io.read(shared("gpaw_pool.extxyz"), ":")
+    names = [atoms.info["pair_id"] for atoms in frames]
+    assert sorted(sizes) == sorted(names.count(name) for name in set(names))
+    assert {p.cell for p in find(store)} == {"rhombohedral4", "tetragonal4"}
+
+
+def test_non_collinear_labels_of_deepspin(store):
+    described = ImportMapping(layout="deepspin", moment_role="constraint")
+    path = shared("nio_noncollinear_deepspin.extxyz")
+    report = import_labels(store, [path], foreign(described, LEVEL))
+    assert (report.accepted, report.without_stress, report.not_in) == (52, 52, 0)
+    first, atoms = next(find(store)), ase.io.read(path, 0)
+    np.testing.assert_array_equal(first.magmoms_out, atoms.arrays["magmom_in"])
+    np.testing.assert_array_equal(first.magnetic_forces, atoms.arrays["magnetic_forces"])
+    assert first.moment_role == "constraint"
+    relaxed = described.model_copy(update={"moment_role": "guess"})
+    with pytest.raises(ValidationError, match="moment_role: constraint"):
+        ImportMapping(**relaxed.model_dump(exclude_unset=True))

@@ -1,0 +1,207 @@
+"""``spinmultinet data import``: labels that others computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflows.cli.data import AsJson, _open
+from workflows.cli.errors import FAILED, InputError
+from workflows.cli.output import print_json, print_table, share_bar, whole_file
+
+if TYPE_CHECKING:
+    from datastore.importing import Converter, ImportReport
+
+SHOWN_FRAMES = 100
+"""Frames that --show-keys looks at."""
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILES...", help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines.")
+]
+Into = Annotated[str, typer.Option("--into", metavar="PLACE", help="Campaign or store, as for data stats; made anew.")]
+MappingFile = Annotated[Path | None, typer.Option(metavar="MAP.yaml", help="Which key is what, units, conventions.")]
+LevelFile = Annotated[Path | None, typer.Option(metavar="LEVEL.yaml", help="Level of theory, licence, citation.")]
+
+
+def import_files(
+    files: Files,
+    into: Into = "",
+    mapping: MappingFile = None,
+    level: LevelFile = None,
+    campaign: Annotated[str, typer.Option(help="Campaign that the labels are to belong to.")] = "",
+    report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
+    show_keys: Annotated[
+        bool, typer.Option("--show-keys", help="Show the keys of the files and propose a mapping; import nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in labels that others computed, or that were exported here.
+
+    Judged by the same rules as our own; what is there already is skipped, so the same command goes on after a stop.
+    Exports of this program need neither --mapping nor --level. Exit code 1: some frames were refused.
+
+    \b
+    Examples:
+      spinmultinet data import nio.extxyz --show-keys
+      spinmultinet data import nio.extxyz --into local:labels --mapping map.yaml --level level.yaml
+      spinmultinet data import exported.extxyz --into configs/campaigns/quickstart_nio.yaml --report import.json
+    """
+    if show_keys:
+        _show(files, as_json)
+        return
+    if not into:
+        raise InputError("name the store with --into, such as --into local:labels or --into CAMPAIGN.yaml")
+    _check_files(files)
+    convert = _converter(files, mapping, level, campaign)
+    result = _import(files, into, convert)
+    content = {**asdict(result), "in_store": result.frames - result.not_in, "not_in_store": result.not_in}
+    if report is not None:
+        import json
+
+        with whole_file(report) as temporary:
+            temporary.write_text(json.dumps(content, indent=1))
+    if as_json:
+        print_json(content)
+    else:
+        _print(result)
+    if result.not_in:
+        raise typer.Exit(FAILED)
+
+
+def _check_files(files: list[Path]) -> None:
+    """Raise before anything is stored where one of the files cannot be read at all."""
+    from datastore.frames import read_frames
+
+    for path in files:
+        next(read_frames(path))
+
+
+def _converter(files: list[Path], mapping: Path | None, level: Path | None, campaign: str) -> Converter:
+    from datastore.importing import LEVEL_EXAMPLE, ImportLevel, foreign, own
+    from datastore.mapping import ImportMapping
+    from workflows.options import load_yaml, parse_options
+    from workflows.structures.naming import recognised_ordering
+
+    if mapping is None and level is None:
+        _require_own(files)
+        if campaign:
+            raise InputError("labels exported here keep their campaign; leave out --campaign")
+        return own
+    if mapping is None:
+        raise InputError(f"say which key is what with --mapping; a proposal: data import --show-keys {files[0]}")
+    described = parse_options(ImportMapping, load_yaml(mapping, InputError), str(mapping), InputError)
+    if level is None:
+        raise InputError(f"labels need a stated level of theory: write --level LEVEL.yaml with {LEVEL_EXAMPLE}")
+    stated = parse_options(ImportLevel, load_yaml(level, InputError), str(level), InputError)
+    return foreign(described, stated, recognised_ordering, campaign)
+
+
+def _require_own(files: list[Path]) -> None:
+    from datastore.frames import read_frames
+
+    for path in files:
+        if "level_of_theory" not in next(read_frames(path)).values:
+            raise InputError(
+                f"{path} was not exported here: say which key is what with --mapping and at which level of theory with "
+                f"--level; a proposal: data import --show-keys {path}"
+            )
+
+
+def _import(files: list[Path], into: str, convert: Converter) -> ImportReport:
+    """Run it with a bar; the share of a file counts by its size."""
+    from datastore.importing import import_labels
+
+    sizes = {path: path.stat().st_size for path in files}
+    before = {path: sum(sizes[p] for p in files[:number]) for number, path in enumerate(files)}
+    total = max(1, sum(sizes[path] for path in files))
+    with _open(into, create=True) as store, share_bar("import") as bar:
+
+        def watch(path: Path, share: float) -> None:
+            bar((before[path] + share * sizes[path]) / total)
+
+        return import_labels(store, files, convert, watch)
+
+
+def _print(result: ImportReport) -> None:
+    rows: list[tuple[str, int, str]] = [
+        (reason, refusals.count, refusals.examples[0]) for reason, refusals in result.refused.items()
+    ]
+    if result.disagreeing.count:
+        rows.append(("other numbers than stored", result.disagreeing.count, result.disagreeing.examples[0]))
+    if rows:
+        print_table(["not taken in because", "frames", "first"], rows)
+    notes = {
+        f"{result.frames} frames": True,
+        f"{result.accepted} new labels accepted": True,
+        f"{result.rejected} new labels rejected by the rules ({_counted(result.verdict_reasons)})": result.rejected,
+        f"{result.outliers} rejected as outliers of their groups": result.outliers,
+        f"{result.present} were there already": result.present,
+        f"{result.not_in} not taken in": result.not_in,
+    }
+    typer.echo("; ".join(text for text, wanted in notes.items() if wanted))
+    if result.one_energy:
+        typer.echo(f"{result.one_energy} frames have one energy; it stands for the free and the extrapolated one")
+    if result.without_stress:
+        typer.echo(f"{result.without_stress} labels have no stress")
+    for level in result.levels:
+        typer.echo(f"level of theory {level}")
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
+
+
+def _show(files: list[Path], as_json: bool) -> None:
+    """Keys of each file with what they hold, and a mapping that fits as far as names tell."""
+    from datastore.mapping import propose
+
+    shown: list[dict[str, Any]] = []
+    for path in files:
+        keys, frames = _survey(path)
+        ours = "level_of_theory" in keys and "magmom_out" in keys
+        shown.append({"file": path, "frames": frames, "keys": keys, "mapping": None if ours else propose(keys)})
+    if as_json:
+        print_json(shown)
+        return
+    for content in shown:
+        rows = [(key, *found.values()) for key, found in content["keys"].items()]
+        print_table(["key", "holds", "frames", "first value"], rows, title=f"{content['file']}")
+        typer.echo(_proposal(content["mapping"]))
+
+
+def _survey(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Key -> what it holds and in how many of the first frames; and how many these were."""
+    from itertools import islice
+
+    from datastore.frames import read_frames, shape_of
+
+    keys: dict[str, dict[str, Any]] = {}
+    number = 0
+    for frame in islice(read_frames(path), SHOWN_FRAMES):
+        number += 1
+        for key, value in frame.values.items():
+            text = " ".join(str(value).split())
+            first = {"holds": shape_of(value), "frames": 0, "first": text if len(text) < 40 else f"{text[:37]}..."}
+            keys.setdefault(key, first)["frames"] += 1
+    return keys, number
+
+
+def _proposal(mapping: dict[str, str] | None) -> str:
+    import yaml
+
+    if mapping is None:
+        return "exported here: import it without --mapping and --level\n"
+    missing = [name for name in ("energy", "forces", "magmoms_in", "magmoms_out") if name not in mapping]
+    lines = [
+        "# Proposal for --mapping; names tell no units and no signs, so check them (docs/import-and-costs.md).",
+        "moment_role:  # state guess (moments relaxed) or constraint (they were held)",
+        yaml.safe_dump(mapping, sort_keys=False).strip(),
+        *[f"{name}:  # not found by its name; name it" for name in missing],
+        "units: {energy: eV, length: Angstrom, force: eV/Angstrom, stress: eV/Angstrom^3}",
+        "stress_sign: ase  # tension positive; vasp: pressure positive",
+        "stress_order: ase  # xx yy zz yz xz xy; vasp: xx yy zz xy yz zx",
+    ]
+    return "\n".join(lines) + "\n"
