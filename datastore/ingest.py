@@ -13,12 +13,15 @@ from typing import Any
 
 from maggma.core import Builder
 
+from datastore.decisions import apply_decisions
 from datastore.errors import DataError
-from datastore.outliers import find_outliers, outlier_group
+from datastore.outliers import PREFIX, find_outliers, outlier_family, outlier_group
 from datastore.quality import with_verdict
+from datastore.salvage import make_way, salvage
 from datastore.schema import SpinFailure, SpinPoint
 from datastore.stores import SpinStore, explained, stamped
 from datastore.upgrade import parse
+from datastore.verdicts import automatic_reasons
 
 CHUNK = 100
 Label = SpinPoint | SpinFailure
@@ -34,6 +37,8 @@ class IngestReport:
     failures: int = 0
     outliers: int = 0
     """Points newly rejected because they depart from their group."""
+    salvaged: int = 0
+    """Flipped labels that became labels of the configuration they ended in."""
     passed_over: int = 0
     """Jobs that are no label jobs."""
     unreadable: list[str] = field(default_factory=list)
@@ -52,7 +57,7 @@ class LabelBuilder(Builder):
     """Moves new label outputs from ``jobs`` to ``points`` and ``failures`` of a store.
 
     A failure never replaces a label; a label removes the failure of the same calculation; an accepted label is not
-    replaced by a rejected one.
+    replaced by a rejected one. A flipped label is salvaged (:mod:`datastore.salvage`).
     """
 
     def __init__(self, store: SpinStore, chunk_size: int = CHUNK):
@@ -106,16 +111,20 @@ class LabelBuilder(Builder):
         if isinstance(label, SpinFailure):
             self.report.failures += self.store.put_failure(label)
             return
-        old = self.store.points.query_one({"point_id": label.point_id}, ["verdict"])
-        if old is not None and old["verdict"] == "accepted" and label.verdict == "rejected":
+        old = self.store.points.query_one({"point_id": label.point_id}, ["verdict", "salvaged_from"])
+        real = old is not None and not old.get("salvaged_from")
+        if old is not None and real and old["verdict"] == "accepted" and label.verdict == "rejected":
             return
+        make_way(self.store, label)
         self.store.put_point(label)
         self.report.labels += 1
+        self.report.salvaged += salvage(self.store, label) is not None
 
     def judge_groups(self) -> None:
         """Reject the outliers of every group with new points, also those of an ingest that was killed before this."""
         markers = list(self.store.ingested.query({"judged": False}))
-        for group in sorted({tuple(group) for marker in markers for group in marker["groups"]}):
+        families = {tuple(outlier_family(group).values()): tuple(group) for m in markers for group in m["groups"]}
+        for _, group in sorted(families.items()):
             self.report.outliers += reject_outliers(self.store, group)
         if markers:
             self.store.ingested.update([{**marker, "judged": True} for marker in markers])
@@ -125,6 +134,7 @@ def ingest(store: SpinStore) -> IngestReport:
     """Run :class:`LabelBuilder` once, in this process, and judge the groups of the new points for outliers."""
     builder = LabelBuilder(store)
     with explained(store.uri):
+        apply_decisions(store)
         chunk: list[_Item] = []
         for document in builder.get_items():
             chunk.append(builder.process_item(document))
@@ -137,21 +147,29 @@ def ingest(store: SpinStore) -> IngestReport:
 
 
 def reject_outliers(store: SpinStore, group: tuple[str, ...]) -> int:
-    """Reject the outliers of one :func:`~datastore.quality.outlier_group`; returns how many were accepted before.
+    """Judge an :func:`~datastore.outliers.outlier_group` and the other orderings of its kind anew for outliers.
 
-    Reasons are appended. Points rejected for other reasons do not take part: a flipped label says nothing about others.
+    Returns how many were accepted before. Points rejected for other reasons do not take part: a flipped label says
+    nothing about others. An outlier that is none any more, because its group has grown, is accepted again.
     """
-    names = ("formula", "cell", "ordering", "moment_role", "level_id")
-    documents = store.points.query(dict(zip(names, group, strict=True)))
-    members = (parse(SpinPoint, document) for document in documents)
-    judged = (p for p in members if all(reason.startswith("outlier") for reason in p.verdict_reasons))
-    changed = 0
-    for point_id, reasons in find_outliers(judged).items():
-        point = store.get_point(point_id)
-        if point is not None and point.verdict == "accepted":
-            store.put_point(with_verdict(point, reasons))
-            changed += 1
-    return changed
+    before: dict[str, list[str]] = {}
+
+    def members() -> Iterator[SpinPoint]:
+        for document in store.points.query(outlier_family(group)):
+            point = parse(SpinPoint, document)
+            reasons = automatic_reasons(point)
+            refused = bool(point.decision) and point.verdict == "rejected"
+            if not refused and all(reason.startswith(PREFIX) for reason in reasons):
+                before[point.point_id] = reasons
+                yield point
+
+    found = find_outliers(members())
+    rejected = 0
+    for point_id, reasons in before.items():
+        if reasons != found.get(point_id, []) and (point := store.get_point(point_id)) is not None:
+            store.put_point(with_verdict(point, found.get(point_id, [])))
+            rejected += not reasons
+    return rejected
 
 
 def _marker(item: _Item) -> dict[str, Any]:

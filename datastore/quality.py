@@ -114,9 +114,10 @@ def judge(point: SpinPoint) -> SpinPoint:
 
 
 def with_verdict(point: SpinPoint, reasons: Sequence[str]) -> SpinPoint:
-    """The point rejected for ``reasons``, or accepted where there are none."""
+    """The point rejected for ``reasons``, or accepted where there are none; without any manual decision."""
     verdict = "rejected" if reasons else "accepted"
-    return point.model_copy(update={"verdict": verdict, "verdict_reasons": list(reasons)})
+    fields = {"verdict": verdict, "verdict_reasons": list(reasons), "decision": "", "overruled": []}
+    return point.model_copy(update=fields)
 
 
 def signs_changed(point: SpinPoint) -> str | None:

@@ -22,9 +22,10 @@ from pymongo import uri_parser
 from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
 
 from datastore.errors import DataError
-from datastore.schema import ModelRecord, SpinFailure, SpinPoint
+from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.sqlite_store import SqliteStore
 from datastore.upgrade import parse
+from datastore.verdicts import decided
 
 FILE = "store.sqlite"
 DATABASE = "spinmultinet"
@@ -94,14 +95,30 @@ class SpinStore:
             store.close()
 
     def put_point(self, point: SpinPoint) -> None:
-        """Store a label, replacing an earlier one of the same calculation and its failure."""
+        """Store a label, replacing an earlier one of the same calculation and its failure.
+
+        A manual decision on it stays in force.
+        """
+        judged = decided(point, self.decision_on(point.point_id))
         with explained(self.uri):
-            self.points.update(stamped(point.to_document()))
-            self.failures.remove_docs({"point_id": point.point_id})
+            self.points.update(stamped(judged.to_document()))
+            if not point.salvaged_from:  # a salvaged label does not undo the failure of the calculation of its own
+                self.failures.remove_docs({"point_id": point.point_id})
+
+    def log_decision(self, decision: Decision) -> None:
+        """Append to the log of decisions; it is applied where the label is stored next."""
+        with explained(self.uri):
+            self.decisions.update(stamped(decision.to_document()))
+
+    def decision_on(self, point_id: str) -> Decision | None:
+        """The newest decision on a label, None where nobody took one."""
+        with explained(self.uri):
+            newest = list(self.decisions.query({"point_id": point_id}, sort={"created": -1}, limit=1))
+        return parse(Decision, newest[0]) if newest else None
 
     def put_failure(self, failure: SpinFailure) -> bool:
-        """Store a failed calculation unless there is a label of it; True where stored."""
-        if self.has_label(failure.point_id):
+        """Store a failed calculation unless it gave a label before; True where stored."""
+        if self._one(self.points, {"point_id": failure.point_id, "salvaged_from": {"$in": ["", None]}}, ["point_id"]):
             return False
         with explained(self.uri):
             self.failures.update(stamped(failure.to_document()))

@@ -97,5 +97,9 @@ def points(draw: st.DrawFn) -> SpinPoint:
         timings=draw(st.dictionaries(st.sampled_from(["wall", "cpu"]), st.floats(0, 1e5), max_size=2)),
         kpoints=draw(st.none() | st.just([4, 4, 2])),
         generation=draw(st.integers(0, 9)),
+        salvaged_from=draw(_name),
+        salvage_reason=draw(_name),
+        decision=draw(_name),
+        overruled=draw(st.lists(_name, max_size=2)),
         moment_role=draw(st.sampled_from(["guess", "constraint"])),
     )

@@ -35,7 +35,7 @@ def snapshot_job(
 def take_snapshot(
     store: str, labelled: list[str], previous: str | None, known: list[str], split: SplitOptions, folder: str
 ) -> dict[str, Any]:
-    """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``.
+    """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``, and of those salvaged.
 
     Returns its folder, id, counts, and all point ids, for the generation that follows.
     """
@@ -45,7 +45,7 @@ def take_snapshot(
         snapshot = make_snapshot(
             spin_store,
             folder,
-            criteria={"point_id": {"$in": point_ids}},
+            criteria={"$or": [{"point_id": {"$in": point_ids}}, {"salvaged_from": {"$in": point_ids}}]},
             options=split,
             previous=None if previous is None else load_snapshot(previous),
         )

@@ -1,0 +1,148 @@
+"""A flipped label is a good label of another configuration: the one whose input moments have the signs found.
+
+The rejected original stays under its own id, so that nothing is computed twice; the salvaged copy has the magnitudes
+asked for and the signs found, up to one global reversal (time reversal, which changes no energy). A real label of that
+configuration always takes its place; where the two energies then differ the original says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datastore.quality import RULES, magnetic_sites, name_ordering, signs_changed, with_verdict
+from datastore.schema import FloatArray, SpinConfig, SpinPoint, point_id
+
+if TYPE_CHECKING:
+    from datastore.stores import SpinStore
+
+PREFIX = "salvage"
+"""First word of the reason that tells of a disagreement."""
+
+DISAGREEMENT = 0.005
+"""eV/atom between a flipped label and a real one of the state it ended in: they are different electronic states."""
+
+
+def is_salvageable(point: SpinPoint) -> bool:
+    """Whether flipped signs are all that is wrong: collinear moments that were free, and no other rule objects."""
+    if point.moment_role != "guess" or point.magmoms_in.ndim != 1 or point.salvaged_from or point.decision:
+        return False
+    reason = signs_changed(point)
+    if reason is None or not reason.startswith("flipped") or ";" in reason:
+        return False
+    return all(rule(point) is None for rule in RULES if rule is not signs_changed)
+
+
+def found_moments(point: SpinPoint) -> FloatArray:
+    """(N,) input moments with the magnitudes asked for and the signs found, the first one up, muB."""
+    moments = np.array(point.magmoms_in)
+    sites = magnetic_sites(point)
+    moments[sites] = np.abs(moments[sites]) * np.sign(point.magmoms_out[sites])
+    return moments * _first_sign(moments)
+
+
+def salvaged(point: SpinPoint, ordering: str = "", upwards: float = 1.0) -> SpinPoint:
+    """The label of the configuration that a flipped label ended in. Pure.
+
+    ``ordering``: its name, found by :func:`~datastore.quality.name_ordering` where empty. ``upwards``: sign of the
+    first moment. Energies, forces and stress are those of ``point``; timings are left with it, as it was paid for once.
+    """
+    moments = found_moments(point) * upwards
+    sites = magnetic_sites(point)
+    sign = float(np.sign(np.sum(moments[sites] * point.magmoms_out[sites])))
+    name = ordering or name_ordering(point, point.magmoms_out)
+    fields = {
+        "magmoms_in": moments,
+        "magmoms_out": sign * point.magmoms_out,
+        "total_moment": sign * point.total_moment,
+        "magnetic_forces": None if point.magnetic_forces is None else sign * point.magnetic_forces,
+        "ordering": name,
+        "ordering_found": name,
+        "timings": {},
+        "salvaged_from": point.point_id,
+        "salvage_reason": f"asked for {point.ordering}, {signs_changed(point)}",
+    }
+    return with_verdict(point.model_copy(update=fields), [])
+
+
+def reversed_id(point: SpinPoint) -> str:
+    """point_id of the same calculation with all moments reversed."""
+    return point_id(reversed_config(point).config_id, point.level_id)
+
+
+def reversed_config(config: SpinConfig) -> SpinConfig:
+    """The configuration with all input moments reversed: the same state by time reversal."""
+    return config.model_copy(update={"magmoms_in": -config.magmoms_in})
+
+
+def make_way(store: SpinStore, point: SpinPoint) -> None:
+    """Before a real label is stored: what was salvaged for its configuration, or for the reversed one, goes."""
+    if point.salvaged_from:
+        return
+    for identity in (point.point_id, reversed_id(point)):
+        old = store.get_point(identity)
+        if old is not None and old.salvaged_from:
+            _compare(store, store.get_point(old.salvaged_from), point)
+            store.points.remove_docs({"point_id": identity})
+
+
+def salvage(store: SpinStore, point: SpinPoint) -> SpinPoint | None:
+    """After a label was stored: store what it is a label of, where it is flipped; returns that.
+
+    Nothing is stored where a label of that configuration, real or salvaged, is there already. What was salvaged from an
+    earlier result of the same calculation goes. Where somebody decided by hand on the label nothing changes.
+    """
+    if store.decision_on(point.point_id) is not None:
+        return None
+    new = _named(store, point) if is_salvageable(point) else None
+    stale: dict[str, Any] = {"salvaged_from": point.point_id}
+    if new is not None:
+        stale["point_id"] = {"$ne": new.point_id}
+    store.points.remove_docs(stale)
+    if new is None:
+        return None
+    for identity in (new.point_id, reversed_id(new)):
+        there = store.get_point(identity)
+        if there is not None and there.salvaged_from != point.point_id:
+            _compare(store, point, there)
+            return None
+    store.put_point(new)
+    return new
+
+
+def _named(store: SpinStore, point: SpinPoint) -> SpinPoint:
+    """The salvaged label under the name, and the sign, that labels of the same parent have for this ordering."""
+    moments = found_moments(point)
+    parent = {
+        "formula": point.formula,
+        "cell": point.cell,
+        "parent": point.parent,
+        "salvaged_from": {"$in": ["", None]},
+    }
+    for name in sorted(store.points.distinct("ordering")):
+        other = store.points.query_one({**parent, "ordering": name}, ["species", "magmoms_in"])
+        if other is None or other["species"] != point.species:
+            continue
+        signs = np.sign(np.array(other["magmoms_in"]))
+        if signs.shape == moments.shape and np.array_equal(signs * _first_sign(signs), np.sign(moments)):
+            return salvaged(point, name, _first_sign(signs))
+    return salvaged(point)
+
+
+def _compare(store: SpinStore, flipped: SpinPoint | None, other: SpinPoint) -> None:
+    """Note on the flipped label that a label of the state it ended in has another energy."""
+    if flipped is None:
+        return
+    above = (flipped.free_energy - other.free_energy) / len(flipped.species)
+    reasons = [reason for reason in flipped.verdict_reasons if not reason.startswith(PREFIX)]
+    if abs(above) > DISAGREEMENT:
+        reasons.append(f"{PREFIX}: {above:+.3f} eV/atom from label {other.point_id} of the state it ended in")
+    if reasons != flipped.verdict_reasons:
+        store.put_point(with_verdict(flipped, reasons))
+
+
+def _first_sign(moments: FloatArray | NDArray[Any]) -> float:
+    present = moments[np.flatnonzero(moments)[:1]]
+    return float(np.sign(present[0])) if present.size else 1.0
