@@ -1,23 +1,25 @@
 """Which label goes to training, validation and test: pure functions on light-weight descriptions of the labels.
 
 Labels that share a geometry or a pair_id form one group and are never separated. Group counts follow the fractions
-exactly; within that, every kind of deformation is represented where there are enough groups of it.
+exactly; within that, every kind of deformation is represented where there are enough groups of it. A test split may
+also hold all of something back (``by`` in :class:`SplitOptions`), to ask how a model does on what it never saw.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from datastore.errors import DataError
 from datastore.schema import content_hash
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SplitKind = Literal["group", "parent", "ordering", "composition", "generation"]
 
 
 class SplitOptions(BaseModel):
@@ -31,9 +33,32 @@ class SplitOptions(BaseModel):
     seed: int = 0
     min_test: int = Field(default=0, ge=0, description="at least this many labels (not groups) in test")
     min_val: int = Field(default=0, ge=0, description="at least this many labels in val")
+    by: SplitKind = Field(
+        default="group",
+        description="group, parent: random groups, or all labels of a parent together; ordering, composition: held_out "
+        "goes to test; generation: later ones than until go to test",
+    )
+    held_out: tuple[str, ...] = Field(
+        default=(), description="orderings, or reduced formulas and elements, that are never trained on"
+    )
+    until: int = Field(default=0, ge=0, description="by generation: the last one that is trained on")
+    twins: float = Field(
+        default=0.01, ge=0, description="Angstrom rms: nearer geometries are one (datastore.leaks); 0: equal ones only"
+    )
+
+    @model_serializer(mode="wrap")
+    def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Ids of jobs hash these options: what came later and is not used must not change them.
+        later = ("by", "held_out", "until", "twins")
+        return {k: v for k, v in handler(self).items() if k not in later or v != type(self).model_fields[k].default}
 
     @model_validator(mode="after")
     def _check(self) -> SplitOptions:
+        if (self.by in ("ordering", "composition")) != bool(self.held_out):
+            raise ValueError(
+                f"held_out is {list(self.held_out)} and by is {self.by!r}: name what to hold out, and only by ordering "
+                "or by composition"
+            )
         if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6 or self.fractions[0] <= 0:
             raise ValueError(f"fractions {self.fractions} must be three numbers that add up to 1, the first above 0")
         return self
@@ -48,6 +73,10 @@ class Member:
     """Labels that share a token belong together: geometry and, where given, pair."""
     stratum: str
     generation: int
+    parent: str = ""
+    ordering: str = ""
+    formula: str = ""
+    elements: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,6 +99,86 @@ class Group:
     def is_initial(self) -> bool:
         """Whether any label was there before active learning; chosen ones would bias a test set."""
         return any(member.generation == 0 for member in self.members)
+
+
+@dataclass(frozen=True)
+class Division:
+    """The result of :func:`divide`."""
+
+    split_of: dict[str, Split]
+    """point_id -> split; labels that are left out are not in it."""
+    tokens: dict[str, Split]
+    """Token -> split, also of labels left out; given back as ``previous``, it keeps every split stable."""
+    left_out: list[str]
+    """point_ids of held-out labels whose geometry is trained on."""
+
+
+def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[str, Split]) -> Division:
+    """The split of every label. Pure, deterministic, and independent of the order of ``members``.
+
+    What is held out is tested on geometries nobody trained on: where a geometry was labelled in a held-out ordering
+    and in others, the fractions decide whether all its labels go to test, or to train or val without the held-out
+    ones, which are then left out. So are late labels of an early geometry in a split by generation.
+    Raises DataError where a split would be empty (not by group, which leaves that to ``min_test`` and ``min_val``) and
+    where ``previous`` trained on what is to be held out.
+    """
+    known = list(members)
+    if options.by == "parent":
+        known = [replace(m, tokens=(*m.tokens, f"parent:{m.parent}")) if m.parent else m for m in known]
+    groups = group_members(known)
+    by_group = _hold_out(groups, options, previous)
+    split_of = {m.point_id: by_group[g.name] for g in groups for m in g.members}
+    tokens = {token: split_of[m.point_id] for m in known for token in m.tokens}
+    left_out = sorted(m.point_id for m in known if _is_held(m, options) and split_of[m.point_id] != "test")
+    for point_id in left_out:
+        del split_of[point_id]
+    if options.by != "group":
+        _check_filled(split_of, options)
+    return Division(split_of, tokens, left_out)
+
+
+def _is_held(member: Member, options: SplitOptions) -> bool:
+    if options.by == "ordering":
+        return member.ordering in options.held_out
+    if options.by == "composition":
+        return member.formula in options.held_out or not member.elements.isdisjoint(options.held_out)
+    return options.by == "generation" and member.generation > options.until
+
+
+def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split]) -> dict[str, Split]:
+    """Split of every group, by name: held out ones, mixed ones, and the others."""
+    if options.by in ("group", "parent"):
+        return assign(groups, options, previous)
+    held = [group for group in groups if all(_is_held(m, options) for m in group.members)]
+    free = [group for group in groups if not any(_is_held(m, options) for m in group.members)]
+    mixed = [group for group in groups if group not in held and group not in free]
+    trained = [t for group in held for m in group.members for t in m.tokens if previous.get(t, "test") != "test"]
+    if trained:
+        raise DataError(
+            f"the previous snapshot trained on what is to be held out ({trained[0]}); make a first one without previous"
+        )
+    if options.by == "composition":  # a pair of two compositions; it stays together
+        held, mixed = held + mixed, []
+    elif options.by == "generation":
+        free, mixed = free + mixed, []
+    train, val, _ = options.fractions
+    fewer = options.model_copy(update={"fractions": (train / (train + val), val / (train + val), 0.0), "min_test": 0})
+    inner = options.model_copy(update={"min_test": 0, "min_val": 0})
+    result: dict[str, Split] = {group.name: "test" for group in held}
+    return result | assign(mixed, inner, previous) | assign(free, fewer, previous)
+
+
+def _check_filled(split_of: Mapping[str, Split], options: SplitOptions) -> None:
+    present = Counter(split_of.values())
+    for split, fraction in zip(SPLITS, options.fractions, strict=True):
+        least = {"test": options.min_test, "val": options.min_val}.get(split, 0)
+        needed = fraction > 0 or (split == "test" and options.by != "parent")
+        if present[split] < max(least, int(needed)):
+            what = f"{options.by} {', '.join(options.held_out)}".strip()
+            raise DataError(
+                f"a split by {what} leaves {present[split]} labels for {split}; hold out something else, change the "
+                "fractions, or label more"
+            )
 
 
 def group_members(members: Iterable[Member]) -> list[Group]:
