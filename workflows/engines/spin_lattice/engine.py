@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from datastore.schema import FloatArray, SpinConfig
 from workflows.engines.interface import Engine, LabelError, RawLabel
+from workflows.engines.spin_lattice import artificial
 from workflows.engines.spin_lattice.hamiltonian import Hamiltonian
 from workflows.engines.spin_lattice.moments import relax_moments
 from workflows.engines.spin_lattice.parameters import ELEMENTS
@@ -23,18 +25,25 @@ class SpinLatticeEngine(Engine):
     """A model of (Mn, Co, Ni)O with magnetic energy: for tests, demonstrations and studies, not for publication.
 
     Guess moments relax to the minimum their branch leads to; constraint moments (collinear or vectors) are held.
+    ``hamiltonian`` chooses another model in its place, for held unit spins on a crystal of its own (see
+    docs/reference-hamiltonian.md).
     """
 
     type: Literal["spin-lattice"] = "spin-lattice"
+    hamiltonian: Literal["oxide", "delafossite", "perovskite-heisenberg", "perovskite-high-order"] = Field(
+        default="oxide", description="oxide: (Mn, Co, Ni)O; the others are artificial Hamiltonians for unit spins"
+    )
     moment_roles: ClassVar[tuple[str, ...]] = ("guess", "constraint")
 
     def level_of_theory(self) -> dict[str, Any]:
         """Name and version of the table of parameters, and the hash of its values."""
+        if self.hamiltonian != "oxide":
+            return artificial.level(self.hamiltonian)
         return {"code": "spin-lattice", "parameters": TABLE_VERSION, "parameters_hash": TABLE.digest()}
 
     def version(self) -> str:
         """Version of the parameter table."""
-        return TABLE_VERSION
+        return TABLE_VERSION if self.hamiltonian == "oxide" else artificial.TABLES[self.hamiltonian].version
 
     def missing(self) -> list[str]:
         """Nothing: numpy, scipy and vesin come with the project."""
@@ -46,10 +55,8 @@ class SpinLatticeEngine(Engine):
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         """Relax or hold the moments, then energy, forces and stress at them. Writes no files."""
-        _refuse(config)
         wall, cpu = time.perf_counter(), time.process_time()
-        hamiltonian = Hamiltonian(TABLE, config.species, config.lattice, config.positions)
-        m, steps = self._moments(hamiltonian, config)
+        hamiltonian, m, steps = self._prepare(config)
         energy = hamiltonian.energy(m)
         forces, stress = hamiltonian.forces_and_stress(m)
         total = m.sum(axis=0)
@@ -68,11 +75,15 @@ class SpinLatticeEngine(Engine):
             },
         )
 
-    @staticmethod
-    def _moments(hamiltonian: Hamiltonian, config: SpinConfig) -> tuple[FloatArray, int]:
+    def _prepare(self, config: SpinConfig) -> tuple[artificial.SpinHamiltonian, FloatArray, int]:
+        """The Hamiltonian of the structure, its moments held or relaxed, and steps taken to relax them."""
+        if self.hamiltonian != "oxide":
+            return artificial.build(self.hamiltonian, config), config.magmoms_in, 0
+        _refuse(config)
+        hamiltonian = Hamiltonian(TABLE, config.species, config.lattice, config.positions)
         if config.moment_role == "constraint":
-            return config.magmoms_in, 0
-        return relax_moments(hamiltonian, config.magmoms_in)
+            return hamiltonian, config.magmoms_in, 0
+        return hamiltonian, *relax_moments(hamiltonian, config.magmoms_in)
 
 
 def _refuse(config: SpinConfig) -> None:
