@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,16 +44,19 @@ def relax(
     *,
     fmax: float = 0.001,
     steps: int = 200,
-    relax_cell: bool = True,
+    relax_cell: bool | Literal["volume"] = True,
     carry: Carry = "signs",
     optimizer: str = "LBFGS",
     logfile: Any = None,
+    watch: Callable[[Atoms], None] | None = None,
 ) -> RelaxResult:
     """Relax a copy of `atoms` to forces (and stress times volume per atom, through the cell filter) below `fmax`.
 
     `carry` says which input moments the next step gets. fixed: those asked for. signs (for models of guess data): the
     magnitudes asked for, with the signs just predicted, so that a spin that flips stays flipped and the network keeps
     seeing the estimates it was trained on. values: the predicted moments themselves (for self-consistent use).
+    `relax_cell="volume"` scales the cell and keeps its shape; ASE constraints of `atoms` hold (FixAtoms keeps
+    fractional coordinates). `watch` gets the structure, with its results, after every step.
     The default `fmax` (eV/Angstrom) is tight for the angles: at 0.01 half of a rhombohedral distortion is missing.
     Raises SpinMultiNetError for missing moments, an unknown optimiser, or a structure that cannot be strained.
     """
@@ -68,7 +72,7 @@ def relax(
         del work.arrays[keys.MAGMOM_IN]  # one source of truth while the moments move
     work.set_initial_magnetic_moments(asked)
     work.calc = calculator
-    target = FrechetCellFilter(work) if relax_cell else work
+    target = FrechetCellFilter(work, hydrostatic_strain=relax_cell == "volume") if relax_cell else work
     run = _OPTIMISERS[optimizer](target, logfile=logfile)
     energies: list[float] = []
     moments: list[list[float]] = []
@@ -78,6 +82,8 @@ def relax(
         energies.append(float(work.get_potential_energy()))
         predicted = _moments(work)
         moments.append(predicted.tolist())
+        if watch is not None:
+            watch(work)
         carried = _next_input(asked, predicted, carry)
         if not np.array_equal(carried, work.get_initial_magnetic_moments()):
             work.set_initial_magnetic_moments(carried)
@@ -89,7 +95,7 @@ def relax(
         final,
         converged,
         len(energies) - 1,
-        _flipped(asked, final),
+        flipped_sites(asked, final),
         energies,
         moments,
     )
@@ -114,7 +120,7 @@ def _next_input(asked: np.ndarray, predicted: np.ndarray, carry: Carry) -> np.nd
     return np.where(predicted * asked < 0, -asked, asked)
 
 
-def _flipped(asked: np.ndarray, final: np.ndarray) -> list[int]:
+def flipped_sites(asked: np.ndarray, final: np.ndarray) -> list[int]:
     """Sites against the ordering asked for, modulo one global flip (time reversal makes both the same state)."""
     overlap = (asked * final).reshape(len(asked), -1).sum(1)
     if (overlap < 0).sum() > (overlap > 0).sum():

@@ -82,3 +82,28 @@ def test_bad_requests(start):
     del start.arrays["magmom_in"]
     with pytest.raises(SpinMultiNetError, match="no input moments"):
         relax(start, Springs(start), relax_cell=False)
+
+
+def test_volume_only_keeps_the_shape_and_fixed_atoms_their_fractional_coordinates(start):
+    from ase.constraints import FixAtoms
+
+    target = start.copy()
+    target.set_cell(start.cell.array * [[1.03], [1.01], [1.02]], scale_atoms=True)
+    start.set_constraint(FixAtoms(range(len(start))))
+    volumes = []
+    result = relax(
+        start,
+        Springs(target),
+        relax_cell="volume",
+        fmax=1e-3,
+        watch=lambda atoms: volumes.append(atoms.get_volume()),
+    )
+    assert result.converged
+    assert result.steps > 0
+    ratio = np.linalg.solve(start.cell.array, result.atoms.cell.array)
+    np.testing.assert_allclose(ratio, np.eye(3) * ratio[0, 0], atol=1e-9)
+    assert ratio[0, 0] > 1.01
+    before, after = (a.get_scaled_positions(wrap=False) for a in (start, result.atoms))
+    np.testing.assert_allclose(after, before, atol=1e-12)
+    assert volumes[-1] == pytest.approx(result.atoms.get_volume())
+    assert len(volumes) == result.steps + 1

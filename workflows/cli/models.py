@@ -304,33 +304,9 @@ def _note(text: str) -> None:
 def _committee(models: list[Path]) -> Committee:
     """Committee of everything --model named."""
     from spinmultinet.committee import Committee
+    from workflows.model_files import checkpoints
 
-    return Committee([path for model in models for path in _checkpoints(model)])
-
-
-def _checkpoints(model: Path) -> list[Path]:
-    """Checkpoints that a path stands for: itself, a training's or a committee's, or a campaign's model in use."""
-    if model.suffix in (".yaml", ".yml"):
-        from workflows.campaign import load_campaign
-
-        options, _ = load_campaign(model)
-        return _champion(options.store, options.name)
-    if not model.is_dir():
-        return [model]
-    found = [model / "model.pt"] if (model / "model.pt").exists() else sorted(model.glob("member_*/model.pt"))
-    if found:
-        return found
-    if (model / "store").is_dir():
-        return _champion(f"local:{model / 'store'}")
-    raise InputError(f"{model} holds no model.pt, no member_*/model.pt and no store of a campaign; name a checkpoint")
-
-
-def _champion(store: str, campaign: str | None = None) -> list[Path]:
-    from datastore import open_store
-    from workflows.results import champion_files
-
-    with open_store(store, create=False) as opened:
-        return champion_files(opened, campaign)
+    return Committee([path for model in models for path in checkpoints(model)])
 
 
 def _read_frames(path: Path) -> list[Atoms]:

@@ -46,14 +46,14 @@ class _Preparation(_Options):
 class ScanOptions(_Preparation):
     """Energies at evenly spaced volumes, fitted by an equation of state; fractional coordinates stay."""
 
-    ratios: tuple[float, float] = Field(default=(0.94, 1.06), description="[low, high] of V/V0, V0 the start's volume")
-    points: int = Field(default=7, ge=5, le=101, description="volumes; the equation of state has 4 parameters")
+    ratios: tuple[float, float] = Field(default=(0.92, 1.12), description="[low, high] of V/V0, V0 the start's volume")
+    points: int = Field(default=9, ge=5, le=101, description="volumes; the equation of state has 4 parameters")
 
     @model_validator(mode="after")
     def _possible(self) -> ScanOptions:
         low, high = self.ratios
         if not 0.5 <= low < high <= 2.0:
-            raise StructureError(f"scan: ratios [{low:g}, {high:g}] must rise within 0.5 to 2 (V/V0); try [0.94, 1.06]")
+            raise StructureError(f"scan: ratios [{low:g}, {high:g}] must rise within 0.5 to 2 (V/V0); try [0.92, 1.12]")
         return self
 
 
@@ -70,6 +70,7 @@ class RelaxOptions(_Preparation):
 class PreparedLattice(_Options):
     """A computed cell; filled in by the campaign."""
 
+    start: str = Field(description="id of the parent it was computed from")
     ordering: str = Field(description="ordering it was computed in")
     lattice: list[list[float]] = Field(description="(3, 3) Angstrom, rows")
     fractional: list[list[float]] = Field(description="(N, 3) in the parent's site order")
@@ -106,7 +107,9 @@ def parse_lattice(value: Any) -> Any:
             raise StructureError(f"lattice: {value!r} is unknown; use given, scan or relax")
         return {value: {}}
     if isinstance(value, dict):
-        return {key: {} if key in ("scan", "relax") and inner is None else inner for key, inner in value.items()}
+        named = [key for key in ("scan", "relax") if key in value]
+        if len(named) == 1 and value[named[0]] is None:  # YAML's `relax:` with nothing after it
+            return {**value, named[0]: {}}
     return value
 
 
@@ -148,11 +151,10 @@ def variants(
     if lattice is None:
         return [Variant(structure, list(orderings))]
     wanted = prepared_orderings(lattice, orderings)
-    known = {item.ordering: item for item in lattice.prepared}
+    start = parent_id(structure)
+    known = {item.ordering: item for item in lattice.prepared if item.start == start}
     if any(name not in known for name in wanted):
-        raise StructureError(
-            f"the lattice of {parent_id(structure)} is not computed yet; `spinmultinet run CAMPAIGN` does that first"
-        )
+        raise StructureError(f"the lattice of {start} is not computed yet; `spinmultinet run CAMPAIGN` does that first")
     found: list[Variant] = []
     for number, name in enumerate(wanted):
         own = list(orderings) if paired else [o for o in orderings if o == name or (number == 0 and o not in wanted)]
