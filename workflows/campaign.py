@@ -11,7 +11,9 @@ from datastore.splits import SplitOptions
 from workflows.engines import Engine, get_engine
 from workflows.options import load_yaml, parse_options
 from workflows.structures.generate import StructureOptions
-from workflows.structures.rocksalt import parse_species
+from workflows.structures.parents import parent_elements
+
+METALS_3D = frozenset({"Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"})
 
 
 class CampaignError(ValueError):
@@ -88,12 +90,13 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
         value = content.get(key, defaults.get(key))
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             content[key] = str(_find(value, path, key))
+    _find_structure_files(content, path)
     if engine is not None:
         content = _with_engine(content, get_engine(engine))
     options = parse_options(CampaignOptions, content, str(path), CampaignError)
-    if engine is None:
-        _check_hubbard(options, path)
-    return options, get_engine(options.engine)
+    chosen = get_engine(options.engine)
+    _check_hubbard(options, chosen, path, own=engine is None)
+    return options, chosen
 
 
 def _with_engine(content: dict[str, Any], engine: Engine) -> dict[str, Any]:
@@ -117,10 +120,31 @@ def _find(name: str, campaign: Path, key: str) -> Path:
     raise CampaignError(f"{campaign}: {key}: no file {name} here, beside the campaign file or above it")
 
 
-def _check_hubbard(options: CampaignOptions, path: Path) -> None:
-    """A U the *campaign* states for an element it does not contain is a mistake; engine defaults are not."""
-    stated = options.engine.get("hubbard_u", {}) if isinstance(options.engine, dict) else {}
-    present = {"O"}.union(*(parse_species(parent.species) for parent in options.structures.parents))
+def _find_structure_files(content: dict[str, Any], path: Path) -> None:
+    """Make the structure files of parents absolute; mistakes in the form of ``content`` are for the parser."""
+    structures = content.get("structures")
+    parents = structures.get("parents") if isinstance(structures, dict) else None
+    for number, parent in enumerate(parents if isinstance(parents, list) else []):
+        if isinstance(parent, dict) and isinstance(parent.get("file"), str):
+            parent["file"] = str(_find(parent["file"], path, f"structures.parents.{number}.file").resolve())
+
+
+def _check_hubbard(options: CampaignOptions, engine: Engine, path: Path, own: bool) -> None:
+    """Every 3d metal needs a U where the engine has any, or its labels would silently be without one.
+
+    A U that the campaign's ``own`` settings state for an element it does not contain is a mistake; a default is not.
+    """
+    known = getattr(engine, "hubbard_u", None)
+    if known is None:
+        return
+    present = {"O"}.union(*(parent_elements(parent) for parent in options.structures.parents))
+    missing = sorted((present & METALS_3D) - set(known))
+    if missing:
+        raise CampaignError(
+            f"{path}: engine {engine.type} has no U for {', '.join(missing)}; add it to engine.hubbard_u (eV, 0 for "
+            f"none), beside those it has: {{{', '.join(f'{symbol}: {u:g}' for symbol, u in sorted(known.items()))}}}"
+        )
+    stated = options.engine.get("hubbard_u", {}) if own and isinstance(options.engine, dict) else {}
     absent = sorted(set(stated) - present)
     if absent:
         raise CampaignError(

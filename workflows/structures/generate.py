@@ -1,7 +1,7 @@
-"""From options to configurations: parents x deformations x orderings, deterministic from seeds.
+"""From options to configurations: parents x deformations x orderings, deterministic from seeds, without twins.
 
-The one module of this room that knows :class:`datastore.schema.SpinConfig`. The inner loop works on plain arrays;
-pymatgen structures exist once per parent.
+The one module of this room that makes :class:`datastore.schema.SpinConfig` of structures. The inner loop works on
+plain arrays; pymatgen structures exist once per parent.
 """
 
 from __future__ import annotations
@@ -11,158 +11,73 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
 from pymatgen.core import Structure
 
 from datastore.schema import SpinConfig, content_hash
+from workflows.structures.arrange import Arrangement, SpinSites, arrange
 from workflows.structures.deformations import (
     FloatArray,
     Geometry,
     Recipe,
-    check_amplitude,
-    check_displacement,
-    check_kind,
     choice_rng,
     deform_arrays,
+    deformation_gradient,
     draw_direction,
 )
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import canonical, parent_id
-from workflows.structures.lattice import LatticeOptions, count_variants, parse_lattice, variants
-from workflows.structures.orderings import CUSTOM, PROPAGATION, apply_ordering
-from workflows.structures.rocksalt import ANION, parse_species, rocksalt
+from workflows.structures.lattice import Variant, variants
+from workflows.structures.options import DeformationOptions, ParentOptions, StructureOptions, check_magmoms
+from workflows.structures.parents import parent_structures
+from workflows.structures.rocksalt import ANION
+from workflows.structures.twins import TwinCount, Twins
 
-
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ParentOptions(_Options):
-    """One undeformed cell."""
-
-    species: str | dict[str, float] = Field(description="cation, or fractions such as {Ni: 0.5, Mn: 0.5}")
-    lattice_constant: float | None = Field(default=None, description="cubic a in Angstrom; default: experiment, Vegard")
-    cell: str | list[list[int]] = Field(default="all8", description="name, or 3x3 integers on the primitive fcc cell")
-    seed: int = Field(default=0, ge=0, description="of the random placement of mixed cations")
-    orderings: list[str] | None = Field(default=None, description="for this parent instead of the common list")
-    lattice: LatticeOptions | None = Field(default=None, description="given (default), scan or relax: computed first")
-
-    @field_validator("lattice", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return parse_lattice(value)
-
-    @model_serializer(mode="wrap")
-    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Campaigns with given lattices keep the uuids of their jobs from before there was a choice.
-        content: dict[str, Any] = handler(self)
-        return {key: value for key, value in content.items() if key != "lattice" or value is not None}
-
-    @field_validator("species")
-    @classmethod
-    def _known(cls, value: str | dict[str, float]) -> str | dict[str, float]:
-        parse_species(value)
-        return value
-
-
-class DeformationOptions(_Options):
-    """A number of random deformations of one kind, applied to every parent."""
-
-    kind: str = Field(description="displacement, shear, tensile, volume or none")
-    count: int = Field(default=1, description="geometries per parent")
-    amplitude: tuple[float, float] | None = Field(
-        default=None,
-        description="[low, high], drawn evenly: Angstrom rms (displacement), strain (shear, tensile), V/V0 (volume)",
-    )
-    displacement: float = Field(default=0.0, description="rms random displacement on top of a strain, Angstrom")
-
-    @model_validator(mode="after")
-    def _possible(self) -> DeformationOptions:
-        check_kind(self.kind)
-        if self.count < 1:
-            raise StructureError(f"{self.kind}: count is {self.count}; give at least 1 or remove the entry")
-        check_displacement(self.kind, self.displacement)
-        if self.kind == "none":
-            if self.count != 1 or self.amplitude is not None:
-                raise StructureError("none is the one undeformed geometry; remove its amplitude and set count to 1")
-            return self
-        if self.amplitude is None:
-            raise StructureError(f"{self.kind}: amplitude is missing; give [low, high]")
-        low, high = self.amplitude
-        if low > high:
-            raise StructureError(f"{self.kind}: amplitude [{low:g}, {high:g}] runs backwards; swap the numbers")
-        check_amplitude(self.kind, low)
-        check_amplitude(self.kind, high)
-        return self
-
-
-class StructureOptions(_Options):
-    """All configurations of a campaign: every parent, in every deformation, in every ordering."""
-
-    parents: list[ParentOptions]
-    orderings: list[str] = Field(description="FM, AFM-I, AFM-II, AFM-III, or a name under signs")
-    magmoms: dict[str, float] = Field(default_factory=dict, description="initial moment per element, muB, magnitude")
-    deformations: list[DeformationOptions]
-    seed: int = Field(default=0, ge=0, description="of all deformations")
-    paired: bool = Field(default=True, description="one geometry in every ordering; false: a geometry per ordering")
-    signs: dict[str, list[int]] = Field(default_factory=dict, description="own orderings: name -> +1/-1 per cation")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> StructureOptions:
-        for name in ("parents", "orderings", "deformations"):
-            if not getattr(self, name):
-                raise StructureError(f"{name} is empty; give at least one, or nothing would be generated")
-        for clash in sorted(set(self.signs) & set(PROPAGATION)):
-            raise StructureError(f"signs: {clash} is a built-in ordering; choose another name")
-        known = [*PROPAGATION, *self.signs]
-        for names in [self.orderings, *(p.orderings for p in self.parents if p.orderings is not None)]:
-            _check_orderings(names, known)
-        present = {ANION}.union(*(parse_species(parent.species) for parent in self.parents))
-        for symbol in sorted(set(self.magmoms) - present):
-            raise StructureError(f"magmoms: {symbol} is in no parent; remove it or add a parent with {symbol}")
-        return self
-
-
-def _check_orderings(names: list[str], known: list[str]) -> None:
-    if not names:
-        raise StructureError(f"orderings is empty; name at least one of {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            raise StructureError(f"ordering {name!r} is unknown; use {', '.join(known)}, or define it under signs")
-        if names.count(name) > 1:
-            raise StructureError(f"ordering {name} is listed twice; remove one")
+__all__ = ["DeformationOptions", "ParentOptions", "StructureOptions", "candidates", "count_configs", "generate"]
 
 
 @dataclass(frozen=True)
 class _Parent:
-    """What the inner loop needs of a parent: plain arrays and ids."""
+    """What the inner loop needs of a parent: plain arrays and ids.
+
+    ``number`` of its entry in the options, ``member`` among the structures of that entry and ``first`` (of the streams
+    of its items) choose its seeds. ``how``: where a computed lattice came from; empty where it was given.
+    """
 
     id: str
     cell: str
     species: list[str]
     geometry: Geometry
-    moments: dict[str, FloatArray]
+    arrangements: list[Arrangement]
+    twins: Twins
+    number: int
+    member: int
     first: int
     how: dict[str, Any]
 
 
-def generate(options: StructureOptions, campaign: str = "", generation: int = 0) -> Iterator[SpinConfig]:
+@dataclass(frozen=True)
+class _Run:
+    """What all configurations of one call have in common. ``stream`` 0 is generate(), others are candidates()."""
+
+    options: StructureOptions
+    stream: int
+    count: int | None
+    fields: dict[str, Any]
+    seen: TwinCount
+
+
+def generate(
+    options: StructureOptions, campaign: str = "", generation: int = 0, twins: TwinCount | None = None
+) -> Iterator[SpinConfig]:
     """Configurations of a campaign, one after the other: parents, then deformations, then orderings.
 
     Every geometry has its own random stream, derived from (seed, parent, deformation, item): adding parents,
-    deformations or counts at the end never changes earlier configurations. ``pair_id`` hashes the geometry.
+    deformations or counts at the end never changes earlier configurations. ``pair_id`` hashes the geometry. Of
+    configurations that symmetry makes the same one only the first is given; ``twins`` counts the others, if passed.
     Parents and orderings are checked before this returns. Raises StructureError.
     """
-    return _stream(options, campaign, generation, stream=0, count=None)
+    fields = {"campaign": campaign, "generation": generation, "moment_role": options.moment_role}
+    return _stream(_Run(options, 0, None, fields, TwinCount() if twins is None else twins))
 
 
 def candidates(
@@ -179,54 +94,41 @@ def candidates(
         raise StructureError(f"count is {count}; give at least 1")
     if all(deformation.kind == "none" for deformation in options.deformations):
         raise StructureError("no candidates: every deformation is 'none'; add displacement, shear, tensile or volume")
-    return _stream(options, campaign, generation, stream=generation, count=count)
+    fields = {"campaign": campaign, "generation": generation, "moment_role": options.moment_role}
+    return _stream(_Run(options, generation, count, fields, TwinCount()))
 
 
 def count_configs(options: StructureOptions) -> int:
-    """How many configurations :func:`generate` gives."""
-    items = sum(deformation.count for deformation in options.deformations)
-    return items * sum(_labels_per_geometry(options, parent) for parent in options.parents)
+    """How many configurations :func:`generate` gives, found by generating them (10,000 take about a second)."""
+    return sum(1 for _ in generate(options))
 
 
-def count_cells(options: StructureOptions) -> int:
-    """How many undeformed cells there are; a lattice computed in several orderings gives as many."""
-    return sum(count_variants(parent.lattice, parent.orderings or options.orderings) for parent in options.parents)
-
-
-def _labels_per_geometry(options: StructureOptions, parent: ParentOptions) -> int:
-    """Labels of one item of a deformation, over all cells of the parent."""
-    orderings = parent.orderings or options.orderings
-    return len(orderings) * (count_variants(parent.lattice, orderings) if options.paired else 1)
-
-
-def _stream(
-    options: StructureOptions, campaign: str, generation: int, *, stream: int, count: int | None
-) -> Iterator[SpinConfig]:
-    parents = [(p, cell) for p, parent in enumerate(options.parents) for cell in _prepare(options, parent)]
-    fields = {"campaign": campaign, "generation": generation}
+def _stream(run: _Run) -> Iterator[SpinConfig]:
+    parents = _prepare(run.options)
     return itertools.chain.from_iterable(
-        _family(parent, deformation, [options.seed, stream, p, d], options.paired, count, fields)
-        for p, parent in parents
-        for d, deformation in enumerate(options.deformations)
-        if not (stream and deformation.kind == "none")
+        _family(run, parent, deformation, d)
+        for parent in parents
+        for d, deformation in enumerate(run.options.deformations)
+        if not (run.stream and deformation.kind == "none")
     )
 
 
-def _family(
-    parent: _Parent,
-    deformation: DeformationOptions,
-    branch: list[int],
-    paired: bool,
-    count: int | None,
-    fields: dict[str, Any],
-) -> Iterator[SpinConfig]:
-    """All configurations of one parent in one deformation."""
+def _family(run: _Run, parent: _Parent, deformation: DeformationOptions, d: int) -> Iterator[SpinConfig]:
+    """All configurations of one parent in one deformation (the ``d``-th), without twins."""
     # An undeformed geometry is the same for every ordering, whatever the options say.
-    share = paired or deformation.kind == "none"
-    for item in range(count or deformation.count):
-        shared = _geometry(parent, deformation, [*branch, item, parent.first]) if share else None
-        for number, (ordering, moments) in enumerate(parent.moments.items(), parent.first):
-            geometry = shared or _geometry(parent, deformation, [*branch, item, number])
+    share = run.options.paired or deformation.kind == "none"
+    for item in range(run.count or deformation.count):
+        branch = [run.options.seed, run.stream, parent.number, d, item]
+        shared = _geometry(parent, deformation, [*branch, parent.first]) if share else None
+        displaced: dict[tuple[str, bytes], str] = {}  # no other geometry is like this one
+        keys = parent.twins.keys(shared[1]) if shared else []
+        for number, (ordering, moments) in enumerate(parent.arrangements):
+            fields, gradient = shared or _geometry(parent, deformation, [*branch, parent.first + number])
+            if not shared:
+                keys = [] if gradient is None else parent.twins.keys(gradient)
+            kept = displaced if gradient is None else None
+            if keys and not run.seen.is_new(parent.id, keys[number], ordering, kept):
+                continue
             yield SpinConfig(
                 species=parent.species,
                 magmoms_in=moments,
@@ -235,23 +137,30 @@ def _family(
                 parent=parent.id,
                 parent_lattice=parent.geometry.lattice,
                 deformation=deformation.kind,
-                **geometry,
                 **fields,
+                **run.fields,
             )
 
 
-def _geometry(parent: _Parent, deformation: DeformationOptions, seed: list[int]) -> dict[str, Any]:
-    """Fields lattice, positions, deformation_parameters, pair_id of one deformed geometry."""
+def _geometry(
+    parent: _Parent, deformation: DeformationOptions, seed: list[int]
+) -> tuple[dict[str, Any], FloatArray | None]:
+    """Fields lattice, positions, deformation_parameters, pair_id of one deformed geometry.
+
+    And its deformation gradient (3, 3), or None where atoms are displaced at random.
+    """
+    seed = [*seed, parent.member] if parent.member else seed
     recipe = _draw_recipe(deformation, seed)
     lattice, positions, parameters = deform_arrays(parent.geometry, recipe, seed)
-    if parent.how:
-        parameters = {**parameters, "parent": parent.how}
-    return {
+    parameters |= {"parent": parent.how} if parent.how else {}
+    fields = {
         "lattice": lattice,
         "positions": positions,
         "deformation_parameters": parameters,
         "pair_id": content_hash(canonical(parent.species, lattice, positions), 16),
     }
+    displaced = recipe.displacement > 0 or (recipe.kind == "displacement" and recipe.amplitude > 0)
+    return fields, None if displaced else deformation_gradient(recipe)
 
 
 def _draw_recipe(deformation: DeformationOptions, seed: list[int]) -> Recipe:
@@ -263,35 +172,46 @@ def _draw_recipe(deformation: DeformationOptions, seed: list[int]) -> Recipe:
     return Recipe(deformation.kind, float(rng.uniform(*deformation.amplitude)), direction, deformation.displacement)
 
 
-def _prepare(options: StructureOptions, parent: ParentOptions) -> list[_Parent]:
-    """The cells of one parent: one, or one per ordering that its lattice was computed in."""
-    structure, moments = parent_cell(options, parent)
-    species = [site.specie.symbol for site in structure]
-    return [
-        _Parent(
-            parent_id(cell.structure),
-            cell.structure.properties["cell"],
-            species,
-            Geometry.of(cell.structure),
-            {name: moments[name] for name in cell.orderings},
-            cell.first,
-            cell.how,
-        )
-        for cell in variants(parent.lattice, structure, list(moments), options.paired)
+def _prepare(options: StructureOptions) -> list[_Parent]:
+    """Build all parents and their arrangements. StructureError where an ordering does not fit, or moments are wrong."""
+    structures = [
+        (structure, parent, number, member)
+        for number, parent in enumerate(options.parents)
+        for member, structure in enumerate(parent_structures(parent))
     ]
+    check_magmoms(options.magmoms, {ANION}.union(*(_symbols(structure) for structure, *_ in structures)))
+    return [cell for item in structures for cell in _ready(options, *item)]
 
 
-def parent_cell(options: StructureOptions, parent: ParentOptions) -> tuple[Structure, dict[str, FloatArray]]:
-    """The given cell of a parent, and the moments (N,) of its orderings; StructureError where one does not fit."""
-    structure = rocksalt(parent.species, parent.lattice_constant, parent.cell, parent.seed)
-    species = {site.specie.symbol for site in structure}
-    magmoms = {symbol: moment for symbol, moment in options.magmoms.items() if symbol in species}
-    names = parent.orderings or options.orderings
-    return structure, {name: _moments(structure, name, magmoms, options.signs) for name in names}
+def _ready(
+    options: StructureOptions, structure: Structure, parent: ParentOptions, number: int, member: int
+) -> list[_Parent]:
+    """One undeformed structure, ready for the inner loop: one cell, or one per ordering its lattice was computed in."""
+    sites = SpinSites.of(structure, options.magmoms, options.signs)
+    arrangements = list(arrange(sites, parent.orderings or options.orderings))
+    if not arrangements:
+        raise StructureError(f"{sites.label} has no ordering with these filters; change net_moment")
+    cells = variants(parent.lattice, structure, [name for name, _ in arrangements], options.paired)
+    return [_parent(options, cell, arrangements, number, member) for cell in cells]
 
 
-def _moments(structure: Structure, ordering: str, magmoms: dict[str, float], signs: dict[str, list[int]]) -> FloatArray:
-    ordered = apply_ordering(
-        structure, CUSTOM if ordering in signs else ordering, magmoms=magmoms, signs=signs.get(ordering)
+def _parent(
+    options: StructureOptions, cell: Variant, arrangements: list[Arrangement], number: int, member: int
+) -> _Parent:
+    own = [(name, moments) for name, moments in arrangements if name in cell.orderings]
+    return _Parent(
+        id=parent_id(cell.structure),
+        cell=cell.structure.properties["cell"],
+        species=_symbols(cell.structure),
+        geometry=Geometry.of(cell.structure),
+        arrangements=own,
+        twins=Twins(cell.structure, [moments for _, moments in own], options.spin_orbit),
+        number=number,
+        member=member,
+        first=cell.first,
+        how=cell.how,
     )
-    return np.array(ordered.site_properties["magmom"])
+
+
+def _symbols(structure: Structure) -> list[str]:
+    return [site.specie.symbol for site in structure]

@@ -34,6 +34,8 @@ FM (0,0,0); AFM-I (0,0,1), AFM-II (1/2,1/2,1/2), AFM-III (1,1/2,0) in units of 2
 """
 
 CUSTOM = "custom"
+FILE = "file"
+"""The moments that a structure file holds."""
 
 
 def apply_ordering(

@@ -1,0 +1,29 @@
+"""Undeformed cells: a rocksalt oxide by its species, or the structures of a file that a user brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pymatgen.core import Structure
+
+from workflows.structures.files import read_parents
+from workflows.structures.options import ParentOptions
+from workflows.structures.rocksalt import ANION, parse_species, rocksalt
+
+
+def parent_structures(parent: ParentOptions) -> list[Structure]:
+    """The undeformed structures of one entry under ``parents``: one for a species, one or more for a file.
+
+    ``properties`` hold ``cell`` and what rocksalt() or read_parents() add. Raises StructureError.
+    """
+    if parent.file is not None:
+        return read_parents(Path(parent.file), parent.index, parent.supercell)
+    species = parent.species or ""  # one of the two is there: ParentOptions saw to it
+    return [rocksalt(species, parent.lattice_constant, parent.cell, parent.seed, parent.decoration)]
+
+
+def parent_elements(parent: ParentOptions) -> set[str]:
+    """Element symbols of one entry under ``parents``, the anions among them. Raises StructureError."""
+    if parent.species is not None:  # far cheaper than building a quasirandom structure
+        return {ANION, *parse_species(parent.species)}
+    return {site.specie.symbol for structure in parent_structures(parent) for site in structure}

@@ -1,0 +1,171 @@
+"""Twins: configurations that symmetry, reversal of all moments or a rotation of all spins make the same one.
+
+Two configurations of a parent are twins where an operation of the parent's space group takes the geometry of one to
+that of the other and, with it, its moments to those of the other up to one global reversal. An operation R takes a
+deformation gradient F (symmetric, no displacements) to R F R^T, so the canonical form of a configuration is the
+smallest image of (F, moments) over all operations. Random displacements leave only the identity.
+
+Without spin-orbit coupling the energy depends on the scalar products of the moments only, so vectors are compared by
+these, and collinear ones are the same along any axis. With it, moments turn as axial vectors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Structure
+
+from workflows.structures.symmetry import FloatArray, IntArray, site_symmetry
+
+RESOLUTION = 1e-6
+"""muB, or muB^2 of scalar products: closer moments are equal."""
+
+STRAIN_RESOLUTION = 1e-9
+
+
+class Twins:
+    """The arrangements of one parent, and which of them are twins in a given geometry.
+
+    Keys are cached per set of operations that a strain leaves, so a geometry costs a few matrix products.
+    """
+
+    def __init__(self, structure: Structure, arrangements: Sequence[FloatArray], spin_orbit: bool = False) -> None:
+        self.structure, self.spin_orbit = structure, spin_orbit
+        self.arrangements = arrangements if spin_orbit else [_along_axis(moments) for moments in arrangements]
+        self._keys: dict[bytes, list[bytes]] = {}
+
+    def keys(self, gradient: FloatArray | None) -> list[bytes]:
+        """A key per arrangement, equal for twins only.
+
+        ``gradient`` (3, 3): deformation gradient, symmetric. None: random displacements, where keys may be compared
+        within this one geometry only.
+        """
+        if gradient is None:
+            return self._moment_keys(np.zeros(1, dtype=np.int64), b"identity")
+        images = np.rint(np.einsum("kij,jl,kml->kim", self._turns, gradient, self._turns) / STRAIN_RESOLUTION)
+        best = _smallest(images.reshape(len(images), 9).astype(np.int64))
+        operations = np.flatnonzero(np.isin(self._turn_of, best))
+        geometry = images[best[0]].tobytes()
+        return [_digest(geometry + key) for key in self._moment_keys(operations, best.tobytes())]
+
+    @cached_property
+    def _operations(self) -> tuple[FloatArray, IntArray]:
+        symmetry = site_symmetry(self.structure)
+        return symmetry.rotations, symmetry.sources
+
+    @cached_property
+    def _distinct(self) -> tuple[FloatArray, IntArray]:
+        rounded = np.rint(self._operations[0] / RESOLUTION)
+        _, first, inverse = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+        return self._operations[0][first], inverse.reshape(-1)
+
+    @property
+    def _turns(self) -> FloatArray:
+        """(T, 3, 3) rotations of the parent, each once."""
+        return self._distinct[0]
+
+    @property
+    def _turn_of(self) -> IntArray:
+        """(K,) index into _turns per operation."""
+        return self._distinct[1]
+
+    def _moment_keys(self, operations: IntArray, name: bytes) -> list[bytes]:
+        """A key per arrangement: its smallest image under ``operations`` (indices) and reversal."""
+        if name not in self._keys:
+            if name == b"identity":
+                sources, turns = np.arange(len(self.structure))[None], np.eye(3)[None]
+            else:
+                sources, turns = self._operations[1][operations], self._operations[0][operations]
+            unique = np.unique(sources, axis=0)
+            self._keys[name] = [
+                _vector_key(moments, sources, turns)
+                if moments.ndim == 2 and self.spin_orbit
+                else (_product_key(moments, unique) if moments.ndim == 2 else _sign_key(moments, unique))
+                for moments in self.arrangements
+            ]
+        return self._keys[name]
+
+
+class TwinCount:
+    """Configurations that a run of the generator kept and left out.
+
+    ``removed`` counts those left out by (parent id, their ordering, ordering of the twin that was kept).
+    """
+
+    def __init__(self) -> None:
+        self.removed: Counter[tuple[str, str, str]] = Counter()
+        self._kept: dict[tuple[str, bytes], str] = {}
+
+    def is_new(self, parent: str, key: bytes, ordering: str, kept: dict[tuple[str, bytes], str] | None = None) -> bool:
+        """Whether no twin was kept before; counts the configuration as removed otherwise.
+
+        ``kept`` holds the keys to compare with; default: all of this run. Memory: about 200 bytes per key.
+        """
+        kept = self._kept if kept is None else kept
+        if (parent, key) not in kept:
+            kept[parent, key] = ordering
+            return True
+        self.removed[parent, ordering, kept[parent, key]] += 1
+        return False
+
+
+def _along_axis(moments: FloatArray) -> FloatArray:
+    """Collinear vectors as signed numbers; anything else as it is."""
+    if moments.ndim == 1 or not moments.any():
+        return moments if moments.ndim == 1 else np.zeros(len(moments))
+    axis = moments[np.argmax(np.linalg.norm(moments, axis=1))]
+    axis = axis / np.linalg.norm(axis)
+    along = moments @ axis
+    collinear = np.abs(moments - np.outer(along, axis)).max() < RESOLUTION
+    return np.asarray(along) if collinear else moments
+
+
+def _sign_key(moments: FloatArray, sources: IntArray) -> bytes:
+    """Collinear moments (N,), up to permutation and reversal."""
+    images = _integers(moments)[sources]
+    images = np.concatenate([images, -images])
+    return _digest(b"1" + images[_smallest(images)[0]].tobytes())
+
+
+def _product_key(moments: FloatArray, sources: IntArray) -> bytes:
+    """Vector moments (N, 3), up to permutation, rotation and reversal: their scalar products, row by row."""
+    products = _integers(moments @ moments.T)
+    rows = []
+    for site in range(len(moments)):
+        images = products[sources[:, [site]], sources]
+        best = _smallest(images)
+        rows.append(images[best[0]])
+        sources = sources[best]
+    return _digest(b"2" + np.array(rows).tobytes())
+
+
+def _vector_key(moments: FloatArray, sources: IntArray, turns: FloatArray) -> bytes:
+    """Vector moments (N, 3) bound to the lattice: images are permuted and turned as axial vectors, and reversed."""
+    axial = np.linalg.det(turns)[:, None, None] * turns
+    images = _integers(np.einsum("kij,knj->kni", axial, moments[sources])).reshape(len(sources), -1)
+    images = np.concatenate([images, -images])
+    return _digest(b"3" + images[_smallest(images)[0]].tobytes())
+
+
+def _smallest(rows: IntArray) -> IntArray:
+    """Indices of the lexicographically smallest rows of (K, M); more than one where they are equal."""
+    left = np.arange(len(rows))
+    for column in range(rows.shape[1]):
+        if len(left) == 1:
+            break
+        values = rows[left, column]
+        left = left[values == values.min()]
+    return left
+
+
+def _integers(values: FloatArray) -> NDArray[np.int64]:
+    return np.rint(values / RESOLUTION).astype(np.int64)
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
