@@ -210,7 +210,7 @@ class _Calculated(SpinConfig):
     level_of_theory: dict[str, Any] = Field(description="readable settings that decide the numbers")
     corrections: list[str] = Field(default_factory=list, description="what was changed on the way to convergence")
     kpoints: list[int] | None = Field(default=None, description="Gamma-centred mesh used, None where there is none")
-    timings: dict[str, float] = Field(default_factory=dict, description="seconds: wall, cpu; counts: iterations")
+    timings: dict[str, float] = Field(default_factory=dict, description="seconds: wall, cpu; counts: cores, iterations")
 
     @property
     def level_id(self) -> str:

@@ -213,15 +213,15 @@ class _Run:
         if worker.key is None:
             return
         job, reason = self.jobs[worker.key], f"its process ended with {worker.ending()}"
-        stored = self._stored([job])
+        stored, seconds = self._stored([job]), time.time() - worker.given
         if worker.key in stored:
-            self._finish(worker.key, {"kind": "done", "flows": stored[worker.key]})
+            self._finish(worker.key, {"kind": "done", "flows": stored[worker.key], "seconds": seconds})
         elif job_kind(job) == "label":
-            document = crash_document(job, reason)
+            document = crash_document(job, reason, seconds)
             self.store.update([{**document, "uuid": job.uuid, "index": job.index}], key=["uuid", "index"])
-            self._finish(worker.key, {"kind": "done", "flows": []})
+            self._finish(worker.key, {"kind": "done", "flows": [], "seconds": seconds})
         else:
-            self._finish(worker.key, {"kind": "failed", "error": reason})
+            self._finish(worker.key, {"kind": "failed", "error": reason, "seconds": seconds})
 
     def _ledger(self, event: str, job: Job, seconds: float | None = None) -> None:
         """Append to ``calculations.jsonl``: what was started and finished, for accounting after a crash."""
@@ -243,6 +243,7 @@ class _Worker:
 
     def __init__(self, uri: str, folder: Path):
         self.key: Key | None = None
+        self.given = 0.0  # when it got its job
         self.buffer = b""
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
@@ -255,7 +256,7 @@ class _Worker:
 
     def give(self, key: Key, job: Job) -> None:
         """Send a job; its files go to ``jobs/NAME-UUID``."""
-        self.key = key
+        self.key, self.given = key, time.time()
         request = {
             "uuid": job.uuid,
             "index": job.index,

@@ -138,6 +138,10 @@ def test_vanished_label_worker_is_a_recorded_failure(place):
     assert document["output"]["error_type"] == "crashed"
     assert "signal 9" in document["output"]["error"]
     assert document["completed_at"]
+    assert document["output"]["timings"]["wall"] > 0
+    ledger = [json.loads(line) for line in (place / "files" / "calculations.jsonl").read_text().splitlines()]
+    assert [entry["event"] for entry in ledger] == ["started", "done"]
+    assert ledger[1]["seconds"] == pytest.approx(document["output"]["timings"]["wall"], rel=0.01)
     assert ingest(store.spin_store).failures == 1
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import time
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -171,20 +170,17 @@ class GpawEngine(Engine):
         """
         from gpaw import ConvergenceError
 
-        wall, cpu = time.perf_counter(), time.process_time()
         log = os.devnull if workdir is None else str(workdir / "gpaw.txt")
         try:
-            label = self._run(config, log)
+            return self._run(config, log)
         except ConvergenceError as error:
             steps = self._steps(config)
             message = f"GPAW did not converge in {steps} SCF steps ({_one_line(error)}); log: {log}"
-            raise LabelError(message, "not-converged", {**_spent(wall, cpu), "iterations": float(steps)}) from error
+            raise LabelError(message, "not-converged", {"iterations": float(steps)}) from error
         except Exception as error:
             if full := full_disk(error):
                 raise full from error
-            raise LabelError(f"GPAW failed: {_one_line(error)}; log: {log}", "crashed", _spent(wall, cpu)) from error
-        label.timings.update(_spent(wall, cpu))
-        return label
+            raise LabelError(f"GPAW failed: {_one_line(error)}; log: {log}", "crashed") from error
 
     def _run(self, config: SpinConfig, log: str) -> RawLabel:
         from ase import Atoms
@@ -260,7 +256,3 @@ def import_problem() -> str | None:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-
-
-def _spent(wall: float, cpu: float) -> dict[str, float]:
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from datastore.quality import judge, name_ordering
 from datastore.schema import FailureKind, FloatArray, SpinConfig, SpinFailure, SpinPoint, content_hash
+from workflows.engines.clock import Clock
 
 
 class EngineError(ValueError):
@@ -99,6 +99,10 @@ class Engine(BaseModel, ABC):
     def seconds_estimate(self, config: SpinConfig) -> float:
         """Rough single-core wall time of :meth:`compute` in seconds, for plans and progress bars."""
 
+    def cores(self) -> int:
+        """Processes times threads that :meth:`compute` occupies; core hours are this times wall time."""
+        return 1
+
     def level_id(self) -> str:
         """Hash of :meth:`level_of_theory`, as on every label."""
         return content_hash(self.level_of_theory(), 16)
@@ -113,9 +117,12 @@ class Engine(BaseModel, ABC):
                 f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}",
                 "refused",
             )
-        wall, cpu = time.perf_counter(), time.process_time()
-        raw = self.compute(config, workdir)
-        timings = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, **raw.timings}
+        clock = Clock(self.cores())
+        try:
+            raw = self.compute(config, workdir)
+        except LabelError as error:
+            error.timings = {**error.timings, **clock.spent()}
+            raise
         return judge(
             SpinPoint(
                 **{name: getattr(config, name) for name in SpinConfig.model_fields},
@@ -130,7 +137,7 @@ class Engine(BaseModel, ABC):
                 band_gap=raw.band_gap,
                 kpoints=raw.kpoints,
                 corrections=raw.corrections,
-                timings=timings,
+                timings={**raw.timings, **clock.spent()},
                 ordering_found=name_ordering(config, raw.magmoms_out),
                 verdict="accepted",
             )

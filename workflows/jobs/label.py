@@ -12,6 +12,7 @@ from jobflow import Job, job
 
 from datastore.schema import SpinConfig, point_id
 from workflows.engines import Engine, LabelError
+from workflows.engines.clock import Clock
 
 NAMESPACE = uuid.UUID("6d1f7c1e-57a3-4f0e-9d51-3a1f3a1a9c10")
 """Job uuids are uuid5 in this namespace, so the same work has the same uuid in every run. Never change it."""
@@ -37,6 +38,7 @@ def label(engine: Engine, config: SpinConfig) -> dict[str, Any]:
 
     A failure is an output like any other: it is recorded, and the campaign goes on.
     """
+    clock = Clock(engine.cores())
     try:
         return engine.label(config, workdir=Path.cwd()).to_document()
     except LabelError as error:
@@ -44,13 +46,15 @@ def label(engine: Engine, config: SpinConfig) -> dict[str, Any]:
     except Exception as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # a full disk says nothing about the configuration: stop, so that it is tried again
-        return engine.failure(config, LabelError(f"{type(error).__name__}: {error}", "crashed")).to_document()
+        crash = LabelError(f"{type(error).__name__}: {error}", "crashed", clock.spent())
+        return engine.failure(config, crash).to_document()
 
 
-def crash_document(lost: Job, reason: str) -> dict[str, Any]:
-    """Job-store document of a label job whose process vanished, as a recorded failure."""
+def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
+    """Job-store document of a label job whose process vanished after ``seconds``, as a recorded failure."""
     engine, config = lost.function_args
-    failure = engine.failure(config, LabelError(reason, "crashed"))
+    spent = {"wall": seconds, "cores": float(engine.cores())}
+    failure = engine.failure(config, LabelError(reason, "crashed", spent))
     completed = datetime.now().isoformat()  # as jobflow writes it; ingest tells a second crash from the first by it
     return {
         "output": failure.to_document(),
