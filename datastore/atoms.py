@@ -5,6 +5,8 @@ After ``ase.io.read`` of such a file: ``energy`` (eV, extrapolated), ``free_ener
 ``atoms.calc.results``; ``magmom_in`` and ``magmom_out`` ((N,) or (N, 3), muB) in ``atoms.arrays``, with
 ``magnetic_forces`` (-dE/dm at held moments, eV/muB) where there are some; everything else in ``atoms.info``
 (:data:`INFO_TEXT`, :data:`INFO_NUMBERS`, :data:`INFO_JSON`, and ``split`` in snapshots).
+Differences of two levels of theory say so: ``label_kind`` is ``delta``, ``level_id_from`` and ``level_id_to`` name
+them; in a set of several levels ``head`` is the name of the frame's.
 
 Files are written here and not by ASE, because ASE rounds to 8 digits: numbers written here come back to the bit.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,12 +27,14 @@ from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from pydantic import ValidationError
 
 from datastore.errors import DataError
+from datastore.levels import DELTA, delta_levels
 from datastore.schema import FloatArray, SpinConfig, SpinPoint
 
 MAGMOM_IN = "magmom_in"
 MAGMOM_OUT = "magmom_out"
 MAGNETIC_FORCES = "magnetic_forces"
-SPLIT = "split"
+SPLIT, HEAD = "split", "head"
+LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 
 INFO_TEXT = ("ordering", "cell", "parent", "pair_id", "deformation", "moment_role", "campaign")
 INFO_TEXT_POINT = (
@@ -60,14 +64,16 @@ def config_to_atoms(config: SpinConfig) -> Atoms:
     return atoms
 
 
-def point_to_atoms(point: SpinPoint, split: str = "") -> Atoms:
-    """As :func:`config_to_atoms`, with the label in a SinglePointCalculator and as described at the top."""
+def point_to_atoms(point: SpinPoint, split: str = "", heads: Mapping[str, str] | None = None) -> Atoms:
+    """As :func:`config_to_atoms`, with the label in a SinglePointCalculator and as described at the top.
+
+    ``heads``: level_id -> name, for a set of several levels.
+    """
     atoms = config_to_atoms(point)
     atoms.set_array(MAGMOM_OUT, np.array(point.magmoms_out))
     if point.magnetic_forces is not None:
         atoms.set_array(MAGNETIC_FORCES, np.array(point.magnetic_forces))
-    if split:
-        atoms.info[SPLIT] = split
+    atoms.info |= _place(point, split, heads)
     atoms.calc = SinglePointCalculator(
         atoms,
         energy=point.energy,
@@ -97,9 +103,14 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     return _checked(fields, source)
 
 
-def write_points(path: str | Path, points: Iterable[SpinPoint], split: str = "") -> int:
-    """Write labels to an extended XYZ file, exactly and lazily; returns how many. Raises DataError (disk full)."""
-    return _write(path, (_frame(point, split) for point in points))
+def write_points(
+    path: str | Path, points: Iterable[SpinPoint], split: str = "", heads: Mapping[str, str] | None = None
+) -> int:
+    """Write labels to an extended XYZ file, exactly and lazily; returns how many. Raises DataError (disk full).
+
+    ``heads``: level_id -> name, for a set of several levels.
+    """
+    return _write(path, (_frame(point, _place(point, split, heads)) for point in points))
 
 
 def write_configs(path: str | Path, configs: Iterable[SpinConfig]) -> int:
@@ -119,7 +130,7 @@ def _info(config: SpinConfig) -> dict[str, Any]:
     as_json: tuple[str, ...] = INFO_JSON
     info: dict[str, Any] = {"config_id": config.config_id}
     if isinstance(config, SpinPoint):
-        info |= {"point_id": config.point_id, "level_id": config.level_id}
+        info |= {"point_id": config.point_id, "level_id": config.level_id, **_difference(config)}
         text, numbers = text + INFO_TEXT_POINT, numbers + INFO_NUMBERS_POINT
         as_json = as_json + INFO_JSON_POINT
     defaults = {key: field.default for key, field in type(config).model_fields.items()}
@@ -130,6 +141,18 @@ def _info(config: SpinConfig) -> dict[str, Any]:
         if value is not None and (len(value) or type(config).model_fields[key].is_required()):
             info[key] = json.dumps(value.tolist() if isinstance(value, np.ndarray) else value)
     return info
+
+
+def _difference(point: SpinPoint) -> dict[str, str]:
+    """What a difference of two levels of theory says of itself."""
+    levels = delta_levels(point.level_of_theory)
+    return {} if levels is None else {LABEL_KIND: DELTA, LEVEL_FROM: levels[0], LEVEL_TO: levels[1]}
+
+
+def _place(point: SpinPoint, split: str, heads: Mapping[str, str] | None) -> dict[str, str]:
+    """Where a label stands in a set: its split and its head, as far as there are any."""
+    place = {SPLIT: split, HEAD: (heads or {}).get(point.level_id, "")}
+    return {key: value for key, value in place.items() if value}
 
 
 def _config_fields(atoms: Atoms, source: str) -> dict[str, Any]:
@@ -205,7 +228,7 @@ def _sync(file: TextIO) -> None:
     os.fsync(file.fileno())
 
 
-def _frame(config: SpinConfig, split: str = "") -> str:
+def _frame(config: SpinConfig, place: Mapping[str, str] | None = None) -> str:
     """One frame as text, with the shortest decimals that give the same floats back."""
     columns: list[tuple[str, FloatArray]] = [("pos", config.positions), (MAGMOM_IN, config.magmoms_in)]
     info = {"Lattice": _numbers(config.lattice), **{key: _text(value) for key, value in _info(config).items()}}
@@ -216,8 +239,7 @@ def _frame(config: SpinConfig, split: str = "") -> str:
         info |= {"energy": repr(config.energy), "free_energy": repr(config.free_energy)}
         if config.stress is not None:
             info["stress"] = _numbers(config.stress.T)  # column by column; ASE reads it so
-    if split:
-        info[SPLIT] = _text(split)
+    info |= {key: _text(value) for key, value in (place or {}).items()}
     widths = [1 if values.ndim == 1 else 3 for _, values in columns]
     properties = ":".join(f"{name}:R:{width}" for (name, _), width in zip(columns, widths, strict=True))
     comment = " ".join(f"{key}={value}" for key, value in info.items())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datastore.errors import DataError
+from datastore.levels import names
 from datastore.schema import SpinConfig, SpinPoint
 from datastore.stores import SpinStore, explained
 from datastore.upgrade import parse
@@ -83,6 +84,17 @@ class Stats:
         return sum(failures for _, failures in self.origins.values())
 
 
+@dataclass(frozen=True)
+class Level:
+    """A level of theory in a store."""
+
+    level_id: str
+    name: str
+    """Readable, without spaces, and different from those of the other levels of the store."""
+    labels: int
+    theory: dict[str, Any]
+
+
 def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **equal: Any) -> Iterator[SpinPoint]:
     """Points that match MongoDB ``criteria`` and have ``equal`` fields (a list means any of), in order of arrival.
 
@@ -136,6 +148,30 @@ def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
         origins={origin: (labels[origin], failed[origin]) for origin in sorted({*labels, *failed})},
         other_ordering=other,
     )
+
+
+def levels_of(store: SpinStore) -> dict[str, Level]:
+    """The levels of theory of the labels in a store, by level_id, most labels first."""
+    with explained(store.uri):
+        counts = Counter(d["level_id"] for d in store.points.query({}, ["level_id"]))
+        theories = {}
+        for level_id in counts:
+            document = store.points.query_one({"level_id": level_id}, ["level_of_theory"]) or {}
+            theories[level_id] = document.get("level_of_theory", {})
+    named = names(theories)
+    return {key: Level(key, named[key], count, theories[key]) for key, count in counts.most_common()}
+
+
+def find_level(store: SpinStore, asked: str) -> Level:
+    """The level whose id begins with, or whose name is, ``asked``. Raises DataError where that is none or several."""
+    levels = levels_of(store)
+    found = [level for level in levels.values() if asked and level.level_id.startswith(asked)]
+    found = found or [level for level in levels.values() if level.name == asked]
+    if len(found) == 1:
+        return found[0]
+    known = "; ".join(f"{level.level_id} {level.name} ({level.labels} labels)" for level in levels.values())
+    problem = "several levels of theory begin with" if found else "no label is of level of theory"
+    raise DataError(f"{problem} {asked!r}; there are: {known or 'no labels at all'}")
 
 
 def parse_filter(text: str, failures: bool = False) -> Criteria:

@@ -1,9 +1,10 @@
 """A frozen training set on disk, named by the hash of its content.
 
 ``FOLDER/<snapshot_id>/`` holds ``train.extxyz``, ``val.extxyz``, ``test.extxyz`` (see :mod:`datastore.atoms`) and
-``snapshot.json``. Only accepted labels enter, of one level of theory and one role of the input moments. The folder
-appears at once or not at all, and is never changed afterwards. The document (without ``tokens``) is also in
-``store.snapshots``.
+``snapshot.json``. Only accepted labels enter, of one level of theory and one role of the input moments; several levels
+only where a delta or a multi-head set is asked for (:mod:`datastore.label_sets`). Geometries that are one and the same
+(:mod:`datastore.leaks`) are in one split. The folder appears at once or not at all, and is never changed afterwards.
+The document (without ``tokens``) is also in ``store.snapshots``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datastore.atoms import write_points
 from datastore.errors import DataError
+from datastore.fingerprints import Geometry
+from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
+from datastore.leaks import Progress, find_twins, geometry_of
+from datastore.levels import DELTA, heads_theory, names
 from datastore.schema import MomentRole, SpinPoint, content_hash
-from datastore.splits import SPLITS, Member, Split, SplitOptions, assign, group_members
+from datastore.splits import SPLITS, Member, Split, SplitOptions, divide
 from datastore.stores import SpinStore, explained, stamped
-from datastore.upgrade import parse, upgrade_document
+from datastore.upgrade import upgrade_document
 
 FILE = "snapshot.json"
-CHUNK = 200
 
 
 class Snapshot(BaseModel):
@@ -52,8 +57,24 @@ class Snapshot(BaseModel):
     by_deformation: dict[str, dict[str, int]] = Field(description="labels per split and kind of deformation")
     points: dict[str, list[str]] = Field(description="point_ids per split")
     tokens: dict[str, Split] = Field(description="geometry or pair -> split, to keep splits stable under growth")
+    kind: SetKind = Field(default="plain", description="what the labels are; see datastore.label_sets")
+    levels: dict[str, str] = Field(
+        default_factory=dict, description="level_id -> name of what the labels are made of; delta: subtracted one first"
+    )
+    by_level: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="multi-head: labels per split and level_id, whose name is the head"
+    )
+    left_out: list[str] = Field(
+        default_factory=list, description="point_ids of held-out labels whose geometry is trained on"
+    )
+    twins: int = Field(default=0, description="pairs of geometries that are the same and were kept together")
     files: dict[str, str] = Field(description="file name -> SHA-256")
     folder: Path = Field(exclude=True, description="where it lies; not part of the document")
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """level_id -> name of its head, in a multi-head set; empty otherwise."""
+        return self.levels if self.kind == "multi-head" else {}
 
     def path(self, split: Split) -> Path:
         """The extended XYZ file of a split."""
@@ -67,18 +88,21 @@ def make_snapshot(
     criteria: Mapping[str, Any] | None = None,
     options: SplitOptions | None = None,
     previous: Snapshot | None = None,
+    labels: SetOptions | None = None,
+    progress: Progress | None = None,
 ) -> Snapshot:
     """Freeze the accepted labels of ``campaign`` (all where empty) that match ``criteria`` into ``folder``.
 
-    An existing snapshot of the same content is verified and returned. Raises DataError where there are no labels, where
-    they mix levels of theory or moment roles, or where the disk is full.
+    An existing snapshot of the same content is verified and returned. ``progress`` receives how many geometries of all
+    were compared with each other. Raises DataError where there are no labels, where they mix levels of theory or moment
+    roles without ``labels`` saying so, where a split cannot be had, or where the disk is full.
     """
-    options = options or SplitOptions()
     chosen: dict[str, Any] = {"$and": [{"verdict": "accepted"}, *([dict(criteria)] if criteria else [])]}
     if campaign:
         chosen["$and"].append({"campaign": campaign})
     with explained(store.uri):
-        return _make(store, Path(folder), campaign, chosen, options, previous)
+        source = LabelSet(store, chosen, labels or SetOptions())
+        return _make(source, Path(folder), campaign, options or SplitOptions(), previous, progress)
 
 
 def load_snapshot(folder: str | Path) -> Snapshot:
@@ -106,69 +130,111 @@ def geometry_token(point: SpinPoint) -> str:
     return f"geometry:{content_hash([point.species, *rounded])}"
 
 
+@dataclass
+class _Survey:
+    """What one pass over the labels leaves in memory: a little per label, and the distinct geometries."""
+
+    members: list[Member] = field(default_factory=list)
+    content: dict[str, str] = field(default_factory=dict)
+    level_of: dict[str, str] = field(default_factory=dict)
+    species: set[str] = field(default_factory=set)
+    kinds: Counter[tuple[str, MomentRole]] = field(default_factory=Counter)
+    theories: dict[str, dict[str, Any]] = field(default_factory=dict)
+    geometries: dict[str, Geometry] = field(default_factory=dict)
+
+    def add(self, point: SpinPoint) -> None:
+        """Take in one label."""
+        token, point_id, level_id = geometry_token(point), point.point_id, point.level_id
+        self.kinds[(level_id, point.moment_role)] += 1
+        self.theories.setdefault(level_id, point.level_of_theory)
+        self.species |= set(point.species)
+        self.content[point_id], self.level_of[point_id] = _label_hash(point), level_id
+        tokens = (token, *([f"pair:{point.pair_id}"] if point.pair_id else []))
+        of_point = (point.parent, point.ordering, point.formula, frozenset(point.species))
+        self.members.append(Member(point_id, tokens, point.deformation, point.generation, *of_point))
+        if token not in self.geometries:
+            self.geometries[token] = replace(geometry_of(point), name=token, moments=None)
+
+    def join_twins(self, tolerance: float, progress: Progress | None) -> int:
+        """Give labels of geometries that are the same a common token; returns how many pairs there are."""
+        twins = list(find_twins(self.geometries.values(), tolerance, progress=progress))
+        others: defaultdict[str, list[str]] = defaultdict(list)
+        for twin in twins:
+            others[twin.first].append(twin.second)
+        self.members = [replace(m, tokens=(*m.tokens, *sorted(others[m.tokens[0]]))) for m in self.members]
+        return len(twins)
+
+
 def _make(
-    store: SpinStore,
+    source: LabelSet,
     folder: Path,
     campaign: str,
-    criteria: dict[str, Any],
     options: SplitOptions,
     previous: Snapshot | None,
+    progress: Progress | None,
 ) -> Snapshot:
-    members, content, species = _survey(store, criteria)
-    groups = group_members(members)
-    by_group = assign(groups, options, previous.tokens if previous else {})
-    split_of = {m.point_id: by_group[g.name] for g in groups for m in g.members}
-    rows = sorted([point_id, label, split_of[point_id]] for point_id, label in content.items())
-    snapshot_id = content_hash({"format": 1, "points": rows})
-    first = store.points.query_one({"point_id": rows[0][0]}) or {}
-    kinds = {split: Counter(m.stratum for m in members if split_of[m.point_id] == split) for split in SPLITS}
+    survey = _Survey()
+    for point in source.points():
+        survey.add(point)
+    check_kinds(survey.kinds, source.options)
+    twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
+    division = divide(survey.members, options, previous.tokens if previous else {})
+    split_of = division.split_of
+    rows = sorted(
+        [point_id, label, split_of[point_id]] for point_id, label in survey.content.items() if point_id in split_of
+    )
+    kinds = {split: Counter(m.stratum for m in survey.members if split_of.get(m.point_id) == split) for split in SPLITS}
+    kind = source.options.kind
+    level_id, theory = _level(survey.theories, source.options)
     draft = Snapshot(
-        snapshot_id=snapshot_id,
+        snapshot_id=content_hash({"format": 1, "points": rows, **({} if kind == "plain" else {"kind": kind})}),
         campaign=campaign,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        criteria=json.dumps(criteria, default=str),
+        criteria=json.dumps(source.criteria, default=str),
         options=options,
         previous=previous.snapshot_id if previous else None,
-        level_id=first["level_id"],
-        level_of_theory=first["level_of_theory"],
-        moment_role=first["moment_role"],
-        species=sorted(species),
+        level_id=level_id,
+        level_of_theory=theory,
+        moment_role=survey.kinds.most_common(1)[0][0][1],
+        species=sorted(survey.species),
         counts={split: sum(kinds[split].values()) for split in SPLITS},
         by_deformation={split: dict(sorted(kinds[split].items())) for split in SPLITS},
         points={split: [row[0] for row in rows if row[2] == split] for split in SPLITS},
-        tokens={token: split_of[m.point_id] for m in members for token in m.tokens},
+        tokens=division.tokens,
+        kind=kind,
+        levels=_levels(survey.theories, source.options),
+        by_level=_by_level(rows, survey.level_of) if kind == "multi-head" else {},
+        left_out=division.left_out,
+        twins=twins,
         files={},
-        folder=folder / snapshot_id,
+        folder=folder,
     )
-    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(store, draft)
+    draft = draft.model_copy(update={"folder": folder / draft.snapshot_id})
+    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft)
     # Tokens stay in the file: thousands of keys that may contain dots are no good to a database.
-    store.snapshots.update(stamped(snapshot.model_dump(mode="json", exclude={"tokens"})))
+    source.store.snapshots.update(stamped(snapshot.model_dump(mode="json", exclude={"tokens"})))
     return snapshot
 
 
-def _survey(store: SpinStore, criteria: dict[str, Any]) -> tuple[list[Member], dict[str, str], set[str]]:
-    """One pass that keeps little per label: what splitting needs, the hash of the label, the elements."""
-    members: list[Member] = []
-    content: dict[str, str] = {}
-    species: set[str] = set()
-    kinds: Counter[tuple[str, str]] = Counter()
-    for document in store.points.query(criteria):
-        point = parse(SpinPoint, document)
-        point_id = point.point_id
-        kinds[(point.level_id, point.moment_role)] += 1
-        species |= set(point.species)
-        tokens = (geometry_token(point), *([f"pair:{point.pair_id}"] if point.pair_id else []))
-        members.append(Member(point_id, tokens, point.deformation, point.generation))
-        content[point_id] = _label_hash(point)
-    if not members:
-        raise DataError("no accepted labels to make a snapshot of; look at 'spinmultinet data stats' for verdicts")
-    if len(kinds) > 1:
-        found = ", ".join(f"{level} with {role} moments: {n}" for (level, role), n in kinds.most_common())
-        raise DataError(
-            f"labels of several levels of theory or moment roles never share a training set ({found}); "
-            f"choose one, such as level_id={kinds.most_common(1)[0][0][0]}"
-        )
-    return members, content, species
+def _level(theories: dict[str, dict[str, Any]], options: SetOptions) -> tuple[str, dict[str, Any]]:
+    """Id and theory of the whole set; those of a multi-head set are of no label."""
+    if options.kind != "multi-head":
+        return next(iter(theories.items()))
+    theory = heads_theory(theories)
+    return content_hash(theory, 16), theory
+
+
+def _levels(theories: dict[str, dict[str, Any]], options: SetOptions) -> dict[str, str]:
+    """level_id -> name of the levels that the labels come from."""
+    if options.kind == "delta":
+        (theory,) = theories.values()
+        theories = dict(zip(options.levels, (theory[DELTA]["from"], theory[DELTA]["to"]), strict=True))
+    return names(theories)
+
+
+def _by_level(rows: list[list[str]], level_of: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    counts = {split: Counter(level_of[row[0]] for row in rows if row[2] == split) for split in SPLITS}
+    return {split: dict(sorted(counts[split].items())) for split in SPLITS}
 
 
 def _label_hash(point: SpinPoint) -> str:
@@ -178,7 +244,7 @@ def _label_hash(point: SpinPoint) -> str:
     return content_hash([point.energy, point.free_energy, *(array.tolist() for array in arrays)])
 
 
-def _write(store: SpinStore, draft: Snapshot) -> Snapshot:
+def _write(source: LabelSet, draft: Snapshot) -> Snapshot:
     """Write into a temporary folder and rename it, so that no half snapshot is ever seen."""
     temporary = draft.folder.with_name(f".{draft.snapshot_id}.{os.getpid()}")
     try:
@@ -186,7 +252,7 @@ def _write(store: SpinStore, draft: Snapshot) -> Snapshot:
         files = {}
         for split in SPLITS:
             path = temporary / f"{split}.extxyz"
-            write_points(path, _ordered(store, draft.points[split]), split)
+            write_points(path, source.in_order(draft.points[split]), split, draft.heads)
             files[path.name] = _sha256(path)
         snapshot = draft.model_copy(update={"files": files})
         with open(temporary / FILE, "w", encoding="utf-8") as file:
@@ -201,16 +267,6 @@ def _write(store: SpinStore, draft: Snapshot) -> Snapshot:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return snapshot
-
-
-def _ordered(store: SpinStore, point_ids: list[str]) -> Iterator[SpinPoint]:
-    for start in range(0, len(point_ids), CHUNK):
-        chunk = point_ids[start : start + CHUNK]
-        found = {d["point_id"]: d for d in store.points.query({"point_id": {"$in": chunk}})}
-        missing = [point_id for point_id in chunk if point_id not in found]
-        if missing:
-            raise DataError(f"label {missing[0]} vanished while the snapshot was written; make it again")
-        yield from (parse(SpinPoint, found[point_id]) for point_id in chunk)
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import keys
 from .errors import SpinMultiNetError
+from .levels import refuse_sets
 
 _ABSURD_ENERGY = 1e5  # eV/atom; all-electron totals of heavy atoms stay below 1e6 eV, pseudopotential ones below 1e4
 
@@ -236,6 +237,7 @@ def check_training_set(train: Sequence[Atoms], val: Sequence[Atoms]) -> dict[str
     if not train:
         raise SpinMultiNetError("the training set is empty; give at least one labelled structure")
     frames = [*train, *val]
+    refuse_sets(frames, "the training set")
     role = one_value(frames, keys.MOMENT_ROLE, keys.GUESS, "the training set")
     if role not in keys.MOMENT_ROLES:
         raise SpinMultiNetError(f"{keys.MOMENT_ROLE} '{role}' is neither {' nor '.join(keys.MOMENT_ROLES)}")

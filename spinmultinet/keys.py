@@ -19,6 +19,8 @@ ORDERING = "ordering"
 DEFORMATION = "deformation"
 CONFIG_ID = "config_id"
 SPLIT = "split"
+HEAD = "head"
+LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 GUESS, CONSTRAINT = "guess", "constraint"
 MOMENT_ROLES = (GUESS, CONSTRAINT)
 

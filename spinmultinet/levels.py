@@ -25,11 +25,33 @@ def described(frames: Sequence[Atoms], what: str) -> dict[str, str]:
     return {key: _shared(frames, key, what) for key in (keys.LEVEL_ID, keys.MOMENT_ROLE)}
 
 
+def refuse_sets(frames: Sequence[Atoms], what: str) -> None:
+    """Refuse labels of several heads, and labels that are differences of two levels of theory.
+
+    Raises SpinMultiNetError: a model has one energy, and neither is one.
+    """
+    heads = sorted({str(a.info[keys.HEAD]) for a in frames if keys.HEAD in a.info})
+    if len(heads) > 1:
+        raise SpinMultiNetError(
+            f"{what} has labels of {len(heads)} heads ({', '.join(heads)}); models of several heads are not "
+            f"supported yet: select the frames of one {keys.HEAD}"
+        )
+    kinds = sorted({str(a.info[keys.LABEL_KIND]) for a in frames if keys.LABEL_KIND in a.info})
+    if kinds:
+        info = next(a.info for a in frames if keys.LABEL_KIND in a.info)
+        raise SpinMultiNetError(
+            f"{what} has labels that are a {kinds[0]}: level of theory {info.get(keys.LEVEL_TO, UNKNOWN)} minus "
+            f"{info.get(keys.LEVEL_FROM, UNKNOWN)}; models of differences are not supported: give labels of one level"
+        )
+
+
 def check_levels(metadata: Mapping[str, Any], frames: Sequence[Atoms]) -> list[str]:
     """Compare labelled frames with the `metadata` of a model. Returns what could not be compared, one line each.
 
-    Raises SpinMultiNetError if the frames mix levels of theory or roles of the moments, or differ from the model's.
+    Raises SpinMultiNetError if the frames mix levels of theory or roles of the moments, or differ from the model's, or
+    are differences of levels.
     """
+    refuse_sets(frames, "the set of structures to evaluate")
     notes = []
     for key, found in described(frames, "the set of structures to evaluate").items():
         trained = str(metadata.get(key) or UNKNOWN)

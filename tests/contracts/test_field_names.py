@@ -45,8 +45,11 @@ def test_the_model_knows_level_and_role_of_what_was_written(point, tmp_path):
     assert described[read.MOMENT_ROLE] == point.moment_role
 
 
-@pytest.mark.parametrize("name", ["MAGMOM_IN", "MAGMOM_OUT", "MAGNETIC_FORCES"])
-def test_array_names_agree(name):
+@pytest.mark.parametrize(
+    "name",
+    ["MAGMOM_IN", "MAGMOM_OUT", "MAGNETIC_FORCES", "SPLIT", "HEAD", "LABEL_KIND", "LEVEL_FROM", "LEVEL_TO"],
+)
+def test_names_agree(name):
     assert getattr(written, name) == getattr(read, name)
 
 

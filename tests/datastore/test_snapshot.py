@@ -15,7 +15,7 @@ KINDS = ["shear", "volume", "tensile", "displacement"]
 
 
 def pair(i, **changes):
-    fields = {"shift": 0.001 * i, "pair_id": f"g.{i}", "deformation": KINDS[i % 4], "campaign": "nio", **changes}
+    fields = {"lattice": make_point().lattice * (1 + 0.004 * i), "pair_id": f"g.{i}", "deformation": KINDS[i % 4], "campaign": "nio", **changes}
     ferro = {"ordering": "FM", "ordering_found": "FM", "magmoms_in": np.array([2.5, 2.5, 0, 0]), "energy": -25.0}
     return [make_point(**fields), make_point(**(fields | ferro))]
 

@@ -6,8 +6,11 @@ import pytest
 
 from spinmultinet import SpinMultiNetError, build_model
 from spinmultinet.committee import Committee
+from spinmultinet.data import check_training_set
 from spinmultinet.evaluate import ConstantPerOrdering, constant_per_ordering, evaluate, predict
+from spinmultinet.hypers import ModelOptions, TrainOptions
 from spinmultinet.levels import LevelWarning, check_levels, other_level
+from spinmultinet.train import train
 
 PBEU = {"level_id": "pbeu", "moment_role": "guess"}
 
@@ -86,3 +89,28 @@ def test_predictions_need_the_role_and_not_the_level(model, nio):
     for predictor in (Committee([model]).predict, lambda frames: predict(model, frames)):
         with pytest.raises(SpinMultiNetError, match="moment_role is 'guess'"):
             predictor(labelled(nio[:1], moment_role="constraint"))
+
+
+@pytest.mark.parametrize(
+    ("infos", "message"),
+    [
+        ([{"head": "PBE", "level_id": "a"}, {"head": "PBE+U", "level_id": "b"}], r"2 heads \(PBE, PBE\+U\).*one head"),
+        (
+            [{"label_kind": "delta", "level_id": "d", "level_id_from": "a", "level_id_to": "b"}] * 2,
+            "are a delta: level of theory b minus a.*labels of one level",
+        ),
+    ],
+)
+def test_sets_of_several_levels_are_refused(model, nio, tmp_path, infos, message):
+    frames = [labelled([atoms], **info)[0] for atoms, info in zip(nio, infos, strict=False)]
+    with pytest.raises(SpinMultiNetError, match=rf"the training set has.*{message}"):
+        train(TrainOptions(epochs=1), ModelOptions(), frames[:1], frames[1:], tmp_path, 0)
+    model.metadata = {}
+    with pytest.raises(SpinMultiNetError, match=rf"to evaluate has.*{message}"):
+        evaluate(model, frames)
+
+
+def test_the_frames_of_one_head_are_a_training_set_of_one_level(model, nio):
+    frames = labelled(nio[:2], head="PBE+U", **PBEU)
+    assert check_levels(model.metadata, frames) == []
+    assert check_training_set(frames[:1], frames[1:])["level_id"] == "pbeu"

@@ -60,4 +60,4 @@ def take_snapshot(
 
 def split_atoms(snapshot: Snapshot, split: Split) -> list[Atoms]:
     """The labels of one split as ASE Atoms, the border to the model."""
-    return [point_to_atoms(point, split) for point in read_points(snapshot.path(split))]
+    return [point_to_atoms(point, split, snapshot.heads) for point in read_points(snapshot.path(split))]
