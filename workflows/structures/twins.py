@@ -17,7 +17,6 @@ from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 
 from workflows.structures.symmetry import FloatArray, IntArray, site_symmetry
@@ -47,8 +46,9 @@ class Twins:
         """
         if gradient is None:
             return self._moment_keys(np.zeros(1, dtype=np.int64), b"identity")
-        images = np.rint(np.einsum("kij,jl,kml->kim", self._turns, gradient, self._turns) / STRAIN_RESOLUTION)
-        best = _smallest(images.reshape(len(images), 9).astype(np.int64))
+        strains = np.einsum("kij,jl,kml->kim", self._turns, gradient, self._turns).reshape(-1, 9)
+        images = _integers(strains, STRAIN_RESOLUTION)
+        best = _smallest(images)
         operations = np.flatnonzero(np.isin(self._turn_of, best))
         geometry = images[best[0]].tobytes()
         return [_digest(geometry + key) for key in self._moment_keys(operations, best.tobytes())]
@@ -163,8 +163,8 @@ def _smallest(rows: IntArray) -> IntArray:
     return left
 
 
-def _integers(values: FloatArray) -> NDArray[np.int64]:
-    return np.rint(values / RESOLUTION).astype(np.int64)
+def _integers(values: FloatArray, resolution: float = RESOLUTION) -> IntArray:
+    return np.rint(values / resolution).astype(np.int64)
 
 
 def _digest(content: bytes) -> bytes:
