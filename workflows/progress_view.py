@@ -15,7 +15,7 @@ from typing import IO, Any
 Event = Mapping[str, Any]
 StageKey = tuple[str, int]
 
-GROUPS = {"label": "labels", "train": "training"}
+GROUPS = {"parent": "parents", "label": "labels", "train": "training"}
 """Kind of job -> stage; every other kind is short and counts as ``evaluation``."""
 
 OTHER = "evaluation"

@@ -55,27 +55,31 @@ def structures(
 ) -> None:
     """What a campaign would calculate (dry run).
 
-    Counts and estimated core hours of its first round; nothing is calculated.
+    Counts and estimated core hours of its first round, and of the lattices that are computed before it; nothing is
+    calculated. Lattices that the campaign's store has are used.
 
     \b
     Example:
       spinmultinet structures configs/campaigns/quickstart_nio.yaml --pictures pictures/
     """
     from workflows.campaign import load_campaign
+    from workflows.parents import plan_parents, planned_structures
     from workflows.structures import generate
 
     options, chosen = load_campaign(campaign, engine)
-    configs = list(generate(options.structures, campaign=options.name))
+    parents = plan_parents(options.structures, chosen, options.store)
+    configs = list(generate(planned_structures(options.structures, parents), campaign=options.name))
     if out is not None:
         from datastore.atoms import write_configs
 
         with whole_file(out) as temporary:
             write_configs(temporary, configs)
     drawn = [] if pictures is None else _draw(configs, pictures)
-    plan = _plan(options, chosen, configs)
+    plan = {**_plan(options, chosen, configs), "parents": [parent.row() for parent in parents]}
     if as_json:
         print_json({**plan, "out": out, "pictures": drawn})
         return
+    _show_parents(plan["parents"])
     rows = [(g["parent"], g["ordering"], g["deformation"], g["count"], g["core_hours"]) for g in plan["groups"]]
     print_table(["parent", "ordering", "deformation", "count", "core hours"], rows, title=f"campaign {options.name}")
     typer.echo(
@@ -84,6 +88,23 @@ def structures(
     )
     for path in [*([out] if out else []), *drawn]:
         typer.echo(str(path))
+
+
+def _show_parents(parents: list[dict[str, Any]]) -> None:
+    """Lattices that come before the labels: those still to be computed, and what is known of the others."""
+    if not parents:
+        return
+    names = ("parent", "ordering", "method", "using", "calculations", "core_hours", "volume_per_atom")
+    titles = ["start", "ordering", "method", "using", "calculations", "core hours", "Angstrom^3/atom"]
+    rows = [["-" if row[name] is None else row[name] for name in names] for row in parents]
+    print_table(titles, rows, title="lattices")
+    waiting = [row for row in parents if not row["computed"]]
+    if waiting:
+        hours = sum(row["core_hours"] for row in waiting)
+        typer.echo(
+            f"{len(waiting)} lattices are computed first, in about {hours:.2f} core hours; "
+            "below, the given lattice stands in for them"
+        )
 
 
 def _plan(options: CampaignOptions, engine: Engine, configs: list[SpinConfig]) -> dict[str, Any]:
@@ -205,10 +226,12 @@ def _forget(options: CampaignOptions, flow: Flow) -> None:
 def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     """What is known about the run beforehand: how many labels and trainings, and about how long each takes."""
     from spinmultinet.hypers import read_config
+    from workflows.parents import plan_parents, planned_structures
     from workflows.progress_view import OTHER, Tally
     from workflows.structures import generate
 
-    seconds = [engine.seconds_estimate(config) for config in generate(options.structures)]
+    parents = plan_parents(options.structures, engine)
+    seconds = [engine.seconds_estimate(config) for config in generate(planned_structures(options.structures, parents))]
     rounds = options.active_learning.rounds
     planned = {("labels", number): options.active_learning.labels for number in range(1, rounds + 1)}
     planned |= {("labels", 0): len(seconds)}
@@ -217,7 +240,11 @@ def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     planned[("training", rounds)] *= 2 if options.baseline else 1
     epochs = read_config(options.model)[1].epochs
     training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
-    return Tally(workers, {"labels": sum(seconds) / max(1, len(seconds)), "training": training}, planned)
+    estimates = {"labels": sum(seconds) / max(1, len(seconds)), "training": training}
+    if parents:
+        planned |= {("parents", 0): len(parents), (OTHER, 0): JOBS_PER_ROUND + 1}
+        estimates["parents"] = sum(parent.seconds for parent in parents) / len(parents)
+    return Tally(workers, estimates, planned)
 
 
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
@@ -231,6 +258,7 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
     done = {
         "calculations_run": result.executed_by_kind.get("label", 0),
         "calculations_reused": reused,
+        "parents_run": result.executed_by_kind.get("parent", 0),
         "jobs_run": result.executed,
         "jobs_reused": result.reused,
         "seconds": result.seconds,

@@ -59,6 +59,11 @@ class EngineCalculator(Calculator):
         self.computed = 0
         """Calculations done by this object, without the remembered ones."""
 
+    @property
+    def core_seconds(self) -> float:
+        """What all known calculations cost, remembered ones included."""
+        return sum(p.timings.get("wall", 0.0) * p.timings.get("cores", 1.0) for p in self.known.values())
+
     def calculate(
         self,
         atoms: Atoms | None = None,

@@ -7,7 +7,7 @@ references and paths; uuids are derived from the work, so running the same campa
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from workflows.jobs.evaluate import evaluate_job, promote_job
 from workflows.jobs.label import stable_uuid
 from workflows.jobs.select import choose_next
 from workflows.jobs.train import train_job
+from workflows.parents import plan_parents
 from workflows.structures.generate import generate
+from workflows.structures.preparation import with_lattices
 
 
 @dataclass
@@ -58,7 +60,14 @@ class CampaignMaker(Maker):
             self.baseline = _parsed(self.baseline, self.options.baseline)
 
     def make(self) -> Flow:
-        """Flow of generation 0; later generations are added by its last job."""
+        """Flow of generation 0; later generations are added by its last job.
+
+        Where lattices have to be computed first, the flow does that, and its last job adds generation 0.
+        """
+        if plans := plan_parents(self.options.structures, self.engine):
+            jobs = {plan.job.uuid: plan.job for plan in plans}
+            results = [jobs[plan.job.uuid].output for plan in plans]
+            return Flow([*jobs.values(), self._begin(results, list(jobs))], name=f"{self.options.name} parents")
         configs = generate(self.options.structures, campaign=self.options.name, generation=0)
         return self.generation(0, configs, known=[], previous=None)
 
@@ -116,6 +125,13 @@ class CampaignMaker(Maker):
             train_job(snapshot, hypers, seed, folder / f"{key}_seed{seed}", f"{name} member {seed}") for seed in seeds
         ]
 
+    def _begin(self, results: list[Any], parents: list[str]) -> Job:
+        new: Job = first_generation(self, results)
+        new.name = "structures"
+        new.set_uuid(stable_uuid("structures", self.fingerprint, *parents))
+        new.update_metadata({"kind": "structures", "dynamic": True}, dynamic=False)
+        return new
+
     def _continue(self, evaluated: Job, number: int) -> Job:
         new: Job = next_generation(self, number, evaluated.output)
         new.name = f"select {number + 1}"
@@ -132,6 +148,14 @@ def _parsed(hypers: dict[str, Any], path: str) -> dict[str, Any]:
     else:
         model, training = read_config(path)
     return {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
+
+
+@job
+def first_generation(maker: CampaignMaker, parents: list[dict[str, Any]]) -> Response[dict[str, Any]]:
+    """Make the configurations from the computed ``parents`` and add the flow of the campaign."""
+    structures = with_lattices(maker.options.structures, parents)
+    complete = replace(maker, options=maker.options.model_copy(update={"structures": structures}))
+    return Response(output={"parents": [parent["how"] for parent in parents]}, addition=complete.make())
 
 
 @job

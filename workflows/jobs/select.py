@@ -15,6 +15,7 @@ from workflows.campaign import CampaignOptions
 from workflows.jobs.files import write_atomically
 from workflows.policy import Candidate, select
 from workflows.structures.generate import candidates
+from workflows.structures.preparation import count_cells
 
 
 def choose_next(
@@ -38,7 +39,7 @@ def _pool(options: CampaignOptions, generation: int) -> list[SpinConfig]:
     """About as many new geometries as the options ask for, evenly over parents and deformations."""
     structures = options.structures
     kinds = sum(deformation.kind != "none" for deformation in structures.deformations)
-    each = max(1, round(options.active_learning.candidates / max(1, kinds * len(structures.parents))))
+    each = max(1, round(options.active_learning.candidates / max(1, kinds * count_cells(structures))))
     return list(candidates(structures, generation, campaign=options.name, count=each))
 
 

@@ -1,0 +1,124 @@
+"""The job that computes the undeformed cell of a parent in one ordering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from jobflow import Job, job
+
+from datastore.schema import SpinConfig, content_hash
+from workflows.engines import Engine, EngineError
+from workflows.engines.calculator import EngineCalculator
+from workflows.equilibrium import TYPICAL_STEPS, find_equilibrium
+from workflows.jobs.files import sha256
+from workflows.jobs.label import stable_uuid
+from workflows.progress import report
+from workflows.structures.lattice import RelaxOptions, ScanOptions
+from workflows.structures.preparation import Start
+
+MODEL_SECONDS = 0.5
+"""Of one calculation with a model, for plans: far below any first-principles engine's."""
+
+COST_ONLY = {"orderings", "using", "steps"}
+"""Options that do not decide the result: the start says which ordering, the source says with what."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where energies and forces come from: an engine, or the checkpoints of a model with their SHA-256."""
+
+    engine: Engine
+    model: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Hash of what decides the numbers: the level of theory, or the models' files wherever they lie."""
+        return content_hash(sorted(self.model.values()), 16) if self.model else self.engine.level_id()
+
+    def seconds(self, start: Start) -> float:
+        """Rough single-core time to compute ``start``."""
+        each = MODEL_SECONDS if self.model else self.engine.seconds_estimate(start.config)
+        return calculations(start.method) * each
+
+
+def calculations(method: ScanOptions | RelaxOptions) -> int:
+    """How many single points it takes; for a relaxation a typical number."""
+    return method.points + 1 if isinstance(method, ScanOptions) else min(TYPICAL_STEPS, method.steps)
+
+
+def parent_job(start: Start, source: Source) -> Job:
+    """Job that computes ``start``; its uuid is that of the content, so no campaign in the same store does it twice."""
+    new: Job = compute_parent(source.engine, source.model, start.config, start.kind, start.method)
+    new.name = f"{start.kind} {start.config.formula} {start.config.cell} {start.config.ordering}"
+    options = start.method.model_dump(mode="json", exclude=COST_ONLY)
+    key = [start.kind, start.config.config_id, start.config.cell, source.id, options]
+    new.set_uuid(stable_uuid("parent", content_hash(key)))
+    new.update_metadata({"kind": "parent"}, dynamic=False)
+    return new
+
+
+@job
+def compute_parent(
+    engine: Engine, model: dict[str, str], start: SpinConfig, kind: str, method: ScanOptions | RelaxOptions
+) -> dict[str, Any]:
+    """Document of the cell found: structure, energy, stress, moments, history, level of theory or model, cost.
+
+    Single points are kept in the job's folder, so that a kill costs the one at work and no other. They are no
+    labels: the steps of a relaxation are near-copies of each other, and would be in training and test at once.
+    """
+    atoms = Atoms(start.species, positions=start.positions, cell=start.lattice, pbc=True)
+    atoms.set_initial_magnetic_moments(start.magmoms_in)
+    calculator: Calculator = _model_calculator(model) if model else EngineCalculator(engine, start, Path.cwd())
+    found = find_equilibrium(atoms, calculator, method, report)
+    source = _model_source(calculator, model) if model else _engine_source(calculator)
+    document = {
+        "formula": start.formula,
+        "cell": start.cell,
+        "ordering": start.ordering,
+        "method": kind,
+        "options": method.model_dump(mode="json"),
+        "start": {"config_id": start.config_id, "parent": start.parent, "lattice": start.lattice.tolist()},
+        **source,
+        **found.document(),
+    }
+    return {**document, "how": _provenance(document)}
+
+
+def _provenance(document: dict[str, Any]) -> dict[str, Any]:
+    """What every configuration made from the cell remembers of it."""
+    names = ("method", "ordering", "engine", "level_id", "model", "energy_per_atom", "largest_stress", "calculations")
+    return {name: document[name] for name in names if name in document} | {"start": document["start"]["parent"]}
+
+
+def _engine_source(calculator: Any) -> dict[str, Any]:
+    engine = calculator.engine
+    return {
+        "engine": engine.type,
+        "engine_version": engine.version(),
+        "level_of_theory": engine.level_of_theory(),
+        "level_id": engine.level_id(),
+        "core_seconds": calculator.core_seconds,
+    }
+
+
+def _model_calculator(model: dict[str, str]) -> Calculator:
+    """Calculator of the committee; a file that changed since the job was made is refused."""
+    from spinmultinet.calculator import SpinMultiNetCalculator
+
+    for path, digest in model.items():
+        if sha256(Path(path)) != digest:
+            raise EngineError(f"{path} has changed since the run began; run again, so that the new model is used")
+    return SpinMultiNetCalculator(list(model))
+
+
+def _model_source(calculator: Any, model: dict[str, str]) -> dict[str, Any]:
+    metadata = calculator.model.metadata
+    return {
+        "model": sorted(model.values()),
+        "level_of_theory": metadata.get("level_of_theory"),
+        "level_id": metadata.get("level_id"),
+    }
