@@ -1,11 +1,11 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from datastore.errors import DataError
-from datastore.splits import Member, SplitOptions, assign, group_members
+from datastore.splits import Member, SplitOptions, assign, divide, group_members
 
 
 def members(n, kinds=("shear", "volume", "tensile", "none"), generation=0, size=2, start=0):
@@ -93,3 +93,151 @@ def test_two_old_groups_that_join_stay_held_out():
 def test_bad_fractions(fractions):
     with pytest.raises(ValueError, match="add up to 1"):
         SplitOptions(fractions=fractions)
+
+
+def point(i, ordering="FM", *, formula="NiO", generation=0, parent="", geometry=None):
+    elements = frozenset({"Ni", "O"} if formula == "NiO" else {"Mn", "O"} if formula == "MnO" else {"Ni", "Mn", "O"})
+    token = f"geometry:{formula}-{i if geometry is None else geometry:04d}"
+    return Member(f"{formula}-{i:04d}-{ordering}", (token,), "shear", generation, parent, ordering, formula, elements)
+
+
+def where(division, them, of):
+    return {division.split_of.get(m.point_id) for m in them if of(m)}
+
+
+def test_by_parent_keeps_the_labels_of_a_parent_together():
+    them = [point(i, parent=f"parent{i % 10}") for i in range(60)]
+    options = SplitOptions(by="parent", fractions=(0.6, 0.2, 0.2))
+    division = divide(them, options, {})
+    for k in range(10):
+        assert len(where(division, them, lambda m, k=k: m.parent == f"parent{k}")) == 1
+    assert Counter(division.split_of.values()) == {"train": 36, "val": 12, "test": 12}
+    grown = [*them, *(point(i, parent=f"parent{i % 10}", generation=1) for i in range(60, 80))]
+    later = divide(grown, options, division.tokens)
+    for k in range(10):
+        assert len(where(later, grown, lambda m, k=k: m.parent == f"parent{k}")) == 1
+    assert later.split_of.items() >= division.split_of.items()
+
+
+def test_held_out_ordering_of_unpaired_labels_is_tested_as_a_whole():
+    them = [point(i, ("FM", "AFM-I", "AFM-II")[i % 3]) for i in range(60)]
+    division = divide(them, SplitOptions(by="ordering", held_out=("AFM-II",)), {})
+    assert where(division, them, lambda m: m.ordering == "AFM-II") == {"test"}
+    assert where(division, them, lambda m: m.ordering != "AFM-II") == {"train", "val"}
+    assert not division.left_out
+
+
+def test_held_out_ordering_of_pairs_leaves_no_geometry_on_both_sides():
+    them = [point(i, ordering) for i in range(50) for ordering in ("FM", "AFM-I", "AFM-II")]
+    division = divide(them, SplitOptions(by="ordering", held_out=("AFM-II",)), {})
+    splits = {
+        i: where(division, them, lambda m, i=i: m.point_id.startswith(f"NiO-{i:04d}")) - {None} for i in range(50)
+    }
+    assert all(len(found) == 1 for found in splits.values())
+    assert where(division, them, lambda m: m.ordering == "AFM-II") == {"test", None}
+    assert Counter(division.split_of.values()) == {"train": 80, "val": 10, "test": 15}
+    assert len(division.left_out) == 45
+    assert all(name.endswith("AFM-II") for name in division.left_out)
+
+
+@pytest.mark.parametrize("held", ["MnO", "Mn"])
+def test_held_out_composition_or_element(held):
+    formulas = ("NiO", "MnO", "NiMnO2")
+    them = [point(i, formula=formulas[i % 3]) for i in range(60)]
+    division = divide(them, SplitOptions(by="composition", held_out=(held,)), {})
+    expected = {"MnO"} if held == "MnO" else {"MnO", "NiMnO2"}
+    for formula in formulas:
+        found = where(division, them, lambda m, formula=formula: m.formula == formula)
+        assert found == ({"test"} if formula in expected else {"train", "val"})
+
+
+def test_later_generations_are_tested_on_geometries_nobody_trained_on():
+    them = [point(i, generation=i % 4) for i in range(80)]
+    late_label_of_an_early_geometry = point(90, "AFM-II", generation=3, geometry=0)
+    division = divide([*them, late_label_of_an_early_geometry], SplitOptions(by="generation", until=1), {})
+    assert where(division, them, lambda m: m.generation > 1) == {"test"}
+    assert where(division, them, lambda m: m.generation <= 1) == {"train", "val"}
+    assert division.left_out == [late_label_of_an_early_geometry.point_id]
+    later = divide(them, SplitOptions(by="generation", until=2), division.tokens)
+    assert where(later, them, lambda m: m.generation == 2) == {"test"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "ordering", "held_out": ("AFM-III",)}, "by ordering AFM-III leaves 0 labels for test"),
+        ({"by": "ordering", "held_out": ("FM",)}, "leaves 0 labels for train"),
+        ({"by": "composition", "held_out": ("Ni",)}, "leaves 0 labels for train"),
+        ({"by": "generation", "until": 5}, "by generation leaves 0 labels for test"),
+        ({"by": "parent"}, "leaves 0 labels for val"),
+        ({"by": "ordering", "held_out": ("FM",), "min_test": 99}, "for train"),
+    ],
+)
+def test_an_empty_split_is_an_error(options, message):
+    with pytest.raises(DataError, match=message):
+        divide([point(i, parent="one") for i in range(20)], SplitOptions(**options), {})
+
+
+def test_what_was_trained_on_cannot_be_held_out_later():
+    them = [point(i, ("FM", "AFM-II")[i % 2]) for i in range(40)]
+    first = divide(them, SplitOptions(), {})
+    with pytest.raises(DataError, match="previous snapshot trained on what is to be held out"):
+        divide(them, SplitOptions(by="ordering", held_out=("AFM-II",)), first.tokens)
+
+
+@pytest.mark.parametrize("options", [{"by": "ordering"}, {"held_out": ("FM",)}, {"by": "parent", "held_out": ("FM",)}])
+def test_what_to_hold_out_is_named_where_it_means_something(options):
+    with pytest.raises(ValueError, match="name what to hold out"):
+        SplitOptions(**options)
+
+
+def test_options_that_are_not_used_leave_the_ids_of_jobs_alone():
+    plain = {"fractions": (0.8, 0.1, 0.1), "seed": 0, "min_test": 0, "min_val": 0}
+    assert SplitOptions().model_dump() == plain
+    assert SplitOptions(**SplitOptions(by="parent", twins=0.0).model_dump()) == SplitOptions(by="parent", twins=0.0)
+
+
+@st.composite
+def populations(draw):
+    """Labels of geometries in several orderings, compositions, parents and generations; options of every kind."""
+    them = []
+    for i in range(draw(st.integers(6, 24))):
+        formula = draw(st.sampled_from(["NiO", "MnO"]))
+        generation, parent = draw(st.sampled_from([0, 0, 0, 1, 2])), draw(st.sampled_from(["", "a", "b", "c", "d"]))
+        for ordering in draw(st.sets(st.sampled_from(["FM", "AFM-I", "AFM-II"]), min_size=1)):
+            them.append(point(i, ordering, formula=formula, generation=generation, parent=f"{formula}{parent}"))
+    kind = draw(
+        st.sampled_from(
+            [
+                {"by": "group"},
+                {"by": "parent"},
+                {"by": "ordering", "held_out": ("AFM-II",)},
+                {"by": "composition", "held_out": ("Mn",)},
+                {"by": "generation", "until": 0},
+            ]
+        )
+    )
+    options = SplitOptions(fractions=(0.5, 0.2, 0.3), seed=draw(st.integers(0, 3)), **kind)
+    return them, options, draw(st.integers(1, len(them))), draw(st.randoms(use_true_random=False))
+
+
+@settings(max_examples=150, deadline=None)
+@given(populations())
+def test_splits_of_every_kind_are_disjoint_complete_and_stable(population):
+    them, options, first, random = population
+    try:
+        early = divide(them[:first], options, {})
+        division = divide(them, options, early.tokens)
+    except DataError:
+        reject()
+    names = {m.point_id for m in them}
+    assert set(division.split_of) | set(division.left_out) == names
+    assert not set(division.split_of) & set(division.left_out)
+    for token in {t for m in them for t in m.tokens}:
+        assert len(where(division, them, lambda m, token=token: token in m.tokens) - {None}) <= 1
+    for name, split in early.split_of.items():
+        assert division.split_of.get(name) == split
+    shuffled = random.sample(them, len(them))
+    assert divide(shuffled, options, early.tokens) == division
+    held = [m for m in them if (m.ordering in options.held_out) or (options.held_out == ("Mn",) and m.formula == "MnO")]
+    assert where(division, held, lambda m: True) <= {"test", None}
