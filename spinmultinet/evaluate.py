@@ -130,8 +130,7 @@ def _check(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> None:
 
 def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
     """Errors [n, ...] of one structure per task, predicted minus label in eV, Angstrom, muB; absent tasks left out."""
-    axes = 3 if np.ndim(p.get("magmoms", 0.0)) == 2 else 1
-    found = labels(atoms, axes, where)
+    found = labels(atoms, _axes(p), where)
     moments_in = input_moments(atoms, where, required=False).reshape(len(atoms), -1)
     row = {
         "energy": np.atleast_1d(p["energy"] - found["energy"][0]) / len(atoms),
@@ -145,6 +144,11 @@ def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
         row["moments"] = row["moments_all"][row["magnetic"]]
         row["agrees"] = ((predicted * found["moments_out"]).sum(1) > 0)[row["magnetic"]]
     return {k: v for k, v in row.items() if v.dtype == bool or (v.size and np.all(np.isfinite(v)))}
+
+
+def _axes(p: Prediction) -> int:
+    """Spin axes of the labels to compare with: those of predicted moments, else three, which takes either kind."""
+    return 1 if np.ndim(p.get("magmoms", np.zeros((1, 3)))) == 1 else 3
 
 
 def _scores(values: Iterable[np.ndarray], factor: float) -> dict[str, float] | None:
@@ -221,8 +225,7 @@ def _energy_per_atom(atoms: Atoms) -> float:
 
 def _structure(atoms: Atoms, p: Prediction, row: dict[str, np.ndarray]) -> dict[str, Any]:
     """Labels and predictions of one structure as lists: energy in eV/atom, forces in eV/Angstrom, moments in muB."""
-    axes = 3 if np.ndim(p.get("magmoms", 0.0)) == 2 else 1
-    found = labels(atoms, axes, "structure")
+    found = labels(atoms, _axes(p), "structure")
     out: dict[str, Any] = {
         k: str(atoms.info[k])
         for k in (keys.CONFIG_ID, keys.PAIR_ID, keys.ORDERING, keys.DEFORMATION)

@@ -59,6 +59,21 @@ def test_missing_tasks_are_absent(nio, tiny_options):
     json.dumps(found)
 
 
+def test_vector_labels_of_a_model_that_predicts_no_moments(nio, tiny_options):
+    """Held moments are not predicted; the vectors are still part of the label."""
+    frames = [a.copy() for a in nio[:2]]
+    for copy, original in zip(frames, nio[:2], strict=True):
+        copy.calc = original.calc
+        for key in ("magmom_in", "magmom_out"):
+            vectors = np.outer(original.arrays[key], [0, 0.6, 0.8])
+            del copy.arrays[key]
+            copy.set_array(key, vectors)
+    options = tiny_options.model_copy(update={"moments": False, "spin_axes": 3})
+    found = evaluate(build_model(options, ["Ni", "O"]), frames)
+    assert "moments" not in found["overall"]
+    assert found["overall"]["forces"]["n"] == 2 * 4 * 3
+
+
 def test_constant_per_ordering(nio):
     train, test = nio[:16], nio[16:]
     fm = [a for a in train if a.info["ordering"] == "FM"]
