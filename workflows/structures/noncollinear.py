@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
-from workflows.structures.cells import CELLS
+from workflows.structures.cells import CELLS, PRIMITIVE
 from workflows.structures.errors import StructureError
+from workflows.structures.recognise import compact, hermite_matrices
 
 FloatArray = NDArray[np.float64]
 
 MAX_DENOMINATOR = 48
-"""Longest period of a spiral, in cell vectors; a component of q is the nearest such fraction."""
+"""Longest period of a spiral, in cells; a component of q is the nearest such fraction."""
 
 Q_TOLERANCE = 1e-3
 """How far q may be written from that fraction: 0.333 is 1/3."""
@@ -44,7 +45,7 @@ def spiral(
     """
     wave = [_fraction(component) for component in q]
     sites, cell = wave_coordinates(structure)
-    _check_commensurate(wave, cell, "supercell" not in structure.properties)
+    _check_commensurate(wave, cell, structure)
     phase = 2 * math.pi * (sites @ np.array([float(x) for x in wave]))
     e1, e2, e3 = frame(axis)
     tilt = math.radians(angle)
@@ -108,28 +109,30 @@ def _fraction(component: float) -> Fraction:
     return fraction
 
 
-def _check_commensurate(wave: list[Fraction], cell: FloatArray, named: bool) -> None:
-    """StructureError where the spiral does not close on itself over a lattice vector."""
-    repeats = _repeats(wave, cell)
-    if repeats == [1, 1, 1]:
+def _check_commensurate(wave: list[Fraction], cell: FloatArray, structure: Structure) -> None:
+    """StructureError where the spiral does not close on itself over a lattice vector; names cells where it does."""
+    larger = math.lcm(*(turn.denominator for turn in _turns(wave, cell)))
+    if larger == 1:
         return
-    text = ", ".join(map(str, wave))
-    larger = f"repeat its vectors {' x '.join(map(str, repeats))} times"
-    if not named:
-        raise StructureError(f"spiral q = ({text}) does not fit the cell; {larger} with supercell")
-    fitting = [name for name, rows in CELLS.items() if _repeats(wave, np.array(rows) / 2) == [1, 1, 1]]
+    problem = f"spiral q = ({', '.join(map(str, wave))}) does not fit the cell"
+    if larger > MAX_DENOMINATOR:
+        raise StructureError(f"{problem}; it needs one {larger} times as large, choose another q")
+    fitting = (matrix for matrix in hermite_matrices(larger) if _closes(wave, matrix @ cell))
+    matrix = compact(next(fitting), np.array(structure.lattice.matrix))
+    if "supercell" in structure.properties:
+        rows = matrix @ np.array(structure.properties["supercell"])
+        raise StructureError(f"{problem}; give the file supercell {rows.tolist()}")
     # Rows in the basis of the primitive fcc vectors, which is what the option cell takes.
-    matrix = np.diag(repeats) @ np.round(2 * cell @ np.linalg.inv(CELLS["primitive"])).astype(int)
-    raise StructureError(
-        f"spiral q = ({text}) 2 pi/a does not fit the cell; "
-        + (f"use cell {' or '.join(fitting)}, or {larger}" if fitting else larger)
-        + f": cell {matrix.tolist()}"
-    )
+    rows = np.round(matrix @ (2 * cell) @ np.linalg.inv(PRIMITIVE)).astype(int)
+    named = [name for name, vectors in CELLS.items() if _closes(wave, np.array(vectors) / 2)]
+    raise StructureError(f"{problem}; use cell {' or '.join([*named, str(rows.tolist())])}")
 
 
-def _repeats(wave: list[Fraction], cell: FloatArray) -> list[int]:
-    """How many times each lattice vector has to be repeated until the phase along it is whole turns."""
-    halves = np.round(2 * cell).astype(int).tolist()  # exact: lattice vectors are multiples of a/2
-    return [
-        sum((Fraction(n, 2) * x for n, x in zip(row, wave, strict=True)), Fraction(0)).denominator for row in halves
-    ]
+def _turns(wave: list[Fraction], cell: FloatArray) -> list[Fraction]:
+    """Turns of the spiral along each lattice vector; exact, as vectors are multiples of a/2 or of the file's cell."""
+    halves = np.round(2 * cell).astype(int).tolist()
+    return [sum((Fraction(n, 2) * x for n, x in zip(row, wave, strict=True)), Fraction(0)) for row in halves]
+
+
+def _closes(wave: list[Fraction], cell: FloatArray) -> bool:
+    return all(turn.denominator == 1 for turn in _turns(wave, cell))

@@ -55,8 +55,8 @@ def fitting_supercell(structure: Structure, ordering: str) -> Structure:
     for multiple in range(2, MAX_MULTIPLE + 1):
         fitting = [matrix for matrix in hermite_matrices(multiple) if _holds(ordering, matrix @ vectors)]
         if fitting:
-            compact = [_compact(matrix, structure.lattice.matrix) for matrix in fitting]
-            best = min(compact, key=lambda matrix: float(((matrix @ structure.lattice.matrix) ** 2).sum().round(6)))
+            shapes = [compact(matrix, structure.lattice.matrix) for matrix in fitting]
+            best = min(shapes, key=lambda matrix: float(((matrix @ structure.lattice.matrix) ** 2).sum().round(6)))
             supercell = structure.copy(properties={})
             supercell.make_supercell(best)
             return index_rocksalt(supercell)
@@ -73,8 +73,11 @@ def hermite_matrices(determinant: int) -> Iterator[IntArray]:
                 yield np.array([[a, x, y], [0, b, z], [0, 0, c]], dtype=np.int64)
 
 
-def _compact(matrix: IntArray, lattice: FloatArray) -> IntArray:
-    """Equivalent right-handed supercell matrix with short vectors (LLL); normal forms alone are needle-shaped."""
+def compact(matrix: IntArray, lattice: FloatArray) -> IntArray:
+    """Right-handed matrix of the same supercell of ``lattice`` (3, 3) with short vectors (LLL).
+
+    Normal forms alone are needle-shaped.
+    """
     reduced = Lattice(matrix @ lattice).get_lll_reduced_lattice().matrix
     compact = np.round(reduced @ np.linalg.inv(lattice)).astype(np.int64)
     return compact if np.linalg.det(reduced) > 0 else -compact

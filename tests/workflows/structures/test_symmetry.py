@@ -1,4 +1,4 @@
-"""Site symmetry: operations are isometries that permute the atoms of the crystal, and there are as many as there should be."""
+"""Site symmetry: operations are isometries that permute the atoms, and there are as many as there should be."""
 
 import numpy as np
 import pytest
