@@ -46,7 +46,7 @@ def delafossite_samples(
 
 
 def perovskite_samples(
-    count: int, seed: int = 0, displacement: float = 0.06, strain: float = 0.008, start: int = 0
+    count: int, seed: int = 0, displacement: float = 0.06, strain: float = 0.005, start: int = 0
 ) -> Iterator[SpinConfig]:
     """Distorted perovskites of 50 atoms with random unit vectors on the ten magnetic sites.
 
