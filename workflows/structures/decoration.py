@@ -31,7 +31,7 @@ SQS_CUTOFFS = (1.6, 0.8)
 SQS_STEPS, SQS_START = 4000, 1.0
 """Trial swaps of the annealing, and its first temperature (no unit): 0.7 s for 32 cations.
 
-No extra weight on shortest clusters that match exactly (icet's default): with it, the fourth shell stays at -0.1 to -0.3.
+Without icet's extra weight on short clusters that match exactly, with which the fourth shell stays at -0.1 to -0.3.
 """
 
 
