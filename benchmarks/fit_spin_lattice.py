@@ -17,15 +17,24 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
 
 from workflows.engines.spin_lattice.hamiltonian import Hamiltonian
+from workflows.engines.spin_lattice.landau import spin_state_polynomial
 from workflows.engines.spin_lattice.moments import relax_moments
 from workflows.engines.spin_lattice.parameters import ELEMENTS, METALS, Parameters
 from workflows.engines.spin_lattice.table import TABLE
 
 Vector = NDArray[np.float64]
-# Lengths were chosen by hand: the residual is flat around them.
-SHAPE = Parameters(repulsion_range={"Mn-O": 0.26, "Co-O": 0.26, "Ni-O": 0.25, "O-O": 0.25})
+# Lengths, saturation and the terms of fourth order were chosen by hand (see table.py); the rest is fitted.
+SHAPE = Parameters(
+    repulsion_range={"Mn-O": 0.26, "Co-O": 0.26, "Ni-O": 0.25, "O-O": 0.25},
+    saturation={"Mn": 0.76 / 4.5**2, "Co": 0.76 / 2.65**2, "Ni": 0.76 / 1.78**2},
+    reference_moment={"Mn": 4.5, "Co": 2.65, "Ni": 1.78},
+    two_site=-0.0005,
+    three_site=0.0002,
+)
+SPIN_STATES = spin_state_polynomial(onset=2.2, merge=6.6)
 WEIGHTS = {"energy": 3.0, "pair": 300.0, "force": 10.0, "stress": 3.0, "moment": 10.0, "ridge": 0.01}
 PAIRS = ["-".join(pair) for pair in combinations_with_replacement(METALS, 2)]
 OXIDES = [f"{metal}-O" for metal in METALS]
@@ -33,26 +42,44 @@ AMPLITUDES = (
     [("offset", "O")]
     + [("offset", metal) for metal in METALS]
     + [("repulsion", key) for key in [*OXIDES, "O-O"]]
+    + [("soft", key) for key in [*OXIDES, "O-O"]]
     + [("charge", "")]
     + [(name, metal) for name in ("embedding1", "embedding2") for metal in METALS]
-    + [(name, metal) for name in ("landau2", "landau4", "crowding", "induction") for metal in METALS]
+    + [(name, metal) for name in ("landau2", "crowding", "induction") for metal in METALS]
+    + [("landau4", "Mn"), ("landau4", "Ni"), ("spin states", "Co")]
     + [("landau2", "O")]
     + [(name, key) for name in ("direct", "bridge90", "bridge180") for key in PAIRS]
+    + [("four_site", "")]
 )
-# Stiffness of the moments: what a change of exchange field does to them between orderings (NiO 1.81 -> 1.75).
-PRIORS = {("landau4", "Mn"): 0.0040, ("landau4", "Co"): 0.027, ("landau4", "Ni"): 0.061, ("landau2", "O"): 2.0}
+# Stiffness of the moments: what a change of exchange field does to them between orderings.
+PRIORS = {
+    ("landau4", "Mn"): 0.0040,
+    ("landau4", "Ni"): 0.061,
+    ("landau2", "O"): 0.8,
+    ("spin states", "Co"): 0.005,
+    ("crowding", "Co"): 0.015,
+}
+# Direct overlap and 180-degree superexchange are antiferromagnetic, 90-degree exchange is ferromagnetic.
+POSITIVE, NEGATIVE = (0, np.inf), (-np.inf, 0)
+SIGNS = {"direct": POSITIVE, "bridge180": POSITIVE, "bridge90": NEGATIVE, "repulsion": POSITIVE}
+STRENGTH = {("four_site", ""): 3.0}
 
 
 def with_amplitudes(shape: Parameters, values: Vector) -> Parameters:
     """``shape`` (its lengths) with these amplitudes; the value for the charge is its square."""
     tables: dict[str, dict[str, float]] = defaultdict(dict)
-    charge = 0.0
+    single: dict[str, float] = {}
     for (name, key), value in zip(AMPLITUDES, values, strict=True):
         if name == "charge":
-            charge = float(np.sqrt(max(value, 0.0)))
-        else:
+            single[name] = float(np.sqrt(max(value, 0.0)))
+        elif name == "spin states":
+            for power, factor in zip(("landau4", "landau6", "landau8"), SPIN_STATES, strict=True):
+                tables[power][key] = float(value) * factor
+        elif key:
             tables[name][key] = float(value)
-    return replace(shape, charge=charge, **tables)
+        else:
+            single[name] = float(value)
+    return replace(shape, **single, **tables)
 
 
 def moments_of(atoms: Atoms) -> Vector:
@@ -98,10 +125,15 @@ def groups(frames: list[Atoms]) -> list[list[int]]:
 
 def solve(shape: Parameters, frames: list[Atoms]) -> tuple[Vector, float]:
     """Amplitudes of the weighted least-squares problem and its root-mean-square residual."""
+    fixed = [response(with_amplitudes(shape, np.zeros(len(AMPLITUDES))), atoms) for atoms in frames]
     units = np.eye(len(AMPLITUDES))
-    blocks = [np.stack([response(with_amplitudes(shape, unit), atoms) for unit in units], axis=1) for atoms in frames]
+    blocks = [
+        np.stack([response(with_amplitudes(shape, unit), atoms) - rest for unit in units], axis=1)
+        for atoms, rest in zip(frames, fixed, strict=True)
+    ]
+    targets = [target(atoms) - rest for atoms, rest in zip(frames, fixed, strict=True)]
     rows = [block * weights(atoms)[:, None] for block, atoms in zip(blocks, frames, strict=True)]
-    values = [target(atoms) * weights(atoms) for atoms in frames]
+    values = [wanted * weights(atoms) for atoms, wanted in zip(frames, targets, strict=True)]
     for members in groups(frames):
         first = members[0]
         for other in members[1:]:
@@ -109,14 +141,19 @@ def solve(shape: Parameters, frames: list[Atoms]) -> tuple[Vector, float]:
             doubtful = list(frames[first].symbols).count("Co") > 1
             weight = WEIGHTS["pair"] * (0.1 if doubtful else 1.0) / len(frames[first])
             rows.append((blocks[other][:1] - blocks[first][:1]) * weight)
-            values.append((target(frames[other])[:1] - target(frames[first])[:1]) * weight)
+            values.append((targets[other][:1] - targets[first][:1]) * weight)
     prior = np.array([PRIORS.get(name, 0.0) for name in AMPLITUDES])
-    strength = np.array([100 / PRIORS[name] if name in PRIORS else WEIGHTS["ridge"] for name in AMPLITUDES])
+    strength = np.array(
+        [100 / PRIORS[name] if name in PRIORS else STRENGTH.get(name, WEIGHTS["ridge"]) for name in AMPLITUDES]
+    )
     strength[[name == "offset" for name, _ in AMPLITUDES]] = 0.0
     rows.append(np.diag(strength))
     values.append(prior * strength)
     a, b = np.concatenate(rows), np.concatenate(values)
-    solution = np.linalg.lstsq(a, b, rcond=None)[0]
+    # Scaled columns: lsq_linear would otherwise stop early on badly conditioned ones.
+    scale = np.linalg.norm(a, axis=0)
+    low, high = np.array([SIGNS.get(name, (-np.inf, np.inf)) for name, _ in AMPLITUDES]).T
+    solution = lsq_linear(a / scale, b, bounds=(low, high), method="bvls").x / scale
     return solution, float(np.sqrt(np.mean((a @ solution - b) ** 2)))
 
 

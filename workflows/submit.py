@@ -22,6 +22,7 @@ from typing import Any
 from jobflow import Flow, Job
 from monty.json import MontyDecoder, MontyEncoder
 
+from datastore.costs import LOG_FILE
 from workflows.job_store import CampaignJobStore, open_job_store
 from workflows.jobs.label import crash_document
 from workflows.processes import SINGLE_THREAD
@@ -227,7 +228,7 @@ class _Run:
         """Append to ``calculations.jsonl``: what was started and finished, for accounting after a crash."""
         self.folder.mkdir(parents=True, exist_ok=True)
         entry = {"time": time.time(), "event": event, "type": job_kind(job), "job": job.name, "uuid": job.uuid}
-        with (self.folder / "calculations.jsonl").open("a") as file:
+        with (self.folder / LOG_FILE).open("a") as file:
             file.write(json.dumps(entry if seconds is None else {**entry, "seconds": seconds}) + "\n")
 
     def stop(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, data, imports, machine, models
+from workflows.cli import campaign, costs, data, imports, machine, models
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -52,6 +52,7 @@ app.command("doctor")(machine.doctor)
 app.command("structures")(campaign.structures)
 app.command("run")(campaign.run)
 data.app.command("import")(imports.import_files)
+data.app.command("costs")(costs.costs)
 app.add_typer(data.app, name="data")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)

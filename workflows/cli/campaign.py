@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workflows.cli.costs import campaign_cost, print_cost
 from workflows.cli.errors import InputError, MissingRequirementError
 from workflows.cli.output import console, print_json, print_table, whole_file
 
@@ -51,6 +52,13 @@ def structures(
     pictures: Annotated[
         Path | None, typer.Option(help="Draw the spin arrangements of each parent into this folder (PNG).")
     ] = None,
+    cost: Annotated[
+        bool, typer.Option("--cost", help="What it will cost, from labels made before; those done are left out.")
+    ] = False,
+    cost_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PLACE", help="A further campaign or store to take costs from (implies --cost)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a campaign would calculate (dry run).
@@ -59,8 +67,9 @@ def structures(
     calculated. Lattices that the campaign's store has are used.
 
     \b
-    Example:
+    Examples:
       spinmultinet structures configs/campaigns/quickstart_nio.yaml --pictures pictures/
+      spinmultinet structures configs/campaigns/quickstart_nio.yaml --cost-from local:labels
     """
     from workflows.campaign import load_campaign
     from workflows.parents import plan_parents, planned_structures
@@ -76,6 +85,8 @@ def structures(
             write_configs(temporary, configs)
     drawn = [] if pictures is None else _draw(configs, pictures)
     plan = {**_plan(options, chosen, configs), "parents": [parent.row() for parent in parents]}
+    if cost or cost_from:
+        plan["cost"] = campaign_cost(options, chosen, configs, cost_from or [])
     if as_json:
         print_json({**plan, "out": out, "pictures": drawn})
         return
@@ -86,6 +97,8 @@ def structures(
         f"{plan['configurations']} configurations, about {plan['core_hours']:.2f} core hours with {chosen.type}; "
         f"then {plan['later']} more chosen by active learning"
     )
+    if "cost" in plan:
+        print_cost(plan["cost"])
     for path in [*([out] if out else []), *drawn]:
         typer.echo(str(path))
 

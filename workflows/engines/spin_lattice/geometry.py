@@ -56,12 +56,11 @@ class Bonds:
         metal = np.where(from_oxygen, pairs.j[pair], pairs.i[pair])
         return cls(pair, metal, oxygen, sign[:, None] * pairs.D[pair], pairs.d[pair], sign)
 
-    def bridges(self) -> tuple[IntArray, IntArray]:
-        """Index pairs of bonds that share an oxygen atom: its metal-oxygen-metal bridges, each once."""
-        n = len(self.oxygen)
-        end = np.searchsorted(self.oxygen, self.oxygen, side="right")
-        partners = end - np.arange(n) - 1
-        first = np.repeat(np.arange(n), partners)
-        start = np.repeat(np.cumsum(partners) - partners, partners)
-        second = first + 1 + np.arange(len(first)) - start
-        return first, second
+
+def couples(group: IntArray) -> tuple[IntArray, IntArray]:
+    """Index pairs of entries of the sorted array ``group`` that are equal, each pair once."""
+    n = len(group)
+    partners = np.searchsorted(group, group, side="right") - np.arange(n) - 1
+    first = np.repeat(np.arange(n), partners)
+    start = np.repeat(np.cumsum(partners) - partners, partners)
+    return first, first + 1 + np.arange(len(first)) - start

@@ -15,37 +15,47 @@ METALS = ELEMENTS[:3]
 
 @dataclass(frozen=True)
 class Parameters:
-    """Amplitudes (eV; magnetic ones eV / muB^2, landau4 eV / muB^4) and lengths (Angstrom). Keys: Ni, or Mn-Ni."""
+    """Amplitudes (eV; exchange eV / muB^2; landauN eV / muB^N) and lengths (Angstrom). Keys: Ni, or Mn-Ni."""
 
     offset: dict[str, float] = field(default_factory=dict)
+    charge: float = 0.0
     repulsion: dict[str, float] = field(default_factory=dict)
     repulsion_range: dict[str, float] = field(default_factory=dict)
-    charge: float = 0.0
+    soft: dict[str, float] = field(default_factory=dict)
     embedding1: dict[str, float] = field(default_factory=dict)
     embedding2: dict[str, float] = field(default_factory=dict)
     landau2: dict[str, float] = field(default_factory=dict)
     landau4: dict[str, float] = field(default_factory=dict)
+    landau6: dict[str, float] = field(default_factory=dict)
+    landau8: dict[str, float] = field(default_factory=dict)
     crowding: dict[str, float] = field(default_factory=dict)
     induction: dict[str, float] = field(default_factory=dict)
     direct: dict[str, float] = field(default_factory=dict)
     bridge90: dict[str, float] = field(default_factory=dict)
     bridge180: dict[str, float] = field(default_factory=dict)
-    screening: float = 0.3
+    two_site: float = 0.0
+    three_site: float = 0.0
+    four_site: float = 0.0
+    saturation: dict[str, float] = field(default_factory=dict)
+    """Of exchange with the length of a moment, 1 / muB^2."""
+    reference_moment: dict[str, float] = field(default_factory=dict)
+    """muB; unit of the moments in the terms of fourth order."""
     bond_length: float = 2.1
     metal_distance: float = 3.0
-    crowding_range: float = 0.5
+    soft_range: float = 0.6
+    embedding_range: float = 0.5
+    crowding_range: float = 0.15
     induction_range: float = 0.5
     bridge_range: float = 0.5
     direct_range: float = 0.3
-    coulomb_ends: tuple[float, float] = (6.5, 8.0)
     repulsion_ends: tuple[float, float] = (4.5, 6.0)
     bond_ends: tuple[float, float] = (2.8, 3.4)
     direct_ends: tuple[float, float] = (3.4, 4.0)
 
-    def species(self, name: str) -> FloatArray:
-        """One value per element of ELEMENTS, 0 where the table has none."""
+    def species(self, name: str, default: float = 0.0) -> FloatArray:
+        """One value per element of ELEMENTS, ``default`` where the table has none."""
         table: dict[str, float] = getattr(self, name)
-        return np.array([table.get(element, 0.0) for element in ELEMENTS])
+        return np.array([table.get(element, default) for element in ELEMENTS])
 
     def pair(self, name: str, default: float = 0.0) -> FloatArray:
         """Symmetric matrix over ELEMENTS, ``default`` where the table has no entry."""
