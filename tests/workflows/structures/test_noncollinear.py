@@ -65,21 +65,20 @@ def test_what_does_not_fit_names_what_does():
         spiral(rocksalt("Ni", cell="conventional"), np.ones(8), (0, 0, 0.5))
     with pytest.raises(StructureError, match="no cell of up to 48 periods"):
         spiral(LARGE, LENGTHS, (0.01234, 0, 0))
+    with pytest.raises(StructureError, match="needs one 120 times as large"):
+        spiral(rocksalt("Ni", cell="all8"), np.ones(8), (1 / 3, 1 / 4, 1 / 5))
     with pytest.raises(StructureError, match=r"rocksalt\(\) or index_rocksalt\(\)"):
         wave_coordinates(Structure(LARGE.lattice, LARGE.species, LARGE.frac_coords))
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    q=st.tuples(*[st.sampled_from([0, 1 / 3, 0.5, 0.25, 1, 0.2])] * 3), cell=st.sampled_from(["all8", "tetragonal4"])
+    q=st.tuples(*[st.sampled_from([0, 1 / 3, 0.5, 0.25, 1])] * 3), cell=st.sampled_from(["all8", "tetragonal4"])
 )
 def test_the_cell_that_an_error_names_fits(q, cell):
     try:
         spiral(rocksalt("Ni", cell=cell), np.ones(len(rocksalt("Ni", cell=cell))), q)
     except StructureError as error:
-        if "needs one 60 times as large" in str(error):
-            assert {1 / 3, 0.25, 0.2} == set(q)
-            return
         matrix = str(error)[str(error).index("[[") :]
         larger = rocksalt("Ni", cell=json.loads(matrix))
         assert np.linalg.det(larger.lattice.matrix) > 0
