@@ -32,6 +32,9 @@ STEP = {"gpaw": 0.02, "spin-lattice": 1e-4}
 TOLERANCE = {"gpaw": 0.01, "spin-lattice": 1e-6}
 """Allowed error of a force component, eV/Angstrom."""
 
+VECTORS = ("spin-lattice",)
+"""Engines that relax vector moments."""
+
 PARAMETERS = [pytest.param(name, marks=pytest.mark.first_principles if name == "gpaw" else ()) for name in ENGINES]
 pytestmark = pytest.mark.parametrize("name", PARAMETERS)
 
@@ -184,9 +187,15 @@ def test_unsupported_role_is_refused(name):
     assert caught.value.kind == "refused"
 
 
-def test_vector_guess_is_refused(name):
+def test_vector_guess_is_refused_or_gives_what_collinear_moments_give(name):
     vectors = np.zeros((4, 3))
     vectors[:2, 2] = 2.5
+    engine, asked = engine_or_skip(name), changed(config("FM"), magmoms_in=vectors)
+    if name in VECTORS:
+        point = engine.label(asked)
+        assert point.energy == pytest.approx(label(name, "FM").energy, abs=1e-9)
+        assert point.magmoms_out[:, 2] == pytest.approx(label(name, "FM").magmoms_out, abs=1e-7)
+        return
     with pytest.raises(LabelError, match="collinear") as caught:
-        engine_or_skip(name).label(changed(config("FM"), magmoms_in=vectors))
+        engine.label(asked)
     assert caught.value.kind == "refused"

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from threadpoolctl import ThreadpoolController
 
 from datastore.schema import FloatArray, SpinConfig
 from workflows.engines.interface import Engine, LabelError, RawLabel
@@ -54,9 +55,10 @@ class SpinLatticeEngine(Engine):
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         """Relax or hold the moments, then energy, forces and stress at them. Writes no files."""
-        hamiltonian, m, steps = self._prepare(config)
-        energy = hamiltonian.energy(m)
-        forces, stress = hamiltonian.forces_and_stress(m)
+        with _threads().limit(limits=1):  # small matrices: waiting for other threads costs far more than they bring
+            hamiltonian, m, steps = self._prepare(config)
+            energy = hamiltonian.energy(m)
+            forces, stress = hamiltonian.forces_and_stress(m)
         total = m.sum(axis=0)
         return RawLabel(
             energy=energy,
@@ -79,6 +81,11 @@ class SpinLatticeEngine(Engine):
         if config.moment_role == "constraint":
             return hamiltonian, config.magmoms_in, 0
         return hamiltonian, *relax_moments(hamiltonian, config.magmoms_in)
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _refuse(config: SpinConfig) -> None:

@@ -27,7 +27,7 @@ def relax_moments(h: Hamiltonian, start: FloatArray) -> tuple[FloatArray, int]:
 
     ``start``: (N,) or (N, 3), muB; the result has its shape. Implicit Euler steps linearised once
     (m -= (H + 1/dt)^-1 dE/dm) whose time step grows while the moments change little, so that the flow ends as Newton's
-    method. Raises LabelError: ``not-converged``, or ``branch-lost`` where the end is no minimum.
+    method. Raises LabelError: ``not-converged``, or ``branch-lost`` where the end is no minimum in the lengths.
     """
     m = np.array(start, dtype=float)
     inverse_step = 1 / FIRST_STEP
@@ -65,13 +65,30 @@ def _longest(moments: FloatArray) -> float:
 
 
 def _require_minimum(hessian: FloatArray, m: FloatArray) -> None:
-    lowest = float(np.linalg.eigvalsh(hessian + _rotations(m))[0])
+    lengths = _lengths(m)
+    lowest = float(np.linalg.eigvalsh(lengths.T @ hessian @ lengths)[0])
     if lowest <= FLAT:
         raise LabelError(
             f"the moments rest on no minimum (lowest curvature {lowest:.2e} eV/muB^2): this spin state does not exist "
             "here, start from larger moments",
             "branch-lost",
         )
+
+
+def _lengths(m: FloatArray) -> FloatArray:
+    """Columns along which a length changes: that of each moment, all directions where there is none.
+
+    Directions of vectors may rest on a saddle, as those of a ferromagnet do where an antiferromagnet is lower: a
+    calculation that starts there stays there, with vectors as with collinear moments.
+    """
+    vectors = m.reshape(len(m), -1)
+    k = vectors.shape[1]
+    length = np.linalg.norm(vectors, axis=1)
+    columns = np.zeros((len(m), k, len(m), k))
+    for site, (vector, size) in enumerate(zip(vectors, length, strict=True)):
+        columns[site, :, site] = np.eye(k) if size < FLAT else np.outer(vector / size, np.eye(k)[0])
+    flat = columns.reshape(len(m) * k, len(m) * k)
+    return flat[:, np.any(flat != 0, axis=0)]
 
 
 def _rotations(m: FloatArray) -> FloatArray:
