@@ -72,9 +72,7 @@ def test_what_does_not_fit_names_what_does():
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    q=st.tuples(*[st.sampled_from([0, 1 / 3, 0.5, 0.25, 1])] * 3), cell=st.sampled_from(["all8", "tetragonal4"])
-)
+@given(q=st.tuples(*[st.sampled_from([0, 1 / 3, 0.5, 0.25, 1])] * 3), cell=st.sampled_from(["all8", "tetragonal4"]))
 def test_the_cell_that_an_error_names_fits(q, cell):
     try:
         spiral(rocksalt("Ni", cell=cell), np.ones(len(rocksalt("Ni", cell=cell))), q)
