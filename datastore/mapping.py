@@ -76,13 +76,12 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "total_moment": ("total_moment", "magmom_total"),
     "band_gap": ("band_gap", "bandgap"),
     "ordering": ("ordering", "magnetic_ordering"),
-    "pair_id": ("pair_id",),
     "parent": ("parent",),
     "deformation": ("deformation",),
     "cell": ("cell_type",),
     "wall_seconds": ("seconds", "wall_seconds", "wall_time"),
 }
-"""Names that a proposal looks for, the likeliest first."""
+"""Names that a proposal looks for, the likeliest first. No ``pair_id``: a file's is seldom unique in a store."""
 
 _TRUE = ("T", "TRUE", "True", "true", "1")
 

@@ -19,9 +19,11 @@ SHOWN_FRAMES = 100
 """Frames that --show-keys looks at."""
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILES...", help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines.")
+    list[Path], typer.Argument(metavar="FILE", help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines.")
 ]
-Into = Annotated[str, typer.Option("--into", metavar="PLACE", help="Campaign or store, as for data stats; made anew.")]
+Into = Annotated[
+    str, typer.Option("--into", metavar="PLACE", help="Campaign or store, as for data stats; need not exist.")
+]
 MappingFile = Annotated[Path | None, typer.Option(metavar="MAP.yaml", help="Which key is what, units, conventions.")]
 LevelFile = Annotated[Path | None, typer.Option(metavar="LEVEL.yaml", help="Level of theory, licence, citation.")]
 
@@ -31,7 +33,7 @@ def import_files(
     into: Into = "",
     mapping: MappingFile = None,
     level: LevelFile = None,
-    campaign: Annotated[str, typer.Option(help="Campaign that the labels are to belong to.")] = "",
+    campaign: Annotated[str, typer.Option(help="Name of a campaign, written on the labels.")] = "",
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
     show_keys: Annotated[
         bool, typer.Option("--show-keys", help="Show the keys of the files and propose a mapping; import nothing.")

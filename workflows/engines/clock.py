@@ -9,8 +9,8 @@ import time
 class Clock:
     """Runs from when it is made.
 
-    Child processes count once they have ended and were waited for, with all of theirs: an engine that computes in a child
-    (GPAW, where this process has several threads) is charged for the child's start as well.
+    Child processes count once they have ended and were waited for, with all of theirs: an engine that computes in a
+    child (GPAW, where this process has several threads) is charged for the child's start as well.
     """
 
     def __init__(self, cores: int = 1):
