@@ -1,4 +1,7 @@
-"""Pictures of collinear spin arrangements: shaded atoms, bonds, cell edges, arrows up and down.
+"""Pictures of spin arrangements: shaded atoms, bonds, cell edges, and an arrow per moment.
+
+Collinear moments are red up and blue down. Vectors point where they point in space, and fade from red to blue by
+their angle to the first one, so that a spiral shows in any plane.
 
 An own orthographic projection onto flat axes: matplotlib's 3D axes sort whole artists by one depth and draw arrows
 through atoms. Matplotlib is imported inside the functions; it is slow and most callers never draw.
@@ -15,17 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
-from workflows.structures.rocksalt import ANION
+from datastore.quality import ANIONS
 
 FloatArray = NDArray[np.float64]
 
 COLOURS = {"Ni": "#4c9a6a", "Mn": "#8e6bbf", "Co": "#3f6fb5", "Fe": "#c07a3e", "O": "#e8a598"}
 OTHER_COLOUR = "#8a8f98"
-UP, DOWN = "#c81e1e", "#1d4ed8"
-"""Arrow colours of positive and negative moments."""
+UP, LEVEL, DOWN = "#c81e1e", "#a8a29e", "#1d4ed8"
+"""Arrow colours of positive and negative moments; of vectors along, normal to and against the first one."""
 
-RADIUS = {ANION: 0.34}
-CATION_RADIUS = 0.5
+FORESHORTENED = 0.35
+"""Arrows that appear shorter than this (relative to the largest) point at the viewer or away: a dot or a cross."""
+
+ANION_RADIUS, CATION_RADIUS = 0.34, 0.5
 BOND_LIMIT = 1.25
 """Bonds are drawn up to this factor of the shortest metal-oxygen distance."""
 
@@ -36,16 +41,18 @@ VIEW = (14.0, -68.0)
 def draw_structure(structure: Structure, title: str = "", size: float = 4.2) -> Any:
     """Matplotlib Figure of one cell with its boundary atoms repeated; arrows show the ``magmom`` site property (muB).
 
-    Arrow length grows with |moment| relative to the largest one. ``size`` is the width in inches. The figure belongs
-    to no global state: save it with ``figure.savefig(path)``.
+    Moments are signed numbers, drawn along z, or Cartesian vectors. Arrow length grows with |moment| relative to the
+    largest one. ``size`` is the width in inches. The figure belongs to no global state: save it with
+    ``figure.savefig(path)``.
     """
     from matplotlib.figure import Figure
 
     symbols, positions, moments = _shown_atoms(structure)
+    collinear = not moments[:, :2].any()
     points, depth = project(positions)
     corners, _ = project(_corners(structure))
     span = np.vstack([points, corners])
-    low, high = span.min(axis=0) - 1.3, span.max(axis=0) + 1.3
+    low, high = span.min(axis=0) - 1.3, span.max(axis=0) + (1.3 if collinear else np.array([2.6, 1.3]))
     figure = Figure(figsize=(size, size * (high[1] - low[1]) / (high[0] - low[0]) + 0.75), dpi=150)
     axes = figure.add_axes((0.0, 0.45 / figure.get_figheight(), 1.0, 1 - 0.8 / figure.get_figheight()))
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
@@ -54,10 +61,12 @@ def draw_structure(structure: Structure, title: str = "", size: float = 4.2) -> 
     _draw_cell(axes, structure, depth)
     _draw_bonds(axes, symbols, positions, points, depth, order)
     _draw_atoms(axes, symbols, points, order, depth)
-    _draw_arrows(axes, points, moments, order)
+    _draw_arrows(axes, points, moments, order, collinear)
     if title:
         figure.suptitle(title, y=0.985, fontsize=10.5, color="#1f2937")
-    _legend(figure, symbols, moments)
+    _legend(figure, symbols, moments[:, 2] if collinear else np.zeros(1))
+    if not collinear:
+        _colour_bar(figure)
     return figure
 
 
@@ -73,7 +82,7 @@ def project(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _shown_atoms(structure: Structure) -> tuple[list[str], FloatArray, FloatArray]:
-    """Atoms of the cell and their images on its far faces: symbols, (N, 3) Angstrom, (N,) muB (0 where unset)."""
+    """Atoms of the cell and their images on its far faces: symbols, (N, 3) Angstrom, (N, 3) muB (0 where unset)."""
     moments = structure.site_properties.get("magmom", [0.0] * len(structure))
     symbols, fractional, shown = [], [], []
     for site, moment in zip(structure, moments, strict=True):
@@ -82,8 +91,14 @@ def _shown_atoms(structure: Structure) -> tuple[list[str], FloatArray, FloatArra
         for shift in itertools.product(*steps):
             symbols.append(site.specie.symbol)
             fractional.append(frac + shift)
-            shown.append(float(moment or 0.0))
+            shown.append(_vector(moment))
     return symbols, np.array(fractional) @ structure.lattice.matrix, np.array(shown)
+
+
+def _vector(moment: Any) -> list[float]:
+    """(3,) muB; a signed number is along z."""
+    values = np.atleast_1d(0.0 if moment is None else moment).astype(float).tolist()
+    return values if len(values) == 3 else [0.0, 0.0, values[0]]
 
 
 def _corners(structure: Structure) -> FloatArray:
@@ -119,8 +134,8 @@ def _draw_bonds(
     axes: Any, symbols: Sequence[str], positions: FloatArray, points: FloatArray, depth: FloatArray, order: FloatArray
 ) -> None:
     """Metal-oxygen sticks, below the nearer of their two atoms."""
-    metals = [i for i, symbol in enumerate(symbols) if symbol != ANION]
-    oxygens = [i for i, symbol in enumerate(symbols) if symbol == ANION]
+    metals = [i for i, symbol in enumerate(symbols) if symbol not in ANIONS]
+    oxygens = [i for i, symbol in enumerate(symbols) if symbol in ANIONS]
     if not metals or not oxygens:
         return
     distance = np.linalg.norm(positions[metals][:, None] - positions[oxygens][None], axis=-1)
@@ -139,7 +154,7 @@ def _draw_atoms(axes: Any, symbols: Sequence[str], points: FloatArray, order: Fl
     for symbol, point, zorder, far in zip(symbols, points, order, (depth.max() - depth) / span, strict=True):
         base = np.array(to_rgb(COLOURS.get(symbol, OTHER_COLOUR)))
         base = base + (1 - base) * 0.4 * far
-        radius = RADIUS.get(symbol, CATION_RADIUS)
+        radius = ANION_RADIUS if symbol in ANIONS else CATION_RADIUS
         axes.add_patch(Circle(point, radius, facecolor=base * 0.78, edgecolor=base * 0.5, linewidth=0.6, zorder=zorder))
         for step in range(1, 7):
             light = base * 0.78 + (1 - base * 0.78) * 0.11 * step
@@ -147,31 +162,80 @@ def _draw_atoms(axes: Any, symbols: Sequence[str], points: FloatArray, order: Fl
             axes.add_patch(Circle(centre, radius * (0.92 - 0.13 * step), color=light, linewidth=0, zorder=zorder))
 
 
-def _draw_arrows(axes: Any, points: FloatArray, moments: FloatArray, order: FloatArray) -> None:
-    """A vertical arrow through every site with a moment, white-rimmed so that it shows on any colour."""
+def _draw_arrows(axes: Any, points: FloatArray, moments: FloatArray, order: FloatArray, collinear: bool) -> None:
+    """An arrow through every site with a moment, white-rimmed so that it shows on any colour.
+
+    ``moments`` (N, 3). Collinear ones are drawn straight up and down, vectors in projection.
+    """
+    lengths = np.linalg.norm(moments, axis=1)
+    largest = float(lengths.max()) if len(moments) else 0.0
+    first = moments[int(np.argmax(lengths > 0.02 * largest))]
+    for point, moment, length, zorder in zip(points, moments, lengths, order, strict=True):
+        if largest == 0 or length < 0.02 * largest:
+            continue
+        half = 0.95 * (0.45 + 0.55 * length / largest)
+        if collinear:
+            _arrow(axes, point, np.array([0.0, math.copysign(half, moment[2])]), UP if moment[2] > 0 else DOWN, zorder)
+            continue
+        flat, depth = project(moment / length)
+        colour = _along()((1 + float(moment @ first) / (length * float(np.linalg.norm(first)))) / 2)
+        if np.linalg.norm(flat) < FORESHORTENED:
+            _arrow_head_on(axes, point, float(depth) > 0, colour, zorder)
+        else:
+            _arrow(axes, point, half * flat, colour, zorder)
+
+
+def _arrow(axes: Any, point: FloatArray, half: FloatArray, colour: Any, zorder: float) -> None:
     from matplotlib.patches import FancyArrow
 
-    largest = float(np.abs(moments).max()) if len(moments) else 0.0
-    for point, moment, zorder in zip(points, moments, order, strict=True):
-        if largest == 0 or abs(moment) < 0.02 * largest:
-            continue
-        half = 0.95 * (0.45 + 0.55 * abs(moment) / largest) * (1 if moment > 0 else -1)
-        axes.add_patch(
-            FancyArrow(
-                point[0],
-                point[1] - half,
-                0,
-                2 * half,
-                width=0.16,
-                head_width=0.5,
-                head_length=0.5,
-                length_includes_head=True,
-                facecolor=UP if moment > 0 else DOWN,
-                edgecolor="white",
-                linewidth=0.7,
-                zorder=zorder + 0.4,
-            )
-        )
+    # A short arrow needs a short head, or it would be all head.
+    head = min(0.5, 0.9 * float(np.linalg.norm(half)))
+    arrow = FancyArrow(
+        *(point - half),
+        *(2 * half),
+        width=0.16,
+        head_width=0.5,
+        head_length=head,
+        length_includes_head=True,
+        facecolor=colour,
+        edgecolor="white",
+        linewidth=0.7,
+        zorder=zorder + 0.4,
+    )
+    axes.add_patch(arrow)
+
+
+def _arrow_head_on(axes: Any, point: Any, towards: bool, colour: Any, zorder: float) -> None:
+    """Seen along its axis: a disc with a dot (its tip) or a cross (its feathers)."""
+    from matplotlib.patches import Circle
+
+    axes.add_patch(Circle(point, 0.3, facecolor="white", edgecolor=colour, linewidth=1.6, zorder=zorder + 0.4))
+    if towards:
+        axes.add_patch(Circle(point, 0.1, color=colour, linewidth=0, zorder=zorder + 0.5))
+        return
+    for slope in (1, -1):
+        x, y = point[0] + 0.2 * np.array([-1, 1]), point[1] + 0.2 * slope * np.array([-1, 1])
+        axes.plot(x, y, color=colour, linewidth=1.4, zorder=zorder + 0.5)
+
+
+def _along() -> Any:
+    """Colours of the cosine to the first moment, from -1 to 1 mapped to 0 to 1."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("along", [DOWN, LEVEL, UP])
+
+
+def _colour_bar(figure: Any) -> None:
+    """What the colours of vectors mean, at the right edge."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(-1, 1), _along()), cax=figure.add_axes((0.95, 0.35, 0.018, 0.3)), ticks=[-1, 0, 1]
+    )
+    bar.ax.set_yticklabels(["$180\\degree$", "$90\\degree$", "$0\\degree$"], fontsize=8)
+    bar.ax.yaxis.set_ticks_position("left")
+    bar.outline.set_linewidth(0.4)
 
 
 def _legend(figure: Any, symbols: Sequence[str], moments: FloatArray) -> None:
@@ -179,8 +243,8 @@ def _legend(figure: Any, symbols: Sequence[str], moments: FloatArray) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker="o", linestyle="", markersize=8 if s == ANION else 10, label=s, markeredgecolor="#374151",
-               markeredgewidth=0.5, markerfacecolor=COLOURS.get(s, OTHER_COLOUR))
+        Line2D([], [], marker="o", linestyle="", markersize=8 if s in ANIONS else 10, label=s, markeredgewidth=0.5,
+               markeredgecolor="#374151", markerfacecolor=COLOURS.get(s, OTHER_COLOUR))
         for s in dict.fromkeys(symbols)
     ]  # fmt: skip
     for colour, marker, label, present in (

@@ -26,6 +26,32 @@ def test_one_arrow_per_shown_metal_atom_coloured_by_sign():
     assert figure.get_suptitle() == "a title"
 
 
+def test_vectors_point_where_they_point_and_fade_from_parallel_to_antiparallel():
+    s = rocksalt("Ni", cell="tetragonal4")
+    s.add_site_property("magmom", [[0.0, 2.0, 0.0], [0.0, -2.0, 0.0], [0.0] * 3, [0.0] * 3])
+    found = draw_structure(s)
+    patches = [p for p in found.axes[0].patches if isinstance(p, FancyArrow)]
+    assert {to_hex(p.get_facecolor()) for p in patches} == {UP, DOWN}
+    (along_y,), _ = project(np.array([[0.0, 1.0, 0.0]]))
+    for patch in patches:
+        sign = 1 if to_hex(patch.get_facecolor()) == UP else -1
+        shaft = np.array([patch._dx, patch._dy])
+        assert shaft / np.linalg.norm(shaft) == pytest.approx(sign * along_y / np.linalg.norm(along_y))
+    assert legend(found) == ["Ni", "O"]
+    assert [text.get_text() for text in found.axes[1].get_yticklabels()] == [
+        "$180\\degree$", "$90\\degree$", "$0\\degree$"
+    ]  # fmt: skip
+
+
+def test_vectors_towards_the_viewer_are_dots():
+    s = rocksalt("Ni", cell="primitive")
+    towards = np.linalg.svd(project(np.eye(3))[0].T)[2][2]
+    s.add_site_property("magmom", [(2 * towards).tolist(), [0.0] * 3])
+    assert arrows(draw_structure(s)) == []
+    s.add_site_property("magmom", [[0.0, 0.0, 2.0], [0.0] * 3])  # along z: as a signed number
+    assert set(arrows(draw_structure(s))) == {UP}
+
+
 @pytest.mark.parametrize("moments", ["none", "zero"])
 def test_without_moments_there_are_no_arrows(moments):
     s = rocksalt("Ni", cell="all8")
