@@ -120,7 +120,7 @@ def write_configs(path: str | Path, configs: Iterable[SpinConfig]) -> int:
 
 def read_points(path: str | Path) -> Iterator[SpinPoint]:
     """Labels of an extended XYZ file, lazily. Raises DataError naming file, frame, what is missing and the remedy."""
-    return (atoms_to_point(atoms, source) for atoms, source in _frames(path))
+    return (atoms_to_point(atoms, source) for atoms, source in read_atoms(path))
 
 
 def _info(config: SpinConfig) -> dict[str, Any]:
@@ -192,7 +192,8 @@ def _checked(fields: dict[str, Any], source: str) -> SpinPoint:
         raise DataError(f"{source}: {problem}; {_REMEDY}") from error
 
 
-def _frames(path: str | Path) -> Iterator[tuple[Atoms, str]]:
+def read_atoms(path: str | Path) -> Iterator[tuple[Atoms, str]]:
+    """Frames of an extended XYZ file as ASE gives them, and how to call each in a message. Raises DataError."""
     number = 0
     try:
         # An open file, because ASE takes an '@' in a name for an index.

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pymatgen.optimization.neighbors import find_points_in_spheres
 
-FloatArray = NDArray[np.float64]
+from datastore.schema import FloatArray, content_hash
+
 IntArray = NDArray[np.int64]
 
 CUTOFF = 4.5
@@ -42,6 +43,12 @@ class Geometry:
     """(N, 3) Cartesian, Angstrom."""
     moments: FloatArray | None = None
     """(N,) or (N, 3) muB, input moments."""
+
+    @property
+    def token(self) -> str:
+        """Hash of species, lattice and positions (1e-6 Angstrom), in site order."""
+        rounded = [(np.round(array, 6) + 0.0).tolist() for array in (self.lattice, self.positions)]
+        return f"geometry:{content_hash([list(self.species), *rounded])}"
 
     @property
     def composition(self) -> tuple[tuple[str, int], ...]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from datastore.fingerprints import FloatArray, Geometry, IntArray, environments, fingerprint
+from datastore.fingerprints import Geometry, IntArray, environments, fingerprint
+from datastore.schema import FloatArray
 
 PROBES = 8
 """Atoms, those with the most unusual surroundings, that are looked at first."""

@@ -7,17 +7,20 @@ atoms, and the exact comparison of :mod:`datastore.isometry`. A point of 64 atom
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from datastore.fingerprints import FloatArray, Geometry, IntArray, reach
+from datastore.atoms import MAGMOM_IN, read_atoms
+from datastore.errors import DataError
+from datastore.fingerprints import Geometry, IntArray, reach
 from datastore.isometry import PROBES, Crystal, Match, likeness, match
-from datastore.schema import SpinConfig
+from datastore.schema import FloatArray, SpinConfig
 
 Spins = Literal["equal", "reversed", "different", "not compared"]
 Progress = Callable[[int, int], None]
@@ -52,9 +55,48 @@ class Twin:
         return kind if self.spins == "not compared" else f"{kind}, spins {self.spins}"
 
 
+@dataclass(frozen=True)
+class Leak:
+    """Twins on two sides of a split."""
+
+    first: str
+    """``SET: GEOMETRY``."""
+    second: str
+    kind: str
+    """See :attr:`Twin.kind`."""
+
+
 def geometry_of(config: SpinConfig) -> Geometry:
     """The geometry of a configuration or label, named by its config_id."""
     return Geometry(config.config_id, tuple(config.species), config.lattice, config.positions, config.magmoms_in)
+
+
+def read_geometries(path: str | Path) -> Iterator[Geometry]:
+    """Geometries of an extended XYZ file, named ``frame N (config_id)``. Raises DataError where one is not periodic."""
+    for number, (atoms, source) in enumerate(read_atoms(path)):
+        if not all(atoms.pbc) or abs(np.linalg.det(atoms.cell.array)) < 1e-3:
+            raise DataError(
+                f"{source}: it is not periodic in three directions, so twins cannot be looked for; remove it"
+            )
+        name = f"frame {number}" + (f" ({atoms.info['config_id']})" if "config_id" in atoms.info else "")
+        moments = atoms.arrays.get(MAGMOM_IN, atoms.arrays.get("initial_magmoms"))
+        yield Geometry(name, tuple(atoms.get_chemical_symbols()), atoms.cell.array, atoms.positions, moments)
+
+
+def find_leaks(
+    sets: Mapping[str, Iterable[Geometry]], tolerance: float = TOLERANCE, progress: Progress | None = None
+) -> list[Leak]:
+    """Twins with one member in one of ``sets`` (name -> geometries) and one in another.
+
+    Geometries that a set holds several times, such as those of several orderings, are compared once.
+    """
+    chosen: list[Geometry] = []
+    across: list[range] = []
+    for name, geometries in sets.items():
+        distinct = {geometry.token: replace(geometry, name=f"{name}: {geometry.name}") for geometry in geometries}
+        across.append(range(len(chosen), len(chosen) + len(distinct)))
+        chosen += distinct.values()
+    return [Leak(t.first, t.second, t.kind) for t in find_twins(chosen, tolerance, across, progress)]
 
 
 def find_twins(

@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datastore.atoms import write_points
@@ -126,8 +125,7 @@ def load_snapshot(folder: str | Path) -> Snapshot:
 
 def geometry_token(point: SpinPoint) -> str:
     """Hash of species, lattice and positions (1e-6 Angstrom), in site order; orderings of one geometry share it."""
-    rounded = [(np.round(array, 6) + 0.0).tolist() for array in (point.lattice, point.positions)]
-    return f"geometry:{content_hash([point.species, *rounded])}"
+    return geometry_of(point).token
 
 
 @dataclass
@@ -212,7 +210,8 @@ def _make(
     draft = draft.model_copy(update={"folder": folder / draft.snapshot_id})
     snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft)
     # Tokens stay in the file: thousands of keys that may contain dots are no good to a database.
-    source.store.snapshots.update(stamped(snapshot.model_dump(mode="json", exclude={"tokens"})))
+    document = snapshot.model_dump(mode="json", exclude={"tokens"}) | {"folder": str(snapshot.folder.resolve())}
+    source.store.snapshots.update(stamped(document))
     return snapshot
 
 

@@ -11,7 +11,7 @@ SPECIES = ("Mn", "Ni", "Ni", "O", "O", "O")
 
 
 def crystal(rng: np.random.Generator, species: tuple[str, ...] = SPECIES) -> Geometry:
-    """Atoms at least 1.5 Angstrom apart in a skewed cell of 11 Angstrom^3 per atom or so, with moments on the metals."""
+    """Atoms at least 1.5 Angstrom apart in a skewed cell of 11 Angstrom^3 per atom, with moments on the metals."""
     edge = (11.0 * len(species)) ** (1 / 3)
     lattice = edge * (np.eye(3) + rng.uniform(-0.15, 0.15, size=(3, 3)))
     positions: list[np.ndarray] = []

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, costs, data, imports, machine, models
+from workflows.cli import campaign, costs, data, datasets, imports, machine, models
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -53,6 +53,8 @@ app.command("structures")(campaign.structures)
 app.command("run")(campaign.run)
 data.app.command("import")(imports.import_files)
 data.app.command("costs")(costs.costs)
+for command in (datasets.snapshot, datasets.leaks, datasets.compare):
+    data.app.command(command.__name__)(command)
 app.add_typer(data.app, name="data")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)

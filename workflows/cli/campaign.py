@@ -15,6 +15,8 @@ import typer
 from workflows.cli.costs import campaign_cost, print_cost
 from workflows.cli.errors import InputError, MissingRequirementError
 from workflows.cli.output import console, print_json, print_table, whole_file
+from workflows.cli.relabel import check_where
+from workflows.cli.relabel import relabel as relabel_labels
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -73,18 +75,20 @@ def structures(
     """
     from workflows.campaign import load_campaign
     from workflows.parents import plan_parents, planned_structures
-    from workflows.structures import generate
+    from workflows.structures import TwinCount, generate
 
     options, chosen = load_campaign(campaign, engine)
     parents = plan_parents(options.structures, chosen, options.store)
-    configs = list(generate(planned_structures(options.structures, parents), campaign=options.name))
+    twins = TwinCount()
+    configs = list(generate(planned_structures(options.structures, parents), campaign=options.name, twins=twins))
     if out is not None:
         from datastore.atoms import write_configs
 
         with whole_file(out) as temporary:
             write_configs(temporary, configs)
     drawn = [] if pictures is None else _draw(configs, pictures)
-    plan = {**_plan(options, chosen, configs), "parents": [parent.row() for parent in parents]}
+    plan = _plan(options, chosen, configs)
+    plan |= {"twins_removed": twins.rows(), "parents": [parent.row() for parent in parents]}
     if cost or cost_from:
         plan["cost"] = campaign_cost(options, chosen, configs, cost_from or [])
     if as_json:
@@ -97,6 +101,8 @@ def structures(
         f"{plan['configurations']} configurations, about {plan['core_hours']:.2f} core hours with {chosen.type}; "
         f"then {plan['later']} more chosen by active learning"
     )
+    if twins.removed:
+        typer.echo(str(twins))
     if "cost" in plan:
         print_cost(plan["cost"])
     for path in [*([out] if out else []), *drawn]:
@@ -170,21 +176,29 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Calculate again what failed before, and train on the result.")
     ] = False,
+    relabel: Annotated[
+        str,
+        typer.Option(metavar="PLACE", help="Only label again what this campaign or store holds, with this engine."),
+    ] = "",
+    where: Annotated[str, typer.Option(metavar="FILTER", help="With --relabel: which labels, as for data query.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Run a campaign, or go on with it.
 
     Calculates, checks, trains, tests, chooses what to calculate next. Finished calculations are never done twice.
-    Stop with Ctrl-C at any time; the same command goes on.
+    Stop with Ctrl-C at any time; the same command goes on. With --relabel nothing is trained: the configurations of
+    accepted labels get labels at another level of theory, beside the others.
 
     \b
     Examples:
       spinmultinet run configs/campaigns/quickstart_nio.yaml
       spinmultinet run configs/campaigns/quickstart_nio.yaml --engine spin-lattice --workers 2
+      spinmultinet run nio.yaml --engine other_u.yaml --relabel runs/nio --where "ordering=FM,AFM-II"
     """
     from spinmultinet.hypers import read_config
     from workflows.campaign import load_campaign
 
+    check_where(where, relabel)
     options, chosen = load_campaign(campaign, engine)
     for file in filter(None, (options.model, options.baseline)):
         read_config(file)  # a mistake in it should not be found after hours of labelling
@@ -193,9 +207,13 @@ def run(
     from workflows.submit import RunError
 
     folder = Path(options.folder)
+    count = workers or len(os.sched_getaffinity(0))
     with run_lock(folder):
         try:
-            result, tally = _run(options, chosen, workers or len(os.sched_getaffinity(0)), retry_failed, as_json)
+            if relabel:
+                relabel_labels(options, chosen, relabel, where, count, retry_failed, as_json)
+                return
+            result, tally = _run(options, chosen, count, retry_failed, as_json)
         except RunError as error:
             # On a full disk a job cannot even say what went wrong.
             if shutil.disk_usage(folder).free < DISK_FULL_BYTES:

@@ -24,6 +24,7 @@ _CODES = {
     "StructureError": BAD_INPUT,
     "EngineError": BAD_INPUT,
     "CampaignError": BAD_INPUT,
+    "RelabelError": BAD_INPUT,
     "SpinMultiNetError": BAD_INPUT,
     "InputError": BAD_INPUT,
     "ReportError": BAD_INPUT,
