@@ -25,6 +25,7 @@ from datastore.ingest import LabelBuilder
 from datastore.mapping import ImportMapping, RefusedError, converted
 from datastore.outliers import outlier_group
 from datastore.quality import judge, name_ordering, sign_pattern
+from datastore.salvage import make_way, reversed_id, salvage
 from datastore.schema import SpinConfig, SpinPoint, content_hash
 from datastore.stores import SpinStore, explained, stamped
 
@@ -98,6 +99,8 @@ class ImportReport:
     refused: dict[str, Refusals] = field(default_factory=dict)
     verdict_reasons: dict[str, int] = field(default_factory=dict)
     """Rule -> new labels that it rejected."""
+    salvaged: int = 0
+    """Flipped labels that also became labels of the configuration they ended in."""
     outliers: int = 0
     """Labels newly rejected because they depart from their group."""
     one_energy: int = 0
@@ -218,7 +221,8 @@ def _pattern(config: SpinConfig) -> str:
 
 
 def _store(store: SpinStore, points: list[SpinPoint], report: ImportReport) -> None:
-    """Write the labels that are new, then the note that their groups wait for judgement."""
+    """Write the labels that are new, then the note that their groups wait for judgement; salvage what is flipped."""
+    _make_way(store, points)
     ids = [point.point_id for point in points]
     fields = ["point_id", *TOLERANCES]
     known = {d["point_id"]: d for d in store.points.query({"point_id": {"$in": ids}}, fields)}
@@ -237,11 +241,24 @@ def _store(store: SpinStore, points: list[SpinPoint], report: ImportReport) -> N
         groups = sorted({outlier_group(point) for point in points})
         mark = {"source": f"import:{content_hash(ids)}", "completed_at": "", "groups": groups, "judged": False}
         store.ingested.update(stamped(mark))
+    for point_id, point in dict(zip(ids, points, strict=True)).items():  # the same holds here
+        salvaged = salvage(store, point) if point.verdict == "rejected" and not point.salvaged_from else None
+        report.salvaged += salvaged is not None and point_id in new
     for point in new.values():
         report.accepted += point.verdict == "accepted"
         report.rejected += point.verdict == "rejected"
         for reason in {text.split(":")[0] for text in point.verdict_reasons}:
             report.verdict_reasons[reason] = report.verdict_reasons.get(reason, 0) + 1
+
+
+def _make_way(store: SpinStore, points: list[SpinPoint]) -> None:
+    """Take away what was salvaged from flipped labels for the configurations of these, or for the reversed ones."""
+    salvaged = {"salvaged_from": {"$gt": ""}}
+    if store.points.query_one(salvaged, ["point_id"]) is None:
+        return
+    by_id = {identity: point for point in points for identity in (point.point_id, reversed_id(point))}
+    for document in list(store.points.query({"point_id": {"$in": list(by_id)}, **salvaged}, ["point_id"])):
+        make_way(store, by_id[document["point_id"]])
 
 
 def _difference(stored: dict[str, Any], point: SpinPoint) -> str:

@@ -116,6 +116,21 @@ def test_the_rules_judge_imported_labels(store, tmp_path):
     assert flipped.ordering == "AFM-II"
 
 
+def test_flipped_labels_are_salvaged_until_a_real_label_comes(store, tmp_path):
+    flipped, real = tmp_path / "flipped.extxyz", tmp_path / "real.extxyz"
+    write_points(flipped, [make_point(magmoms_out=[1.8, 1.8, 0.1, 0.1], total_moment=4.0)])
+    assert import_labels(store, [flipped], own).salvaged == 1
+    (copy,) = find(store, verdict="accepted")
+    assert (copy.ordering, copy.source["frame"], copy.magmoms_in.tolist()) == ("FM", 0, [2.5, 2.5, 0, 0])
+    again = import_labels(store, [flipped], own)
+    assert (again.present, again.salvaged, store.points.count()) == (1, 0, 2)
+    ferro = {"magmoms_in": [2.5, 2.5, 0, 0], "magmoms_out": [1.8, 1.8, 0.1, 0.1], "total_moment": 4.0}
+    write_points(real, [make_point(**ferro, ordering="FM", energy=-25.3, free_energy=-25.4)])
+    assert import_labels(store, [real], own).accepted == 1
+    (only,) = find(store, verdict="accepted")
+    assert (only.energy, only.salvaged_from) == (-25.3, "")
+
+
 def test_outliers_of_the_group_are_rejected(store, tmp_path):
     path = tmp_path / "a.extxyz"
     labels = [make_point(shift=0.01 * i, energy=-25.4 + 0.001 * i, free_energy=-25.4 + 0.001 * i) for i in range(12)]

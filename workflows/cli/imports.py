@@ -139,6 +139,7 @@ def _print(result: ImportReport) -> None:
         f"{result.frames} frames": True,
         f"{result.accepted} new labels accepted": True,
         f"{result.rejected} new labels rejected by the rules ({_counted(result.verdict_reasons)})": result.rejected,
+        f"{result.salvaged} of these salvaged: they are labels of the ordering they ended in": result.salvaged,
         f"{result.outliers} rejected as outliers of their groups": result.outliers,
         f"{result.present} were there already": result.present,
         f"{result.not_in} not taken in": result.not_in,
