@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from pymatgen.core import Structure
 
 from datastore.quality import name_ordering
@@ -22,6 +23,7 @@ from workflows.structures.options import (
     ConeOptions,
     EnumerateOptions,
     FerrimagneticOptions,
+    OrderingOptions,
     RandomDirectionsOptions,
     RandomOptions,
     SpiralOptions,
@@ -118,6 +120,31 @@ def arrange(sites: SpinSites, entries: Sequence[Any]) -> Iterator[Arrangement]:
             yield entry, named(sites, entry)
         else:
             yield from _ARRANGERS[entry.kind](sites, entry)
+
+
+def ordered_structures(
+    structure: Structure,
+    orderings: Sequence[Any],
+    magmoms: Mapping[str, float] | None = None,
+    signs: Mapping[str, list[int]] | None = None,
+) -> Iterator[tuple[str, Structure]]:
+    """Names and copies of ``structure`` with the site property ``magmom``, one per arrangement.
+
+    ``structure`` is from :func:`rocksalt` or :func:`read_parents`; ``orderings``, ``magmoms`` and ``signs`` are as in a
+    campaign, such as ``["AFM-II", {"kind": "enumerate", "net_moment": 0}]``. Raises StructureError.
+
+    >>> from workflows.structures import rocksalt
+    >>> [name for name, _ in ordered_structures(rocksalt("Ni"), [{"kind": "enumerate"}])]
+    ['FM', 'AFM-I', 'AFM-II', 'FiM[+-++]']
+    """
+    try:
+        entries = TypeAdapter(list[OrderingOptions]).validate_python(list(orderings))
+    except ValidationError as error:
+        raise StructureError("; ".join(f"orderings: {item['msg']}" for item in error.errors()[:4])) from None
+    for name, moments in arrange(SpinSites.of(structure, magmoms or {}, signs or {}), entries):
+        result = structure.copy()
+        result.add_site_property("magmom", moments.tolist())
+        yield name, result
 
 
 def named(sites: SpinSites, ordering: str) -> FloatArray:

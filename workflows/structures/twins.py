@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
@@ -25,6 +26,7 @@ RESOLUTION = 1e-6
 """muB, or muB^2 of scalar products: closer moments are equal."""
 
 STRAIN_RESOLUTION = 1e-9
+SHOWN = 5
 
 
 class Twins:
@@ -100,6 +102,25 @@ class TwinCount:
     def __init__(self) -> None:
         self.removed: Counter[tuple[str, str, str]] = Counter()
         self._kept: dict[tuple[str, bytes], str] = {}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """``removed`` as plain rows: parent, ordering, twin_of, count."""
+        names = ("parent", "ordering", "twin_of")
+        return [{**dict(zip(names, key, strict=True)), "count": count} for key, count in self.removed.items()]
+
+    def __str__(self) -> str:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for (_, ordering, kept), count in self.removed.items():
+            pairs[ordering, kept] += count
+        shown = [
+            f"{count} {ordering}" + ("" if ordering == kept else f" like {kept}")
+            for (ordering, kept), count in pairs.most_common(SHOWN)
+        ]
+        more = ", ..." if len(pairs) > SHOWN else ""
+        return (
+            f"{self.removed.total()} twins left out, the same as others by symmetry or reversal of all moments: "
+            f"{', '.join(shown)}{more}"
+        )
 
     def is_new(self, parent: str, key: bytes, ordering: str, kept: dict[tuple[str, bytes], str] | None = None) -> bool:
         """Whether no twin was kept before; counts the configuration as removed otherwise.
