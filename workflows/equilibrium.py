@@ -23,6 +23,10 @@ TYPICAL_STEPS = 10
 """Calculations a relaxation is expected to take, for plans and progress; tests/workflows/test_equilibrium.py counts."""
 
 
+MAX_RESIDUAL = 5e-4
+"""eV/atom, rms about an equation of state; benchmarks/gpaw_equation_of_state.py shows what a cutoff leaves."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One calculation on the way: volume (Angstrom^3/atom), free energy (eV/atom), largest force and stress."""
@@ -120,7 +124,8 @@ def fit_equation_of_state(volumes: list[float], energies: list[float], reference
     """Third-order Birch-Murnaghan fit (Birch, Phys. Rev. 71, 809 (1947); pymatgen's) of at least five points.
 
     Angstrom^3/atom and eV/atom; ``reference``: volume that the ratios in messages refer to. Raises StructureError
-    where the minimum is not inside the range, naming a range that is likely to hold it, or the fit fails.
+    where the minimum is not inside the range, naming a range that is likely to hold it, or the fit fails, or leaves
+    more than MAX_RESIDUAL.
     """
     from pymatgen.analysis.eos import EOS, EOSError
 
@@ -138,6 +143,11 @@ def fit_equation_of_state(volumes: list[float], energies: list[float], reference
     if not (v[0] < fit.v0 < v[-1] and fit.b0 > 0):
         raise StructureError(_missed(v / reference, fit.v0 < v[lowest]))
     residual = float(np.sqrt(np.mean((fit.func(v) - (e - e[lowest])) ** 2)))
+    if residual > MAX_RESIDUAL:
+        raise StructureError(
+            f"scan: the energies scatter by {1000 * residual:.2g} meV/atom about the equation of state, at most "
+            f"{1000 * MAX_RESIDUAL:g} can be fitted; raise the engine's cutoff, or scan a smaller range"
+        )
     return EquationOfState(float(fit.v0), float(fit.e0 + e[lowest]), float(fit.b0_GPa), float(fit.b1), residual)
 
 

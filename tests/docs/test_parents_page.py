@@ -34,6 +34,6 @@ def test_the_example_of_the_paper_has_a_cell_per_ordering_labelled_in_it():
 def test_defaults_are_the_ones_the_page_tells():
     stated = EXAMPLES[2]["parents"][0]["lattice"]["relax"]
     assert RelaxOptions(orderings=stated["orderings"]) == RelaxOptions(**stated)
-    assert "default 0.92 to 1.12" in PAGE
-    assert ScanOptions().ratios == (0.92, 1.12)
+    assert "default 0.94 to 1.14" in PAGE
+    assert ScanOptions().ratios == (0.94, 1.14)
     assert EXAMPLES[1]["parents"][0]["lattice"]["scan"]["points"] == ScanOptions().points

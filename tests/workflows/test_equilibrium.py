@@ -1,11 +1,14 @@
 """Cells by equation of state and by relaxation: the two agree, and both agree with the engine's stress."""
 
+import os
+
 import numpy as np
 import pytest
 from ase import Atoms
 
 from datastore import SpinConfig
 from workflows.engines.calculator import EngineCalculator
+from workflows.engines.gpaw import GpawEngine, import_problem
 from workflows.engines.spin_lattice.engine import SpinLatticeEngine
 from workflows.equilibrium import TYPICAL_STEPS, find_equilibrium, fit_equation_of_state
 from workflows.structures import StructureError, apply_ordering, rocksalt
@@ -151,3 +154,30 @@ def test_progress_is_told():
     scan = around_the_minimum(solve(RelaxOptions()))
     find_equilibrium(atoms, EngineCalculator(ENGINE, config), scan, lambda f, text: found.append(text))
     assert found[0] == "volume 1 of 9"
+
+
+def test_energies_that_scatter_are_no_equation_of_state():
+    volumes = np.linspace(8.7, 10.3, 9)
+    noise = 2e-3 * np.resize([1, -1], 9)
+    with pytest.raises(StructureError, match=r"scatter by 1\.\d meV/atom"):
+        fit_equation_of_state(list(volumes), list(birch_murnaghan(volumes) + noise), 9.5)
+
+
+@pytest.mark.first_principles
+@pytest.mark.slow
+@pytest.mark.skipif(
+    import_problem() is not None and os.environ.get("SPINMULTINET_REQUIRE_GPAW") != "1",
+    reason="GPAW is not installed: make gpaw",
+)
+def test_equation_of_state_of_nio_from_first_principles():
+    """Two atoms, coarse mesh: a is 4.2 to 4.35 Angstrom, B 150 to 230 GPa (experiment: 4.17, 180 to 220)."""
+    atoms, config, _ = start("Ni", "FM", "primitive")
+    engine = GpawEngine(kpts={"primitive": (2, 2, 2)})
+    calculator = EngineCalculator(engine, config)
+    found = find_equilibrium(atoms, calculator, ScanOptions(ratios=(1.0, 1.16), points=5))
+    assert calculator.computed == 6
+    assert {tuple(point.kpoints) for point in calculator.known.values()} == {(2, 2, 2)}
+    assert 4.2 < np.cbrt(8 * found.eos.volume) < 4.35
+    assert 150 < found.eos.bulk_modulus < 230
+    assert found.document()["energy_per_atom"] == pytest.approx(found.eos.energy, abs=5e-4)
+    assert found.document()["largest_stress"] < 0.015  # not zero: Pulay stress

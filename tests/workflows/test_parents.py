@@ -27,7 +27,7 @@ from workflows.submit import RunError, run_local
 from workflows.user_structures import pseudo_cubic
 
 ROOT = Path(__file__).resolve().parents[2]
-SCAN = {"scan": {"orderings": ["AFM-II"], "ratios": [0.9, 1.2]}}
+SCAN = {"scan": {"orderings": ["AFM-II"]}}
 PARENTS = [
     {"species": "Ni", "cell": "rhombohedral4", "lattice": "relax"},
     {"species": "Mn", "cell": "rhombohedral4", "lattice": SCAN},
@@ -201,20 +201,21 @@ def parents_only(folder: Path, engine: Counted):
     return run_local(flow, f"local:{folder / 'store'}", folder / "files", 2)
 
 
-def test_a_calculation_without_a_label_fails_the_parent_in_one_line_and_is_gone_on_with(tmp_path, monkeypatch):
+def test_a_calculation_without_a_label_fails_the_parent_in_one_line_and_is_gone_on_with(
+    campaign, tmp_path, monkeypatch
+):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    whole, log = Counted(log=str(tmp_path / "whole")), str(tmp_path / "log")
-    lattice = {"relax": {"orderings": ["AFM-II"]}}
+    log = tmp_path / "log"
 
-    def attempt(engine, place):
-        flow = Flow([plan_of(lattice, engine).job])
-        return run_local(flow, f"local:{tmp_path / place}", tmp_path / f"{place}-files", 1)
+    def attempt(**settings):
+        plan = plan_of({"relax": {"orderings": ["AFM-II"]}}, Counted(log=str(log), **settings))
+        return run_local(Flow([plan.job]), f"local:{tmp_path / 'store'}", tmp_path / "files", 1)
 
-    attempt(whole, "whole-store")
     with pytest.raises(RunError, match=r"relax NiO rhombohedral4 AFM-II: NiO AFM-II at .*no label .no convergence"):
-        attempt(Counted(log=log, fail_at=4), "store")
-    attempt(Counted(log=log), "store")
-    assert Path(log).read_text() == Path(whole.log).read_text()
+        attempt(fail_at=4)
+    attempt()
+    lines = log.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == documents(campaign[0])[1]["calculations"]
 
 
 DRIVER = """

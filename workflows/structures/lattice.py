@@ -46,14 +46,14 @@ class _Preparation(_Options):
 class ScanOptions(_Preparation):
     """Energies at evenly spaced volumes, fitted by an equation of state; fractional coordinates stay."""
 
-    ratios: tuple[float, float] = Field(default=(0.92, 1.12), description="[low, high] of V/V0, V0 the start's volume")
+    ratios: tuple[float, float] = Field(default=(0.94, 1.14), description="[low, high] of V/V0, V0 the start's volume")
     points: int = Field(default=9, ge=5, le=101, description="volumes; the equation of state has 4 parameters")
 
     @model_validator(mode="after")
     def _possible(self) -> ScanOptions:
         low, high = self.ratios
         if not 0.5 <= low < high <= 2.0:
-            raise StructureError(f"scan: ratios [{low:g}, {high:g}] must rise within 0.5 to 2 (V/V0); try [0.92, 1.12]")
+            raise StructureError(f"scan: ratios [{low:g}, {high:g}] must rise within 0.5 to 2 (V/V0); try [0.94, 1.14]")
         return self
 
 
