@@ -183,6 +183,8 @@ def _converted(
             if frame.problem:
                 raise RefusedError("unreadable", frame.problem)
             point = convert(frame, where)
+            if _null_in_keys([point.deformation_parameters, point.level_of_theory]):
+                raise RefusedError("not storable", "a name contains the null character, which MongoDB does not take")
         except RefusedError as error:
             _note(report.refused.setdefault(error.reason, Refusals()), f"{where}: {error}")
             continue
@@ -193,6 +195,12 @@ def _converted(
         if "sha256" not in point.source:
             point = point.model_copy(update={"source": {**origin, "frame": frame.number, **point.source}})
         yield point
+
+
+def _null_in_keys(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any("\0" in key or _null_in_keys(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(_null_in_keys(inner) for inner in value)
 
 
 def _point(fields: dict[str, Any], name: Namer) -> SpinPoint:
