@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pymatgen.core import Structure
 
 from workflows.campaign import CampaignError, load_campaign
+from workflows.structures import StructureOptions, generate, rocksalt
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "campaigns" / "quickstart_nio.yaml"
@@ -90,3 +92,37 @@ def test_mistakes_are_one_line_that_names_them(write, changes, message):
 def test_missing_file_is_an_error_with_its_name(tmp_path):
     with pytest.raises(CampaignError, match=r"nothing\.yaml: cannot be read"):
         load_campaign(tmp_path / "nothing.yaml")
+
+
+def structures(**parent):
+    return {
+        "parents": [parent],
+        "orderings": ["FM"],
+        "magmoms": {parent["species"]: 3.0} if "species" in parent else {},
+        "deformations": [{"kind": "none"}],
+    }
+
+
+@pytest.mark.parametrize("symbol", ["Sc", "Ti", "V", "Cr", "Fe", "Cu", "Zn"])
+def test_every_3d_metal_needs_and_takes_a_u(write, symbol):
+    oxide = structures(species=symbol, lattice_constant=4.3, cell="rhombohedral4")
+    with pytest.raises(CampaignError, match=f"engine gpaw has no U for {symbol}; add it to engine.hubbard_u"):
+        load_campaign(write(structures=oxide))
+    _, engine = load_campaign(write(structures=oxide, engine={"type": "gpaw", "hubbard_u": {symbol: 4.0}}))
+    config = next(generate(StructureOptions.model_validate(oxide)))
+    assert engine.parameters(config)["setups"] == {symbol: ":d,4.0"}
+    assert engine.level_of_theory()["hubbard_u"] == {symbol: 4.0}
+
+
+def test_structure_files_are_found_beside_the_campaign(write, tmp_path, monkeypatch):
+    nio = rocksalt("Ni", cell="rhombohedral4")
+    (tmp_path / "cells").mkdir()
+    Structure(nio.lattice, nio.species, nio.frac_coords).to(filename=str(tmp_path / "cells/POSCAR"), fmt="poscar")
+    path = write(structures=structures(file="cells/POSCAR"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    options, _ = load_campaign(path)
+    assert options.structures.parents[0].file == str(tmp_path / "cells" / "POSCAR")
+    assert next(generate(options.structures)).species == ["Ni", "Ni", "O", "O"]
+    with pytest.raises(CampaignError, match=r"structures.parents.0.file: no file nowhere.cif here"):
+        load_campaign(write(structures=structures(file="nowhere.cif")))

@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
@@ -167,6 +171,83 @@ def test_growth_never_changes_what_was_there():
     after = set(ids(generate(grown)))
     assert before < after
     assert len(after) == count_configs(grown)
+
+
+ENTRIES = [
+    "FM",
+    "AFM-I",
+    "AFM-II",
+    {"kind": "enumerate"},
+    {"kind": "enumerate", "net_moment": 0},
+    {"kind": "random", "count": 2},
+    {"kind": "random", "count": 2, "seed": 1},
+    {"kind": "spiral", "q": [0, 0, 1]},
+    {"kind": "random_directions", "count": 2},
+    {"kind": "canted", "base": "AFM-I", "angle": 20},
+]
+PARENTS = [
+    {"species": "Ni"},
+    {"species": "Ni", "cell": "conventional"},
+    {"species": {"Ni": 0.5, "Mn": 0.5}, "decoration": "L1_0", "orderings": ["FM", {"kind": "enumerate"}]},
+]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    orderings=st.lists(st.sampled_from(ENTRIES), min_size=2, max_size=6, unique_by=str),
+    parents=st.lists(st.sampled_from(PARENTS), min_size=1, max_size=3),
+    split=st.integers(1, 5),
+    paired=st.booleans(),
+)
+def test_parents_and_orderings_at_the_end_never_change_what_was_there(orderings, parents, split, paired):
+    orderings = [
+        entry for entry in orderings if entry != "AFM-II" or {"species": "Ni", "cell": "conventional"} not in parents
+    ]
+    assume(len(orderings) > 1)
+    strains = [
+        {"kind": "none"},
+        {"kind": "tensile", "count": 2, "amplitude": [0.02, 0.02]},
+        {"kind": "displacement", "amplitude": [0.02, 0.03]},
+    ]
+    grown = options(parents=parents, orderings=orderings, deformations=strains, paired=paired)
+    few = orderings[: min(split, len(orderings) - 1)]
+    small = grown.model_copy(
+        update={
+            "parents": grown.parents[:1],
+            "orderings": grown.orderings[: len(few)],
+            "deformations": grown.deformations,
+        }
+    )
+    before, after = ids(generate(small)), ids(generate(grown))
+    assert set(before) <= set(after)
+    assert len(set(after)) == len(after)
+    assert ids(generate(grown)) == after
+
+
+def test_the_quickstart_generates_what_it_always_did():
+    path = Path(__file__).parents[3] / "configs" / "campaigns" / "quickstart_nio.yaml"
+    quickstart = StructureOptions.model_validate(yaml.safe_load(path.read_text())["structures"])
+    for configs, expected in (
+        (generate(quickstart), "b7c9e70ec544348b49b9c0f497b4fa3af1abd14851cfb6a1e6dec64f7defb8aa"),
+        (candidates(quickstart, 1, count=3), "7882fafa21c2ee4bd317f8a7bdb761fb47c69bdc021a1fcdb410bb973e425e68"),
+    ):
+        content = [[c.config_id, c.pair_id, c.parent, c.ordering, c.deformation] for c in configs]
+        assert hashlib.sha256(json.dumps(content).encode()).hexdigest() == expected
+
+
+def test_every_structure_of_a_file_is_a_parent_with_geometries_of_its_own(tmp_path):
+    path = tmp_path / "two.json"
+    nio = rocksalt("Ni", cell="rhombohedral4")
+    bare = Structure(nio.lattice, nio.species, nio.frac_coords)
+    larger = Structure(Lattice(nio.lattice.matrix * 1.01), nio.species, nio.frac_coords)
+    path.write_text(json.dumps([bare.as_dict(), larger.as_dict()]))
+    shear = [{"kind": "shear", "amplitude": [-0.03, 0.03], "displacement": 0.03}]
+    wanted = {"orderings": ["FM", "AFM-II"], "deformations": shear}
+    both = list(generate(options(parents=[{"file": str(path)}], **wanted)))
+    assert len({config.parent for config in both}) == 2
+    assert both[0].deformation_parameters["strain"] != both[2].deformation_parameters["strain"]
+    first = list(generate(options(parents=[{"file": str(path), "index": 0}], **wanted)))
+    assert ids(first) == ids(both)[:2]
 
 
 def test_candidates_are_new_every_generation_and_never_the_undeformed_parent():
