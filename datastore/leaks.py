@@ -93,7 +93,9 @@ def find_leaks(
     chosen: list[Geometry] = []
     across: list[range] = []
     for name, geometries in sets.items():
-        distinct = {geometry.token: replace(geometry, name=f"{name}: {geometry.name}") for geometry in geometries}
+        distinct: dict[str, Geometry] = {}
+        for geometry in geometries:
+            distinct.setdefault(geometry.token, replace(geometry, name=f"{name}: {geometry.name}"))
         across.append(range(len(chosen), len(chosen) + len(distinct)))
         chosen += distinct.values()
     return [Leak(t.first, t.second, t.kind) for t in find_twins(chosen, tolerance, across, progress)]

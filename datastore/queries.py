@@ -40,6 +40,9 @@ OF_LABELS = ("verdict", "ordering_found", "energy", "free_energy", "total_moment
 OF_FAILURES = ("error_type", "error")
 """What only labels, and only failures, have."""
 
+LEVEL_ID = 16
+"""Digits of a level_id; a filter with fewer means all that begin so."""
+
 GROUPING = ("formula", "cell", "ordering", "deformation", "verdict")
 _OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _TERM = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
@@ -178,8 +181,8 @@ def parse_filter(text: str, failures: bool = False) -> Criteria:
     """MongoDB criteria from ``"ordering=AFM-II,FM verdict=accepted energy<-5"``.
 
     Terms are joined by *and*; ``,`` in a value of ``=`` or ``!=`` means any of. Operators: = != < <= > >=. Values
-    with spaces need quotes. With ``failures`` the fields are those of recorded failures. Raises DataError for unknown
-    fields (naming the nearest) and unreadable terms.
+    with spaces need quotes. ``level_id=`` takes the beginning of an id. With ``failures`` the fields are those of
+    recorded failures. Raises DataError for unknown fields (naming the nearest) and unreadable terms.
     """
     try:
         words = shlex.split(text)
@@ -200,6 +203,8 @@ def _term(word: str, failures: bool) -> Criteria:
     if operator in ("<", "<=", ">", ">=") and field not in NUMBER_FIELDS:
         raise DataError(f"filter term {word!r}: {field!r} is text, so only = and != apply")
     values = [_value(field, part, word) for part in text.split(",")]
+    if field == "level_id" and operator in ("=", "==") and any(0 < len(str(value)) < LEVEL_ID for value in values):
+        return {field: {"$regex": f"^({'|'.join(re.escape(str(value)) for value in values)})"}}
     if operator in ("=", "==", "!=") and len(values) > 1:
         return {field: {"$nin" if operator == "!=" else "$in": values}}
     if len(values) > 1:

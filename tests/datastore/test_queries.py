@@ -42,6 +42,15 @@ def test_find(store):
     assert list(find(store, formula="MnO")) == [POINTS[4]]
 
 
+def test_the_beginning_of_a_level_id_is_enough(store):
+    first, other = POINTS[0].level_id, POINTS[2].level_id
+    assert which(find(store, parse_filter(f"level_id={other[:6]}"))) == [2]
+    assert which(find(store, parse_filter(f"level_id={other}"))) == [2]
+    assert which(find(store, parse_filter(f"level_id={other[:6]},{first[:6]} formula=NiO"))) == [0, 1, 2, 3]
+    assert which(find(store, parse_filter("level_id=."))) == []
+    assert which(find(store, parse_filter("level_id=''"))) == []
+
+
 def test_pairs_are_of_one_level_and_accepted(store):
     (only,) = pairs(store)
     assert which(only.points) == [0, 1]

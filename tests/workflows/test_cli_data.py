@@ -61,6 +61,19 @@ def test_query_takes_a_filter(place, capsys):
     assert "1 of 3 labels (--limit 0 shows all)" in run(capsys, "query", "tiny.yaml", "--limit", "1")
 
 
+def test_the_level_of_theory_is_in_every_table(place, capsys):
+    with open_store("local:runs/tiny/store") as store:
+        store.put_point(make_point(shift=0.5, level_of_theory={"code": "GPAW", "functional": "PBE+U", "ecut": 700}))
+    text = run(capsys, "query", "tiny.yaml")
+    assert "GPAW-PBE+U-700eV" in text
+    assert "level of theory" in run(capsys, "query", "tiny.yaml", "--failures")
+    levels = json.loads(run(capsys, "stats", "tiny.yaml", "--json"))["levels"]
+    assert sorted(level["name"] for level in levels.values()) == ["GPAW-PBE+U-700eV", "test-Ni6.2"]
+    other = next(key for key, level in levels.items() if "GPAW" in level["name"])
+    assert f"level of theory {other} GPAW-PBE+U-700eV: 1 labels" in run(capsys, "stats", "tiny.yaml")
+    assert "1 of 1 labels" in run(capsys, "query", "tiny.yaml", f"level_id={other[:5]}")
+
+
 def test_query_failures(place, capsys):
     text = run(capsys, "query", "tiny.yaml", "--failures")
     for part in (

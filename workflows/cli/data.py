@@ -34,6 +34,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of 
 SHOWN = ("formula", "cell", "ordering", "deformation", "verdict", "generation", "energy", "total_moment")
 """Fields of a label in the table of ``query``; energy in eV per cell, total moment in muB per cell."""
 
+OF_LEVEL = ("level_id", "level_of_theory")
+"""Fields that the name of the level of theory comes from; it is in every table, because levels are not comparable."""
+
 SHOWN_OF_FAILURES = ("config_id", "ordering", "deformation", "error_type", "error")
 """Fields of a failure in the table of ``query --failures``."""
 
@@ -51,14 +54,19 @@ def stats(place: Place, as_json: AsJson = False) -> None:
       spinmultinet data stats local:runs/quickstart_nio/store --json
     """
     from datastore import queries
+    from datastore.levels import names
 
     with _open(place) as opened:
         found = queries.stats(opened)
     rows = [(*key, count) for key, count in found.counts.items()]
     origins = [(*origin, *numbers) for origin, numbers in found.origins.items()]
     named = ("campaign", "engine", "labels", "failures")
+    named_levels = names({level: theory for level, (_, theory) in found.levels.items()})
     if as_json:
-        levels = {level: {"points": n, "level_of_theory": theory} for level, (n, theory) in found.levels.items()}
+        levels = {
+            level: {"points": n, "name": named_levels[level], "level_of_theory": theory}
+            for level, (n, theory) in found.levels.items()
+        }
         groups = [dict(zip((*queries.GROUPING, "count"), row, strict=True)) for row in rows]
         campaigns = [dict(zip(named, row, strict=True)) for row in origins]
         rest = {"other_ordering": found.other_ordering, "failures": found.failures, "campaigns": campaigns}
@@ -69,7 +77,7 @@ def stats(place: Place, as_json: AsJson = False) -> None:
     if origins:
         print_table(named, origins)
     for level, (number, theory) in found.levels.items():
-        typer.echo(f"level of theory {level}: {number} labels, {_brief(theory)}")
+        typer.echo(f"level of theory {level} {named_levels[level]}: {number} labels, {_brief(theory)}")
     typer.echo(
         f"{found.total} labels, {found.other_ordering} of them in another ordering than asked for; "
         f"{found.failures} failed calculations" + (" (data query --failures)" if found.failures else "")
@@ -95,8 +103,10 @@ def query(
     Examples:
       spinmultinet data query configs/campaigns/quickstart_nio.yaml "ordering=AFM-II verdict=accepted"
       spinmultinet data query local:runs/quickstart_nio/store "energy<-30" --sort -energy --limit 5
+      spinmultinet data query local:labels level_id=5edba1
       spinmultinet data query configs/campaigns/quickstart_nio.yaml --failures error_type=not-converged
     """
+    from datastore.levels import names
     from datastore.queries import check_field, parse_filter
     from datastore.stores import explained
 
@@ -107,13 +117,15 @@ def query(
     columns = SHOWN_OF_FAILURES if failures else ("point_id", *SHOWN)
     with _open(place) as opened, explained(opened.uri):
         collection = opened.failures if failures else opened.points
-        found = list(collection.query(criteria, None if as_json else list(columns), sort=order, limit=limit))
+        found = list(collection.query(criteria, None if as_json else [*columns, *OF_LEVEL], sort=order, limit=limit))
         total = collection.count(criteria)
     if as_json:
         print_json([{key: value for key, value in document.items() if key != "_id"} for document in found])
         return
     if found:
-        print_table(["id", *columns[1:]], [_row(document, columns) for document in found])
+        level = names({document["level_id"]: document["level_of_theory"] for document in found})
+        rows = [[*_row(document, columns), level[document["level_id"]]] for document in found]
+        print_table(["id", *columns[1:], "level of theory"], rows)
     what = "failures" if failures else "labels"
     typer.echo(f"{len(found)} of {total} {what}" + (" (--limit 0 shows all)" if len(found) < total else ""))
 

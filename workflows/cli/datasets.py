@@ -86,7 +86,7 @@ def snapshot(
                 progress=lambda done, total: tell(done / total),
             )
     if as_json:
-        print_json({"folder": made.folder, **made.model_dump(mode="json", exclude={"points", "tokens"})})
+        print_json({"folder": made.folder.resolve(), **made.model_dump(mode="json", exclude={"points", "tokens"})})
     else:
         _show_snapshot(made)
 
