@@ -11,6 +11,7 @@ import yaml
 from datastore import open_store
 from datastore.costs import LOG_FILE
 from datastore.ingest import ingest
+from tests.datastore.support import make_point
 from tests.support.cli import tiny_campaign
 from workflows import cli
 from workflows.campaign import load_campaign
@@ -98,6 +99,20 @@ def test_an_estimate_takes_labels_of_another_place(place, capsys):
     assert (cost["calculations"], cost["already_done"], cost["bases"][0]["samples"]) == (12, 0, 5)
     assert not Path("runs/larger").exists()
     assert cli.run(["structures", "larger.yaml", "--cost-from", "local:nowhere"]) == 2
+
+
+def test_labels_that_the_engine_could_not_calculate_are_no_samples(tmp_path, capsys, monkeypatch):
+    """Imported under the engine's name, deformed in an unknown way: GPAW has no k mesh for them."""
+    monkeypatch.chdir(tmp_path)
+    Path("campaign.yaml").write_text(yaml.safe_dump(_campaign(tmp_path)))
+    with open_store("local:others") as store:
+        for number in range(4):
+            fields = {"cell": "custom", "deformation": "unknown", "engine": "gpaw", "timings": {"wall": 30.0}}
+            store.put_point(make_point(shift=0.1 * number, **fields))
+    cost = json.loads(run(capsys, "structures", "campaign.yaml", "--cost-from", "local:others", "--json"))["cost"]
+    assert cost["bases"][0]["rests_on"] == "the engine's own estimate"
+    (costs,) = json.loads(run(capsys, "data", "costs", "local:others", "--json"))["costs"]
+    assert costs["seconds"] == 120.0
 
 
 def test_recorded_calculations_of_gpaw(tmp_path, capsys, monkeypatch):

@@ -162,6 +162,7 @@ def _works(store: SpinStore, engine: Engine) -> Iterator[Work]:
 
     from datastore.costs import core_seconds
     from datastore.schema import SpinConfig
+    from workflows.engines import LabelError
 
     criteria = {"$or": [{"level_id": engine.level_id()}, {"engine": engine.type}]}
     for collection in (store.points, store.failures):
@@ -170,7 +171,10 @@ def _works(store: SpinStore, engine: Engine) -> Iterator[Work]:
             if not seconds:
                 continue
             config = SpinConfig(**{name: document[name] for name in SpinConfig.model_fields if name in document})
-            work = _work(config, engine)
+            try:
+                work = _work(config, engine)
+            except LabelError:  # imported, and nothing this engine could calculate
+                continue
             yield replace(work, level_id=document["level_id"], engine=document["engine"], seconds=seconds)
 
 
