@@ -16,7 +16,8 @@ from maggma.core import Builder
 from datastore.decisions import apply_decisions
 from datastore.errors import DataError
 from datastore.outliers import PREFIX, find_outliers, outlier_family, outlier_group
-from datastore.quality import with_verdict
+from datastore.quality import judge, with_verdict
+from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import make_way, salvage
 from datastore.schema import SpinFailure, SpinPoint
 from datastore.stores import SpinStore, explained, stamped
@@ -24,6 +25,9 @@ from datastore.upgrade import parse
 from datastore.verdicts import automatic_reasons
 
 CHUNK = 100
+OF_OTHER_LABELS = (PREFIX, SALVAGE)
+"""First words of reasons that come from comparisons with other labels."""
+
 Label = SpinPoint | SpinFailure
 
 
@@ -170,6 +174,28 @@ def reject_outliers(store: SpinStore, group: tuple[str, ...]) -> int:
             store.put_point(with_verdict(point, found.get(point_id, [])))
             rejected += not reasons
     return rejected
+
+
+def rejudge(store: SpinStore) -> int:
+    """Judge all labels by the rules, groups included, of this version; returns how many verdicts or reasons changed.
+
+    Flipped labels are salvaged where they were not, and decisions are applied that were only logged.
+    """
+    changed, families = apply_decisions(store), {}
+    with explained(store.uri):
+        for document in store.points.query({}, ["point_id"]):
+            point = store.get_point(document["point_id"])
+            if point is None:  # it was salvaged, and a real label took its place
+                continue
+            families[tuple(outlier_family(outlier_group(point)).values())] = outlier_group(point)
+            reasons = automatic_reasons(point)
+            by_rules = judge(point).verdict_reasons
+            wanted = [*by_rules, *(reason for reason in reasons if reason.startswith(OF_OTHER_LABELS))]
+            if reasons != wanted:
+                store.put_point(with_verdict(point, wanted))
+                changed += 1
+            changed += not point.salvaged_from and salvage(store, point) is not None
+        return changed + sum(reject_outliers(store, group) for group in families.values())
 
 
 def _marker(item: _Item) -> dict[str, Any]:

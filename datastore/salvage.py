@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from datastore.quality import RULES, magnetic_sites, name_ordering, signs_changed, with_verdict
 from datastore.schema import FloatArray, SpinConfig, SpinPoint, point_id
+from datastore.verdicts import PAST
 
 if TYPE_CHECKING:
     from datastore.stores import SpinStore
@@ -89,12 +90,13 @@ def make_way(store: SpinStore, point: SpinPoint) -> None:
 
 
 def salvage(store: SpinStore, point: SpinPoint) -> SpinPoint | None:
-    """After a label was stored: store what it is a label of, where it is flipped; returns that.
+    """After a label was stored: store what it is a label of, where it is flipped; returns what is new.
 
     Nothing is stored where a label of that configuration, real or salvaged, is there already. What was salvaged from an
     earlier result of the same calculation goes. Where somebody decided by hand on the label nothing changes.
     """
-    if store.decision_on(point.point_id) is not None:
+    decision = store.decision_on(point.point_id)
+    if decision is not None and decision.action in PAST:
         return None
     new = _named(store, point) if is_salvageable(point) else None
     stale: dict[str, Any] = {"salvaged_from": point.point_id}
@@ -108,6 +110,8 @@ def salvage(store: SpinStore, point: SpinPoint) -> SpinPoint | None:
         if there is not None and there.salvaged_from != point.point_id:
             _compare(store, point, there)
             return None
+        if there is not None and there.free_energy == new.free_energy:
+            return None  # done before; its verdict may have come from its group since
     store.put_point(new)
     return new
 

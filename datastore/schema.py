@@ -73,8 +73,8 @@ class _Document(BaseModel):
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """Parse a stored dict, ignoring the bookkeeping keys of stores (``_id``, ``last_updated``, ``@...``)."""
-        extra = {key for key in document if key.startswith(("_", "@")) or key == "last_updated"}
+        """Parse a stored dict; bookkeeping of stores (``_id``, ``last_updated``, ``checksum``, ``@...``) is ignored."""
+        extra = {key for key in document if key.startswith(("_", "@")) or key in ("last_updated", "checksum")}
         extra |= {key for key in cls.derived_keys() if key in document}
         return cls(**{key: value for key, value in document.items() if key not in extra})
 

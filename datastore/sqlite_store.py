@@ -142,6 +142,18 @@ class SqliteStore(Store):
                 else:
                     database.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, old[0]))
 
+    def rows(self) -> Iterator[tuple[int, Document | None]]:
+        """Row number and document of everything stored, lazily; None for a row that is no JSON."""
+        sql = f"SELECT id, doc FROM {self._table} WHERE id > ? ORDER BY id LIMIT {BATCH}"
+        last = -1
+        while batch := self._rows(sql, (last,)):
+            last = batch[-1][0]
+            for row_id, text in batch:
+                try:
+                    yield row_id, q.decode(text)
+                except (ValueError, AttributeError):
+                    yield row_id, None
+
     def remove_docs(self, criteria: Criteria) -> None:
         """Delete the documents that match."""
         with self._transaction() as database:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, costs, data, datasets, imports, machine, models
+from workflows.cli import campaign, costs, curate, data, datasets, imports, machine, models
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -55,6 +55,8 @@ data.app.command("import")(imports.import_files)
 data.app.command("costs")(costs.costs)
 for command in (datasets.snapshot, datasets.leaks, datasets.compare):
     data.app.command(command.__name__)(command)
+for by_hand in (curate.override, curate.retract, curate.restore, curate.decisions, curate.verify):
+    data.app.command(by_hand.__name__)(by_hand)
 app.add_typer(data.app, name="data")
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)

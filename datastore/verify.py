@@ -1,0 +1,253 @@
+"""Looks for damage in a store and in the files it names, says what it concerns and how to mend it. Changes nothing.
+
+Documents are read a batch at a time; what is kept is one entry per problem. Documents written by earlier versions have
+no checksum: those are checked by their ids and by the rules of the verdict only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from maggma.core import Store
+
+from datastore.decisions import UsedIn, affected
+from datastore.errors import DataError
+from datastore.outliers import PREFIX as OUTLIER
+from datastore.quality import judge
+from datastore.salvage import PREFIX as SALVAGE
+from datastore.salvage import is_salvageable, salvaged
+from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
+from datastore.snapshot import load_snapshot
+from datastore.sqlite_store import SqliteStore
+from datastore.stores import SpinStore, checksum, explained
+from datastore.upgrade import parse
+from datastore.verdicts import automatic_reasons, decided
+
+Document = dict[str, Any]
+Progress = Callable[[float], None]
+
+KINDS: dict[str, type[Any]] = {
+    "points": SpinPoint,
+    "failures": SpinFailure,
+    "decisions": Decision,
+    "models": ModelRecord,
+}
+RESTORE = "restore it from a backup"
+RELABEL = "restore it from a backup, or remove it and run its campaign again with the label job forgotten"
+REJUDGE = "judge all labels again with: spinmultinet data verify PLACE --rejudge"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is damaged."""
+
+    collection: str
+    """``points``, ``failures``, ``decisions``, ``models``, ``snapshots``, or ``store`` for the file itself."""
+    name: str
+    """Id of the document, or the number of its row."""
+    what: str
+    remedy: str
+    used_in: list[UsedIn] = field(default_factory=list)
+    """Snapshots and models that it concerns."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was looked at, and the problems."""
+
+    documents: dict[str, int]
+    files: int
+    problems: list[Problem]
+
+
+def verify(store: SpinStore, progress: Progress | None = None) -> Verification:
+    """Check every document and every file the store names. ``progress`` is called with the share that is done."""
+    run = _Run(store, progress or (lambda _: None))
+    with explained(store.uri):
+        problems = list(run.problems())
+        return Verification(run.documents, run.files, [_with_use(store, problem) for problem in problems])
+
+
+class _Run:
+    """One pass over a store."""
+
+    def __init__(self, store: SpinStore, progress: Progress):
+        self.store, self.progress = store, progress
+        self.documents = dict.fromkeys((*KINDS, "snapshots"), 0)
+        self.files = 0
+        self.total = 1
+
+    def problems(self) -> Iterator[Problem]:
+        """All of them, as they are found; what stops one collection does not stop the others."""
+        self.total = max(1, sum(self._collection(name).count() for name in self.documents))
+        if isinstance(self.store.points, SqliteStore):
+            yield from self._guarded("store", self._database(self.store.points))
+        for name, kind in KINDS.items():
+            yield from self._guarded(name, self._duplicates(name))
+            yield from self._guarded(name, self._each(name, kind))
+        yield from self._guarded("snapshots", self._snapshots())
+
+    def _guarded(self, name: str, found: Iterator[Problem]) -> Iterator[Problem]:
+        try:
+            yield from found
+        except DataError as error:
+            yield Problem(name, self.store.uri, str(error), RESTORE)
+
+    @staticmethod
+    def _database(points: SqliteStore) -> Iterator[Problem]:
+        for text in points.verify():
+            recover = "recover with: sqlite3 store.sqlite .recover | sqlite3 recovered.sqlite"
+            yield Problem("store", points.path, f"SQLite: {text}", f"{RESTORE}, or {recover}")
+
+    def _each(self, name: str, kind: type[Any]) -> Iterator[Problem]:
+        for label, document in self._rows(name):
+            yield from self._document(name, kind, label, document)
+
+    def _snapshots(self) -> Iterator[Problem]:
+        for label, document in self._rows("snapshots"):
+            yield from self._snapshot(label, document)
+
+    def _collection(self, name: str) -> Store:
+        collection: Store = getattr(self.store, name)
+        return collection
+
+    def _rows(self, name: str) -> Iterator[tuple[str, Document | None]]:
+        """Documents with the name of each, counted."""
+        collection = self._collection(name)
+        rows = collection.rows() if isinstance(collection, SqliteStore) else enumerate(collection.query({}))
+        for number, document in rows:
+            self.documents[name] += 1
+            self.progress(sum(self.documents.values()) / self.total)
+            yield str((document or {}).get(collection.key) or f"row {number}"), document
+
+    def _duplicates(self, name: str) -> Iterator[Problem]:
+        """Ids that several documents have, by one pass in the order of ids."""
+        collection = self._collection(name)
+        before: Any = None
+        for document in collection.query({}, [collection.key], sort={collection.key: 1}):
+            identity = document.get(collection.key)
+            if identity is not None and identity == before:
+                yield Problem(name, str(identity), "is stored twice", "remove one of the two documents")
+            before = identity
+
+    def _document(self, name: str, kind: type[Any], label: str, document: Document | None) -> Iterator[Problem]:
+        remedy = RELABEL if name in ("points", "failures") else RESTORE
+        if document is None:
+            yield Problem(name, label, "is no JSON", remedy)
+            return
+        try:
+            parsed = parse(kind, document)
+        except DataError as error:
+            yield Problem(name, label, str(error), remedy)
+            return
+        if "checksum" in document and document["checksum"] != checksum(document):
+            yield Problem(name, label, "its content is not what was stored: the checksum differs", remedy)
+            return
+        derived = parsed.to_document()
+        wrong = [key for key in kind.derived_keys() if document.get(key) != derived[key]]
+        if wrong:
+            yield Problem(name, label, f"does not follow from its content: {', '.join(wrong)}", remedy)
+            return
+        if isinstance(parsed, SpinPoint):
+            yield from self._point(label, parsed)
+        elif isinstance(parsed, ModelRecord):
+            yield from self._model(label, parsed)
+        elif isinstance(parsed, Decision) and not self._has(parsed.point_id):
+            yield Problem(name, label, f"decides on label {parsed.point_id}, which is not there", RESTORE)
+
+    def _point(self, label: str, point: SpinPoint) -> Iterator[Problem]:
+        reasons = [r for r in automatic_reasons(point) if not r.startswith((OUTLIER, SALVAGE))]
+        if reasons != (expected := judge(point).verdict_reasons):
+            what = f"its verdict is not that of the rules: stored {reasons or 'accepted'}, now {expected or 'accepted'}"
+            yield Problem("points", label, what, REJUDGE)
+        if decided(point, self.store.decision_on(label)) != point:
+            yield Problem("points", label, "the decision in force is not applied", REJUDGE)
+        if point.deformation != "none" and point.parent_lattice is None and point.parent and not point.source:
+            yield Problem(
+                "points", label, f"is deformed and does not say from which lattice of {point.parent}", RELABEL
+            )
+        if point.salvaged_from:
+            yield from self._salvaged(label, point)
+
+    def _salvaged(self, label: str, point: SpinPoint) -> Iterator[Problem]:
+        try:
+            original = self.store.get_point(point.salvaged_from)
+        except DataError:
+            return  # told where its own turn comes
+        if original is None:
+            what = f"was salvaged from label {point.salvaged_from}, which is not there"
+            yield Problem("points", label, what, "restore the original, or retract this one: spinmultinet data retract")
+        elif not original.decision and not _is_from(point, original):
+            what = f"is not what label {point.salvaged_from} is salvaged to"
+            yield Problem("points", label, what, "retract it: spinmultinet data retract")
+
+    def _model(self, label: str, model: ModelRecord) -> Iterator[Problem]:
+        remedy = "restore the file from a backup, or train again: remove the model and run its campaign"
+        for file in model.files:
+            self.files += 1
+            path = Path(file.path)
+            if not path.is_file():
+                yield Problem("models", label, f"{path} is missing", remedy)
+            elif _sha256(path) != file.sha256:
+                yield Problem("models", label, f"{path} is damaged: its checksum differs", remedy)
+        if self.store.snapshots.query_one({"snapshot_id": model.snapshot_id}, ["snapshot_id"]) is None:
+            what = f"snapshot {model.snapshot_id} that it was trained on is not there"
+            yield Problem("models", label, what, RESTORE)
+
+    def _snapshot(self, label: str, document: Document | None) -> Iterator[Problem]:
+        remedy = "restore it, or delete its folder and make the snapshot again"
+        if document is None or not isinstance(document.get("points"), dict):
+            yield Problem("snapshots", label, "is no valid document", remedy)
+            return
+        if "checksum" in document and document["checksum"] != checksum(document):
+            yield Problem("snapshots", label, "its content is not what was stored: the checksum differs", remedy)
+            return
+        members = [point_id for split in document["points"].values() for point_id in split]
+        gone = [point_id for point_id in members if not self._has(point_id)]
+        if gone:
+            yield Problem("snapshots", label, f"{len(gone)} of its labels are not in the store: {gone[0]}...", RESTORE)
+        folder = document.get("folder")
+        if folder is None:  # made before its folder was recorded
+            return
+        try:
+            self.files += len(load_snapshot(folder).files)
+        except DataError as error:
+            yield Problem("snapshots", label, str(error), remedy)
+
+    def _has(self, point_id: str) -> bool:
+        try:
+            return self.store.has_label(point_id)
+        except DataError:
+            return True  # damaged, which is told elsewhere
+
+
+def _is_from(point: SpinPoint, original: SpinPoint) -> bool:
+    """Whether ``point`` is what ``original`` is salvaged to, up to names, bookkeeping and one global reversal."""
+    if not is_salvageable(original):
+        return False
+    ids = {salvaged(original, upwards=sign).point_id for sign in (1.0, -1.0)}
+    return point.point_id in ids and point.free_energy == original.free_energy
+
+
+def _with_use(store: SpinStore, problem: Problem) -> Problem:
+    """The problem with the snapshots and models it concerns."""
+    try:
+        if problem.collection == "points":
+            return replace(problem, used_in=affected(store, [problem.name]))
+        if problem.collection == "snapshots":
+            models = store.get_models(snapshot_id=problem.name)
+            return replace(
+                problem, used_in=[UsedIn("model", m.model_id, m.campaign, f"{m.status}; trained on it") for m in models]
+            )
+    except DataError:
+        return problem  # the documents that would tell are damaged themselves
+    return problem
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
