@@ -89,7 +89,9 @@ def test_labels_without_stress_and_vector_moments():
     with open_store("memory:") as store:
         for theory, length in ((A, 1.0), (B, 1.5)):
             vectors = np.outer([length, -length, 0, 0], [0, 0, 1.0])
-            store.put_point(make_point(level_of_theory=theory, stress=None, magmoms_in=vectors / length, magmoms_out=vectors))
+            store.put_point(
+                make_point(level_of_theory=theory, stress=None, magmoms_in=vectors / length, magmoms_out=vectors)
+            )
         found, parity = compared(store, store)
     assert found.groups[0].stress_rms is None
     assert next(row for row in found.moments if row.element == "Ni").rms == pytest.approx(0.5)
