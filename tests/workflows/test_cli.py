@@ -1,6 +1,7 @@
 """The command line inside this process: help, exit codes, translation of errors, the page in docs/."""
 
 import errno
+import json
 import re
 import subprocess
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from datastore.errors import DataError
@@ -108,6 +110,25 @@ def test_quickstart_plan():
     result = runner.invoke(cli.app, ["structures", str(ROOT / "configs/campaigns/quickstart_nio.yaml"), "--json"])
     assert result.exit_code == 0, result.output
     assert '"engine": "gpaw"' in result.output
+
+
+def test_structures_counts_the_twins_it_leaves_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    campaign = tmp_path / "twins.yaml"
+    entries = ["AFM-II", {"kind": "enumerate"}, {"kind": "spiral", "q": [0, 0, 1]}]
+    structures = {"parents": [{"species": "Ni"}], "orderings": entries, "deformations": [{"kind": "none"}]}
+    content = {"name": "twins", "engine": {"type": "spin-lattice"}, "structures": structures}
+    campaign.write_text(yaml.safe_dump({**content, "folder": str(tmp_path / "run")}))
+    result = runner.invoke(cli.app, ["structures", str(campaign)])
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    assert "2 twins left out, the same as others by symmetry or reversal of all moments: 1 AFM-II, 1 spiral" in text
+    plan = json.loads(runner.invoke(cli.app, ["structures", str(campaign), "--json"]).output)
+    assert plan["configurations"] == 4
+    assert [(row["ordering"], row["count"]) for row in plan["twins_removed"]] == [
+        ("AFM-II", 1),
+        ("spiral[q=0,0,1 axis=0,0,1]", 1),
+    ]
 
 
 def test_whole_file_leaves_the_old_one_alone(tmp_path):
