@@ -147,9 +147,16 @@ def _from_cif(path: Path) -> list[Structure]:
 
 
 def _from_poscar(path: Path) -> list[Structure]:
-    from pymatgen.io.vasp import Poscar
+    from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
-    return [Poscar.from_file(str(path), check_for_potcar=False).structure]
+    # pymatgen would call unnamed elements H, He, Li.
+    warnings.filterwarnings("error", message="Elements in POSCAR cannot", category=BadPoscarWarning)
+    try:
+        return [Poscar.from_file(str(path), check_for_potcar=False).structure]
+    except BadPoscarWarning:
+        raise StructureError(
+            f"{path} does not name its elements; write their symbols into the line above the numbers of atoms"
+        ) from None
 
 
 def _from_json(path: Path) -> list[Structure]:

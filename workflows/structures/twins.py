@@ -20,13 +20,16 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
-from workflows.structures.symmetry import FloatArray, IntArray, site_symmetry
+from workflows.structures.symmetry import FloatArray, IntArray, SiteSymmetry, site_symmetry
 
 RESOLUTION = 1e-6
 """muB, or muB^2 of scalar products: closer moments are equal."""
 
 STRAIN_RESOLUTION = 1e-9
+"""Closer components of a deformation gradient are equal."""
+
 SHOWN = 5
+"""Pairs of orderings that a summary names."""
 
 
 class Twins:
@@ -47,50 +50,45 @@ class Twins:
         within this one geometry only.
         """
         if gradient is None:
-            return self._moment_keys(np.zeros(1, dtype=np.int64), b"identity")
-        strains = np.einsum("kij,jl,kml->kim", self._turns, gradient, self._turns).reshape(-1, 9)
+            return self._moment_keys(None)
+        turns = self._distinct[0]
+        strains = np.einsum("kij,jl,kml->kim", turns, gradient, turns).reshape(-1, 9)
         images = _integers(strains, STRAIN_RESOLUTION)
         best = _smallest(images)
-        operations = np.flatnonzero(np.isin(self._turn_of, best))
         geometry = images[best[0]].tobytes()
-        return [_digest(geometry + key) for key in self._moment_keys(operations, best.tobytes())]
+        return [_digest(geometry + key) for key in self._moment_keys(best)]
 
     @cached_property
-    def _operations(self) -> tuple[FloatArray, IntArray]:
-        symmetry = site_symmetry(self.structure)
-        return symmetry.rotations, symmetry.sources
+    def _symmetry(self) -> SiteSymmetry:
+        return site_symmetry(self.structure)
 
     @cached_property
     def _distinct(self) -> tuple[FloatArray, IntArray]:
-        rounded = np.rint(self._operations[0] / RESOLUTION)
-        _, first, inverse = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
-        return self._operations[0][first], inverse.reshape(-1)
+        """(T, 3, 3) rotations of the parent, each once, and (K,) which of them an operation has."""
+        rotations = self._symmetry.rotations
+        _, first, inverse = np.unique(_integers(rotations), axis=0, return_index=True, return_inverse=True)
+        return rotations[first], inverse.reshape(-1)
 
-    @property
-    def _turns(self) -> FloatArray:
-        """(T, 3, 3) rotations of the parent, each once."""
-        return self._distinct[0]
+    def _moment_keys(self, turns: IntArray | None) -> list[bytes]:
+        """A key per arrangement: its smallest image under the operations with these ``turns``, and reversal.
 
-    @property
-    def _turn_of(self) -> IntArray:
-        """(K,) index into _turns per operation."""
-        return self._distinct[1]
-
-    def _moment_keys(self, operations: IntArray, name: bytes) -> list[bytes]:
-        """A key per arrangement: its smallest image under ``operations`` (indices) and reversal."""
+        ``turns`` are indices into the distinct rotations; None: the identity only.
+        """
+        name = b"" if turns is None else turns.tobytes()
         if name not in self._keys:
-            if name == b"identity":
-                sources, turns = np.arange(len(self.structure))[None], np.eye(3)[None]
+            if turns is None:
+                sources, rotations = np.arange(len(self.structure))[None], np.eye(3)[None]
             else:
-                sources, turns = self._operations[1][operations], self._operations[0][operations]
-            unique = np.unique(sources, axis=0)
-            self._keys[name] = [
-                _vector_key(moments, sources, turns)
-                if moments.ndim == 2 and self.spin_orbit
-                else (_product_key(moments, unique) if moments.ndim == 2 else _sign_key(moments, unique))
-                for moments in self.arrangements
-            ]
+                chosen = np.isin(self._distinct[1], turns)
+                sources, rotations = self._symmetry.sources[chosen], self._symmetry.rotations[chosen]
+            self._keys[name] = [self._key(moments, sources, rotations) for moments in self.arrangements]
         return self._keys[name]
+
+    def _key(self, moments: FloatArray, sources: IntArray, rotations: FloatArray) -> bytes:
+        if moments.ndim == 2 and self.spin_orbit:
+            return _vector_key(moments, sources, rotations)
+        unique = np.unique(sources, axis=0)
+        return _product_key(moments, unique) if moments.ndim == 2 else _sign_key(moments, unique)
 
 
 class TwinCount:

@@ -186,6 +186,17 @@ def test_unreadable_files_say_so_in_one_line(tmp_path, name, content, message):
     assert str(path) in str(error.value)
 
 
+def test_a_poscar_without_elements_is_refused(nio, tmp_path):
+    path = tmp_path / "POSCAR"
+    nio.to(filename=str(path), fmt="poscar")
+    lines = path.read_text().splitlines()
+    assert lines[5].split() == ["Ni", "O"]
+    unnamed = ["old format", *lines[1:5], *lines[6:8], *(" ".join(line.split()[:3]) for line in lines[8:])]
+    path.write_text("\n".join(unnamed) + "\n")
+    with pytest.raises(StructureError, match="does not name its elements; write their symbols"):
+        read_parents(path)
+
+
 def test_partial_occupancy_and_close_atoms_are_refused(tmp_path):
     disordered = Structure(Lattice.cubic(4.2), [{"Ni": 0.5, "Mn": 0.5}, {"O": 1}], [[0, 0, 0], [0.5, 0.5, 0.5]])
     disordered.to(filename=str(tmp_path / "half.cif"))
