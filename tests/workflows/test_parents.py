@@ -286,6 +286,7 @@ def test_a_scan_beside_the_minimum_ends_the_run_with_the_range_to_write(tmp_path
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
     assert "scan NiO rhombohedral4 FM: scan: the minimum of the energy is not inside V/V0 = 0.8 to 0.88" in line
     assert "write ratios: [" in line
+    assert "parents 0/1" in done.stdout.partition("| labels 0/8 |")[0]
 
 
 @pytest.mark.parametrize(

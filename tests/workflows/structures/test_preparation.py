@@ -1,5 +1,7 @@
 """Which lattices are computed first, and the configurations that follow from them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,18 @@ def test_without_results_there_are_no_configurations():
 def test_an_ordering_that_does_not_fit_is_named():
     with pytest.raises(StructureError, match="no ordering AFM-I "):
         starts(structures(nio({"relax": {"orderings": ["AFM-I"]}})))
+
+
+def test_the_structure_of_a_file_is_prepared_like_any_other():
+    file = Path(__file__).resolve().parents[2] / "data" / "nio_conventional.cif"
+    options = structures({"file": str(file), "lattice": "relax"}, orderings=["FM"])
+    (start,) = starts(options)
+    assert start.config.species.count("O") == 4
+    configs = list(generate(with_lattices(options, results(options))))
+    assert len(configs) == 5
+    np.testing.assert_allclose(configs[0].lattice, start.config.lattice * 1.01)
+
+
+def test_held_moments_are_held_while_the_lattice_is_computed():
+    options = structures(nio("relax"), moment_role="constraint")
+    assert {start.config.moment_role for start in starts(options)} == {"constraint"}
