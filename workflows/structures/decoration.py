@@ -60,8 +60,12 @@ def decorate(
     check_decoration(decoration)
     if not isinstance(decoration, str):
         return _listed(counts, list(decoration)), {}
-    if len(counts) == 1 or decoration == RANDOM:
+    if decoration == RANDOM:
         return place_cations(counts, seed), {}
+    if len(counts) == 1:
+        raise StructureError(
+            f"decoration {decoration} is for mixed cations, and {next(iter(counts))} is one; remove it"
+        )
     if decoration == SQS:
         return special_quasirandom(counts, grid, vectors, seed)
     return ordered_cations(counts, decoration, grid, vectors), {}

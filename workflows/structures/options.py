@@ -63,7 +63,8 @@ def _direction(value: tuple[float, float, float]) -> tuple[float, float, float]:
     return value
 
 
-Wave = tuple[Annotated[float, BeforeValidator(_number)], ...]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Wave = tuple[Annotated[Finite, BeforeValidator(_number)], ...]
 Direction = Annotated[tuple[float, float, float], AfterValidator(_direction)]
 
 
@@ -74,7 +75,7 @@ class EnumerateOptions(_Options):
     max_period: int | None = Field(
         default=None, ge=1, description="most magnetic sites per magnetic cell; default: all up to 16 sites, 4 beyond"
     )
-    net_moment: float | None = Field(default=None, description="muB per cell, of either sign; default: any")
+    net_moment: Finite | None = Field(default=None, description="muB per cell, of either sign; default: any")
     max_count: int | None = Field(default=None, ge=1, description="the first so many, small magnetic cells first")
 
 
@@ -90,7 +91,7 @@ class RandomOptions(_Options):
 
     kind: Literal["random"]
     count: int = Field(default=1, ge=1, description="orderings")
-    net_moment: float | None = Field(default=None, description="muB per cell, of either sign; default: any")
+    net_moment: Finite | None = Field(default=None, description="muB per cell, of either sign; default: any")
     seed: int = Field(default=0, ge=0)
 
 

@@ -86,6 +86,7 @@ def test_counts_are_exact(seed, name):
         ({"decoration": "L1_2"}, "L1_2 is for two cations, one of them on 1/4"),
         ({"decoration": "L1_1", "cell": "tetragonal4"}, "use cell rhombohedral4 or all8 or conventional_2x2x2"),
         ({"decoration": ["Ni", "Ni", "Ni", "Mn"]}, "lists {'Mn': 1, 'Ni': 3}"),
+        ({"decoration": "sqs", "species": "Ni"}, "sqs is for mixed cations, and Ni is one"),
         ({"decoration": "L1_0", "species": {"Ni": 0.5, "Mn": 0.25, "Co": 0.25}}, "for two cations"),
     ],
 )

@@ -27,6 +27,8 @@ BASE = {
         ({"orderings": [{"q": [0, 0, 1]}]}, "kind is missing or unknown; use enumerate"),
         ({"orderings": [3]}, "kind is missing or unknown"),
         ({"orderings": [{"kind": "spiral", "q": [0, 0]}]}, "orderings.0.spiral.q"),
+        ({"orderings": [{"kind": "spiral", "q": [0, 0, float("nan")]}]}, "should be a finite number"),
+        ({"orderings": [{"kind": "enumerate", "net_moment": float("inf")}]}, "should be a finite number"),
         ({"orderings": [{"kind": "spiral", "q": [0, 0, "x"]}]}, "'x' is no number; write 0.25 or 1/4"),
         ({"orderings": [{"kind": "spiral", "q": [0, 0, 1], "axis": [0, 0, 0]}]}, "has no length"),
         ({"orderings": [{"kind": "spiral", "q": [0, 0, 1], "axes": [0, 0, 1]}]}, "did you mean 'axis'"),
