@@ -21,7 +21,8 @@ def run(store, *outputs, start=0, completed="1"):
 
 def test_labels_failures_and_others(store):
     point, failure = make_point(), make_failure(shift=0.1)
-    run(store, point.to_document(), failure.to_document(), {"model": 1}, None, [make_point(shift=0.2).to_document()])
+    beside = make_point(shift=0.2, free_energy=-25.48)
+    run(store, point.to_document(), failure.to_document(), {"model": 1}, None, [beside.to_document()])
     report = ingest(store)
     assert (report.jobs, report.labels, report.failures, report.passed_over) == (5, 2, 1, 2)
     assert store.get_point(point.point_id) == point
