@@ -19,8 +19,11 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from datastore.fingerprints import Geometry, IntArray, environments, fingerprint
 from datastore.schema import FloatArray
 
-PROBES = 8
+FEW_PROBES, PROBES = 3, 8
 """Atoms, those with the most unusual surroundings, that are looked at first."""
+
+PROBED = 2.5
+"""Times the tolerance: the probes of a twin differ by less (rms), or they would hold most of all displacements."""
 
 ANCHORS = 2
 """Atoms that are tried as the one which is mapped; a twin in which one of them has moved is found by another."""
@@ -174,12 +177,14 @@ def _first_fit(
     first: Crystal, second: Crystal, images: FloatArray, which: IntArray, shifts: FloatArray, tolerance: float
 ) -> Match | None:
     """The first of the mappings ``which`` with ``shifts`` under which all atoms fit; probes sort out most of them."""
-    probes = first.unusual[:PROBES]
     for start in range(0, len(which), BATCH):
-        part = slice(start, start + BATCH)
-        moved = images[which[part]][:, probes] + shifts[part][:, None]
-        left, _ = _nearest(first, second, moved, probes)
-        for k in np.flatnonzero(_rms(left) <= 2.5 * tolerance) + start:
+        fitting = np.arange(start, min(start + BATCH, len(which)))
+        for count in (FEW_PROBES, PROBES):
+            probes = first.unusual[:count]
+            moved = images[which[fitting]][:, probes] + shifts[fitting][:, None]
+            left, _ = _nearest(first, second, moved, probes)
+            fitting = fitting[_rms(left) <= PROBED * tolerance]
+        for k in fitting:
             whole = (images[which[k]] + shifts[k])[None]
             vectors, (sites,) = _nearest(first, second, whole, np.arange(len(first.order)))
             rms = float(_rms(vectors)[0])

@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datastore.atoms import read_points
 from datastore.errors import DataError
@@ -9,13 +11,19 @@ from datastore.queries import find
 from datastore.snapshot import geometry_token, load_snapshot, make_snapshot
 from datastore.splits import SPLITS, SplitOptions
 from datastore.stores import open_store
-from tests.datastore.support import make_point
+from tests.datastore.support import make_point, points
 
 KINDS = ["shear", "volume", "tensile", "displacement"]
 
 
 def pair(i, **changes):
-    fields = {"lattice": make_point().lattice * (1 + 0.004 * i), "pair_id": f"g.{i}", "deformation": KINDS[i % 4], "campaign": "nio", **changes}
+    fields = {
+        "lattice": make_point().lattice * (1 + 0.004 * i),
+        "pair_id": f"g.{i}",
+        "deformation": KINDS[i % 4],
+        "campaign": "nio",
+        **changes,
+    }
     ferro = {"ordering": "FM", "ordering_found": "FM", "magmoms_in": np.array([2.5, 2.5, 0, 0]), "energy": -25.0}
     return [make_point(**fields), make_point(**(fields | ferro))]
 
@@ -51,6 +59,21 @@ def test_files_hold_the_accepted_labels_exactly(store, tmp_path):
     assert load_snapshot(snapshot.folder) == snapshot
     stored = store.snapshots.query_one({"snapshot_id": snapshot.snapshot_id})
     assert stored["counts"] == snapshot.counts
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(points(), min_size=1, max_size=5), st.integers(0, 3))
+def test_any_labels_come_back_to_the_bit_and_each_once(tmp_path_factory, labels, seed):
+    with open_store("memory:") as store:
+        for label in labels:
+            accepted = {"moment_role": "guess", "verdict": "accepted", "verdict_reasons": [], "overruled": []}
+            store.put_point(label.model_copy(update=accepted))
+        stored = {point.point_id: point for point in find(store)}
+        folder = tmp_path_factory.mktemp("any")
+        snapshot = make_snapshot(store, folder, options=SplitOptions(seed=seed, fractions=(0.4, 0.3, 0.3)))
+        found = [point for split in SPLITS if snapshot.counts[split] for point in read_points(snapshot.path(split))]
+    assert len(found) == len(stored)
+    assert {point.point_id: point for point in found} == stored
 
 
 def test_two_campaigns_in_one_store_do_not_mix(store, tmp_path):

@@ -15,6 +15,7 @@ from datastore.ingest import ingest
 from datastore.schema import content_hash
 from datastore.snapshot import Snapshot, load_snapshot, make_snapshot
 from datastore.splits import Split, SplitOptions
+from workflows import progress
 from workflows.jobs.label import stable_uuid
 
 
@@ -48,6 +49,7 @@ def take_snapshot(
             criteria={"$or": [{"point_id": {"$in": point_ids}}, {"salvaged_from": {"$in": point_ids}}]},
             options=split,
             previous=None if previous is None else load_snapshot(previous),
+            progress=lambda done, total: progress.report(done / total, "comparing geometries"),
         )
     return {
         "folder": str(snapshot.folder),
