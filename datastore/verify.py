@@ -7,6 +7,7 @@ no checksum: those are checked by their ids and by the rules of the verdict only
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import is_salvageable, salvaged
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.snapshot import load_snapshot
+from datastore.sqlite_query import decode
 from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, checksum, explained
 from datastore.upgrade import parse
@@ -116,13 +118,15 @@ class _Run:
         return collection
 
     def _rows(self, name: str) -> Iterator[tuple[str, Document | None]]:
-        """Documents with the name of each, counted."""
+        """Name and content of each document, counted; no content where it is no JSON."""
         collection = self._collection(name)
         rows = collection.rows() if isinstance(collection, SqliteStore) else enumerate(collection.query({}))
-        for number, document in rows:
+        for number, row in rows:
             self.documents[name] += 1
-            self.progress(sum(self.documents.values()) / self.total)
-            yield str((document or {}).get(collection.key) or f"row {number}"), document
+            self.progress(min(1.0, sum(self.documents.values()) / self.total))
+            document = _decoded(row) if isinstance(row, str) else row
+            named = (document or {}).get(collection.key) or _id_in(str(row), collection.key)
+            yield str(named or f"row {number}"), document
 
     def _duplicates(self, name: str) -> Iterator[Problem]:
         """Ids that several documents have, by one pass in the order of ids."""
@@ -223,6 +227,20 @@ class _Run:
             return self.store.has_label(point_id)
         except DataError:
             return True  # damaged, which is told elsewhere
+
+
+def _decoded(text: str) -> Document | None:
+    try:
+        document = decode(text)
+    except (ValueError, AttributeError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _id_in(text: str, key: str) -> str:
+    """The id that stands in what is left of a document; empty where it does not."""
+    found = re.search(rf'"{key}":"([^"]+)"', text)
+    return found[1] if found else ""
 
 
 def _is_from(point: SpinPoint, original: SpinPoint) -> bool:

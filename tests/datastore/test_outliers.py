@@ -147,6 +147,31 @@ def test_invariances(pool, order, seed, reverse):
     assert [quality.judge(p).verdict_reasons for p in moved] == [quality.judge(p).verdict_reasons for p in members]
 
 
+FLAWS = [
+    {},
+    {"magmoms_out": A([1.8, 1.8, 0.1, 0.1])},
+    {"magmoms_out": A([1.8, -0.1, 0, 0])},
+    {"magmoms_out": A([4.5, -1.8, 0, 0])},
+    {"forces": np.full((4, 3), 0.05)},
+    {"stress": A([[0, 0.1, 0], [0, 0, 0], [0, 0, 0.0]])},
+    {"stress": np.diag([-128.0, -112, -112])},
+    {"band_gap": 1.0, "total_moment": 0.3},
+    {"moment_role": "constraint"},
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(FLAWS), st.permutations(range(4)), st.integers(0, 2**31), st.booleans())
+def test_the_verdict_on_any_label_is_invariant(flaw, order, seed, reverse):
+    point = make_point(**flaw)
+    turn = Rotation.random(random_state=seed).as_matrix()
+    moved = transformed(point, list(order), turn, -1 if reverse else 1)
+    one, other = quality.judge(point), quality.judge(moved)
+    assert one.verdict == other.verdict
+    assert len(one.verdict_reasons) == len(other.verdict_reasons)
+    assert (one.verdict == "accepted") is (not flaw)
+
+
 def transformed(point, order, turn, sign):
     """The label with its sites in another order, everything rotated, all moments reversed by ``sign``."""
     return point.model_copy(

@@ -121,11 +121,11 @@ def test_a_row_that_is_no_json_is_found_and_the_others_are_still_checked(local):
             "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'points'"
         ).fetchall():
             database.execute(f"DROP INDEX {name}")
-    edit(local, "points", lambda text: text[:100])
+    cut = edit(local, "points", lambda text: text[:-1])
     edit(local, "points", lambda text: text.replace("0.1", "0.7", 1), "WHERE id > 3")
-    whats = [problem.what for problem in verify(local).problems if problem.collection == "points"]
-    assert "is no JSON" in whats
-    assert any("checksum" in what for what in whats)
+    found = [(problem.name, problem.what) for problem in verify(local).problems if problem.collection == "points"]
+    assert (cut["point_id"], "is no JSON") in found
+    assert any("checksum" in what for _, what in found)
 
 
 def test_a_damaged_file_of_the_store_is_found(local):
