@@ -65,7 +65,7 @@ class Material:
     def orderings(self) -> list[str]:
         """Orderings asked for, in the order of the campaign file, then any others."""
         found = {item.ordering for item in self.calculated}
-        asked = [name for name in self.options.structures.orderings if name in found]
+        asked = [name for name in self.options.structures.orderings if isinstance(name, str) and name in found]
         return [*asked, *sorted(found - set(asked))]
 
     @property

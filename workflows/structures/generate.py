@@ -191,6 +191,8 @@ def _ready(
     arrangements = list(arrange(sites, parent.orderings or options.orderings))
     if not arrangements:
         raise StructureError(f"{sites.label} has no ordering with these filters; change net_moment")
+    if parent.lattice is not None:  # a cell is computed once, however often its ordering is listed
+        arrangements = list(dict(arrangements).items())
     cells = variants(parent.lattice, structure, [name for name, _ in arrangements], options.paired)
     return [_parent(options, cell, arrangements, number, member) for cell in cells]
 

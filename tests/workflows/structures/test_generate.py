@@ -28,6 +28,7 @@ from workflows.structures import (
     parent_id,
     rocksalt,
 )
+from workflows.structures.preparation import starts, with_lattices
 
 BASE = {
     "parents": [{"species": "Ni"}, {"species": {"Ni": 0.5, "Mn": 0.5}, "lattice_constant": 4.3, "seed": 3}],
@@ -248,6 +249,19 @@ def test_every_structure_of_a_file_is_a_parent_with_geometries_of_its_own(tmp_pa
     assert both[0].deformation_parameters["strain"] != both[2].deformation_parameters["strain"]
     first = list(generate(options(parents=[{"file": str(path), "index": 0}], **wanted)))
     assert ids(first) == ids(both)[:2]
+
+
+def test_a_computed_lattice_is_used_once_however_often_its_ordering_is_listed():
+    wanted = options(
+        parents=[{"species": "Ni", "cell": "rhombohedral4", "lattice": "relax"}],
+        orderings=["AFM-II", {"kind": "enumerate"}],
+        deformations=[{"kind": "none"}, {"kind": "displacement", "amplitude": [0.02, 0.03]}],
+    )
+    waiting = starts(wanted)
+    assert sorted(start.config.ordering for start in waiting) == ["AFM-II", "FM"]
+    configs = list(generate(with_lattices(wanted, [None] * 2)))
+    assert [config.ordering for config in configs] == ["AFM-II", "FM"] * 4
+    assert len({config.pair_id for config in configs}) == 4
 
 
 def test_candidates_are_new_every_generation_and_never_the_undeformed_parent():
