@@ -37,6 +37,9 @@ EngineChoice = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 REPORT_FILE = "report.html"
+LONGEST_NAME = 80
+"""Characters of an ordering in the name of its picture."""
+
 DISK_FULL_BYTES = 100_000
 """With less free space a failed job has most likely failed for that reason."""
 
@@ -158,7 +161,9 @@ def _draw(configs: list[SpinConfig], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for (parent, ordering), config in chosen.items():
-        path = folder / f"{parent}_{ordering}.png"
+        # A sign per cation makes names that no file system takes; the id tells them apart.
+        name = ordering if len(ordering) <= LONGEST_NAME else f"{ordering[:LONGEST_NAME]}-{config.config_id[:8]}"
+        path = folder / f"{parent}_{name}.png"
         with whole_file(path) as temporary:
             draw_structure(config.to_structure(), f"{config.formula} {config.cell}, {ordering}").savefig(
                 temporary, format="png"
