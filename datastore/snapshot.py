@@ -26,7 +26,7 @@ from datastore.atoms import write_points
 from datastore.errors import DataError
 from datastore.fingerprints import Geometry
 from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
-from datastore.leaks import Progress, find_twins, geometry_of
+from datastore.leaks import Progress, find_twins, geometry_of, read_geometries
 from datastore.levels import DELTA, heads_theory, names
 from datastore.schema import MomentRole, SpinPoint, content_hash
 from datastore.splits import SPLITS, Member, Split, SplitOptions, divide
@@ -153,12 +153,21 @@ class _Survey:
         if token not in self.geometries:
             self.geometries[token] = replace(geometry_of(point), name=token, moments=None)
 
+    def recall(self, previous: Snapshot) -> None:
+        """Remember geometries of an earlier snapshot that are not among these, so that their twins follow them."""
+        absent = {token for token in previous.tokens if token.startswith("geometry:")} - self.geometries.keys()
+        for split in SPLITS if absent else ():
+            for geometry in read_geometries(previous.path(split)) if previous.counts[split] else ():
+                if geometry.token in absent:
+                    self.geometries[geometry.token] = replace(geometry, name=geometry.token, moments=None)
+
     def join_twins(self, tolerance: float, progress: Progress | None) -> int:
         """Give labels of geometries that are the same a common token; returns how many pairs there are."""
         twins = list(find_twins(self.geometries.values(), tolerance, progress=progress))
         others: defaultdict[str, list[str]] = defaultdict(list)
         for twin in twins:
             others[twin.first].append(twin.second)
+            others[twin.second].append(twin.first)
         self.members = [replace(m, tokens=(*m.tokens, *sorted(others[m.tokens[0]]))) for m in self.members]
         return len(twins)
 
@@ -175,6 +184,8 @@ def _make(
     for point in source.points():
         survey.add(point)
     check_kinds(survey.kinds, source.options)
+    if previous is not None and options.twins > 0:
+        survey.recall(previous)
     twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
     division = divide(survey.members, options, previous.tokens if previous else {})
     split_of = division.split_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastore.leaks import find_twins, geometry_of
+from datastore.leaks import find_leaks, find_twins, geometry_of, read_geometries
 from datastore.snapshot import make_snapshot
 from datastore.splits import SPLITS, SplitOptions
 from datastore.stores import open_store
@@ -109,6 +109,22 @@ def test_a_twin_that_arrives_later_joins_its_twin(tmp_path):
     for split in SPLITS:
         assert set(first.points[split]) <= set(second.points[split])
         assert second.counts[split] == 2 * first.counts[split]
+
+
+def test_a_twin_of_what_was_held_out_and_is_not_there_any_more_is_held_out_too(tmp_path):
+    rng = np.random.default_rng(5)
+    crystals = [crystal(rng) for _ in range(12)]
+    with open_store("memory:") as store:
+        for geometry in crystals:
+            store.put_point(label(rng, geometry, campaign="old"))
+        options = SplitOptions(fractions=(0.4, 0.3, 0.3))
+        first = make_snapshot(store, tmp_path, campaign="old", options=options)
+        for geometry in crystals:
+            store.put_point(label(rng, rewritten(geometry, rng, noise=0.002), campaign="new"))
+        second = make_snapshot(store, tmp_path, campaign="new", options=options, previous=first)
+    assert second.counts == first.counts
+    assert not find_leaks({"old": read_geometries(first.path("test")), "new": read_geometries(second.path("train"))})
+    assert len(find_leaks({s.snapshot_id: read_geometries(s.path("test")) for s in (first, second)})) == 4
 
 
 def test_a_label_is_named_by_its_configuration():

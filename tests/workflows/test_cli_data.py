@@ -72,6 +72,9 @@ def test_the_level_of_theory_is_in_every_table(place, capsys):
     other = next(key for key, level in levels.items() if "GPAW" in level["name"])
     assert f"level of theory {other} GPAW-PBE+U-700eV: 1 labels" in run(capsys, "stats", "tiny.yaml")
     assert "1 of 1 labels" in run(capsys, "query", "tiny.yaml", f"level_id={other[:5]}")
+    assert f"1 labels at level of theory {other}" in run(
+        capsys, "export", "tiny.yaml", "a.extxyz", "--level", "GPAW-PBE+U-700eV"
+    )
 
 
 def test_query_failures(place, capsys):

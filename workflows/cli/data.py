@@ -140,7 +140,7 @@ def export(
     place: Place,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Extended XYZ file to write.")],
     terms: Filter = None,
-    level: Annotated[str, typer.Option(help="Only this level of theory: its id, or the beginning of it.")] = "",
+    level: Annotated[str, typer.Option(help="Only this level of theory: beginning of its id, or its name.")] = "",
     rejected: Annotated[bool, typer.Option("--rejected", help="Rejected labels as well.")] = False,
 ) -> None:
     """Write labels to an extended XYZ file.
@@ -168,7 +168,12 @@ def export(
 
 def _one_level(levels: dict[str, tuple[int, dict[str, Any]]], asked: str) -> str:
     """The level to export; InputError where there is none or more than one."""
-    matching = [level for level in levels if level.startswith(asked)]
+    from datastore.levels import names
+
+    named = names({level: theory for level, (_, theory) in levels.items()})
+    matching = [level for level in levels if level.startswith(asked)] or [
+        k for k, name in named.items() if name == asked
+    ]
     if len(matching) == 1:
         return matching[0]
     listed = "; ".join(f"{level} ({n} labels, {_brief(theory)})" for level, (n, theory) in levels.items())
