@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from datastore.atoms import write_points
-from datastore.ingest import ingest
+from datastore.ingest import ingest, rejudge
 from datastore.queries import find, stats
 from datastore.schema import SpinPoint
 from datastore.snapshot import make_snapshot
 from datastore.stores import SpinStore, open_store, stamped
+from datastore.verify import verify
 
 ATOMS = 64
 SINGLE = 500
@@ -105,6 +106,8 @@ def measure(store: SpinStore, points: list[SpinPoint], folder: Path) -> dict[str
         "points counted by stats": rate(lambda: stats(store).total),
         "points written as extended XYZ": rate(lambda: write_points(folder / "all.extxyz", find(store))),
         "points frozen in a snapshot": rate(lambda: sum(make_snapshot(store, folder).counts.values())),
+        "points verified": rate(lambda: verify(store).documents["points"]),
+        "points judged again": rate(lambda: rejudge(store) * 0 + store.points.count()),
     }
 
 

@@ -83,9 +83,9 @@ def make_way(store: SpinStore, point: SpinPoint) -> None:
     if point.salvaged_from:
         return
     for identity in (point.point_id, reversed_id(point)):
-        old = store.get_point(identity)
-        if old is not None and old.salvaged_from:
-            _compare(store, store.get_point(old.salvaged_from), point)
+        old = store.points.query_one({"point_id": identity}, ["salvaged_from"])
+        if old is not None and old.get("salvaged_from"):
+            _compare(store, store.get_point(old["salvaged_from"]), point)
             store.points.remove_docs({"point_id": identity})
 
 
@@ -102,7 +102,8 @@ def salvage(store: SpinStore, point: SpinPoint) -> SpinPoint | None:
     stale: dict[str, Any] = {"salvaged_from": point.point_id}
     if new is not None:
         stale["point_id"] = {"$ne": new.point_id}
-    store.points.remove_docs(stale)
+    if store.points.query_one(stale, ["point_id"]) is not None:  # removing writes, also where there is nothing
+        store.points.remove_docs(stale)
     if new is None:
         return None
     for identity in (new.point_id, reversed_id(new)):

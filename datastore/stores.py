@@ -104,8 +104,10 @@ class SpinStore:
         judged = decided(point, self.decision_on(point.point_id))
         with explained(self.uri):
             self.points.update(stamped(judged.to_document()))
-            if not point.salvaged_from:  # a salvaged label does not undo the failure of the calculation of its own
-                self.failures.remove_docs({"point_id": point.point_id})
+            failed = {"point_id": judged.point_id}
+            # A salvaged label does not undo the failure of the calculation of its own; removing nothing writes, too.
+            if not point.salvaged_from and self.failures.query_one(failed, ["point_id"]) is not None:
+                self.failures.remove_docs(failed)
 
     def log_decision(self, decision: Decision) -> None:
         """Append to the log of decisions; it is applied where the label is stored next."""

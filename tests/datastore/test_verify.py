@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,18 @@ def test_truncated_and_missing_models_are_found(store, tmp_path):
     (tmp_path / "member.pt").unlink()
     assert "member.pt is missing" in only(store).what
     assert "train again" in only(store).remedy
+
+
+def test_memory_does_not_grow_with_the_store(tmp_path):
+    peaks = []
+    for number in (300, 1500):
+        with open_store(f"local:{tmp_path / str(number)}") as store:
+            store.points.update([stamped(make_point(shift=0.001 * i).to_document()) for i in range(number)])
+            tracemalloc.start()
+            assert verify(store).documents["points"] == number
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_judging_again_mends_verdicts_of_other_rules(store):
