@@ -17,7 +17,16 @@ from . import keys
 from .errors import SpinMultiNetError
 from .levels import refuse_sets
 
-_ABSURD_ENERGY = 1e5  # eV/atom; all-electron totals of heavy atoms stay below 1e6 eV, pseudopotential ones below 1e4
+# Total energy of a neutral atom in the Thomas-Fermi model, -0.7687 Z^(7/3) hartree (Lieb, Rev. Mod. Phys. 53, 603), in
+# eV: an upper estimate of what an all-electron calculation gives, while pseudopotentials give far less.
+_THOMAS_FERMI = 0.7687 * 27.2114
+
+# Largest sizes that calculations of solids reach: 2 eV/Angstrom^3 are 320 GPa, and no atom has more than 15 muB.
+_PLAUSIBLE = (
+    ("forces", 200.0, "eV/Angstrom", ""),
+    ("stress", 2.0, "eV/Angstrom^3", " (1 GPa = 0.00624151 eV/Angstrom^3)"),
+    ("moments", 15.0, "muB", ""),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ class Graph:
     forces: Tensor
     stress: Tensor
     moments_out: Tensor
+    magnetic_forces: Tensor
 
     def edge_vectors(self) -> Tensor:
         """r_ij = r_j - r_i + shift [E, 3] (Angstrom, float64), from receiver i to sender j."""
@@ -80,6 +90,10 @@ def with_axes(moments: np.ndarray, spin_axes: int, where: str) -> np.ndarray:
     moments = moments.reshape(len(moments), -1)
     if moments.shape[1] == spin_axes:
         return moments
+    if moments.shape[1] not in (1, 3):
+        raise SpinMultiNetError(
+            f"{where}: values per atom have shape {moments.shape}; expected one signed value or three components"
+        )
     if moments.shape[1] == 1:
         return np.concatenate([np.zeros((len(moments), 2)), moments], axis=1)
     raise SpinMultiNetError(
@@ -89,7 +103,11 @@ def with_axes(moments: np.ndarray, spin_axes: int, where: str) -> np.ndarray:
 
 
 def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
-    """Labels of a structure, NaN where absent: energy (free energy if present), forces, stress [3, 3], moments_out."""
+    """Labels of a structure, NaN where absent, under the names and in the units of `keys.FIELDS`.
+
+    energy [1] (free energy if present), forces [N, 3], stress [1, 3, 3], moments_out and magnetic_forces [N, axes].
+    Raises SpinMultiNetError for wrong shapes and for energies that cannot be in eV.
+    """
     n = len(atoms)
     # ASE >= 3.23 moves what it knows from extended XYZ into the calculator's results; other writers leave it in place.
     found = {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc is not None else {})}
@@ -99,17 +117,30 @@ def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
         "forces": np.asarray(found.get("forces", np.full((n, 3), np.nan)), dtype=float),
         "stress": _full_stress(found.get("stress"), where)[None],
     }
-    moments = found.get(keys.MAGMOM_OUT, found.get("magmoms"))
-    out["moments_out"] = (
-        np.full((n, spin_axes), np.nan)
-        if moments is None
-        else with_axes(np.asarray(moments, dtype=float), spin_axes, where)
+    out["moments_out"] = _per_site(found.get(keys.MAGMOM_OUT, found.get("magmoms")), n, spin_axes, where)
+    out["magnetic_forces"] = _per_site(
+        found.get(keys.MAGNETIC_FORCES), n, spin_axes, f"{where}, {keys.MAGNETIC_FORCES}"
     )
-    if abs(out["energy"][0]) > _ABSURD_ENERGY * n:
-        raise SpinMultiNetError(
-            f"{where}: energy {out['energy'][0]:.4g} eV for {n} atoms; energies must be total energies in eV"
-        )
+    _check_energy(float(out["energy"][0]), atoms, where)
+    if out["forces"].shape != (n, 3):
+        raise SpinMultiNetError(f"{where}: forces have shape {out['forces'].shape}; expected ({n}, 3) in eV/Angstrom")
     return out
+
+
+def _per_site(values: object, n: int, spin_axes: int, where: str) -> np.ndarray:
+    if values is None:
+        return np.full((n, spin_axes), np.nan)
+    return with_axes(np.asarray(values, dtype=float), spin_axes, where)
+
+
+def _check_energy(energy: float, atoms: Atoms, where: str) -> None:
+    """Refuse energies beyond what the electrons of these atoms can bind, ten times over: their unit is not eV."""
+    bound = _THOMAS_FERMI * float((np.maximum(atoms.numbers, 1) ** (7 / 3)).sum())
+    if abs(energy) > 10 * bound:
+        raise SpinMultiNetError(
+            f"{where}: energy {energy:.4g} eV for {atoms.get_chemical_formula()}, whose electrons bind about "
+            f"{bound:.2g} eV in all; energies must be total energies in eV: convert them"
+        )
 
 
 def _full_stress(stress: object, where: str) -> np.ndarray:
@@ -176,6 +207,7 @@ def to_graph(
         forces=t(found["forces"]),
         stress=t(found["stress"]),
         moments_out=t(found["moments_out"]),
+        magnetic_forces=t(found["magnetic_forces"]),
     )
 
 
@@ -207,12 +239,16 @@ def collate(graphs: Sequence[Graph]) -> Graph:
 
 
 def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edges: int) -> Iterator[list[int]]:
-    """Indices in the given order, cut where either budget is full; a structure over the edge budget goes alone."""
+    """Indices in the given order, cut where either budget is full; a structure over the edge budget goes alone.
+
+    Scalar and vector moments do not share a batch.
+    """
     batch: list[int] = []
     used = 0
     for k in order:
         n = len(graphs[k].receiver)
-        if batch and (len(batch) >= structures or used + n > edges):
+        other_axes = bool(batch) and graphs[k].moments.shape[1] != graphs[batch[0]].moments.shape[1]
+        if batch and (len(batch) >= structures or used + n > edges or other_axes):
             yield batch
             batch, used = [], 0
         batch.append(k)
@@ -241,6 +277,7 @@ def check_training_set(train: Sequence[Atoms], val: Sequence[Atoms]) -> dict[str
     role = one_value(frames, keys.MOMENT_ROLE, keys.GUESS, "the training set")
     if role not in keys.MOMENT_ROLES:
         raise SpinMultiNetError(f"{keys.MOMENT_ROLE} '{role}' is neither {' nor '.join(keys.MOMENT_ROLES)}")
+    _refuse_magnetic_forces_of_guesses(frames, role)
     missing = [name_of(a, k) for k, a in enumerate(frames) if not np.isfinite(labels(a, 3, name_of(a, k))["energy"][0])]
     if missing:
         raise SpinMultiNetError(
@@ -251,6 +288,38 @@ def check_training_set(train: Sequence[Atoms], val: Sequence[Atoms]) -> dict[str
         keys.LEVEL_TEXT: str(train[0].info.get(keys.LEVEL_TEXT, train[0].info.get("functional", "unknown"))),
         keys.MOMENT_ROLE: role,
     }
+
+
+def _refuse_magnetic_forces_of_guesses(frames: Sequence[Atoms], role: str) -> None:
+    found = [k for k, a in enumerate(frames) if keys.MAGNETIC_FORCES in a.arrays]
+    if found and role != keys.CONSTRAINT:
+        raise SpinMultiNetError(
+            f"training set: {name_of(frames[found[0]], found[0])} has {keys.MAGNETIC_FORCES} ({len(found)} in all), "
+            f"but its {keys.MOMENT_ROLE} is '{role}': -dE/dm exists for constrained moments only. If they were held, "
+            f"set atoms.info['{keys.MOMENT_ROLE}'] = '{keys.CONSTRAINT}' in every frame; else remove the array"
+        )
+
+
+def unit_doubts(frames: Sequence[Atoms]) -> list[str]:
+    """Labels whose size suggests another unit, one line per kind; a plausible size is no proof of the right unit."""
+    notes = []
+    for name, limit, unit, other in _PLAUSIBLE:
+        key = keys.MAGMOM_IN if name == "moments" else name
+        values = [_largest(a, key) for a in frames]
+        beyond = [k for k, v in enumerate(values) if v > limit]
+        if beyond:
+            first = beyond[0]
+            notes.append(
+                f"{name} of {name_of(frames[first], first)} reach {values[first]:.3g}, and {len(beyond)} of "
+                f"{len(frames)} structures exceed {limit:g}; the unit must be {unit}{other}"
+            )
+    return notes
+
+
+def _largest(atoms: Atoms, key: str) -> float:
+    results = atoms.calc.results if atoms.calc is not None else {}
+    value = results.get(key, atoms.arrays.get(key))
+    return 0.0 if value is None else float(np.nanmax(np.abs(np.asarray(value, dtype=float)), initial=0.0))
 
 
 def fingerprint(frames: Iterable[Atoms]) -> str:

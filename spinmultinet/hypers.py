@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SpinMultiNetError
 
@@ -65,7 +65,7 @@ class ModelOptions(_Options):
 
 
 class TrainOptions(_Options):
-    """How a model is trained. Weights multiply mean errors in eV/atom, eV/Angstrom, eV/Angstrom^3 and muB."""
+    """How a model is trained. Weights multiply mean errors in eV/atom, eV/Angstrom, eV/Angstrom^3, muB, eV/muB."""
 
     epochs: int = Field(400, ge=1, description="passes over the training set")
     batch_structures: int = Field(32, ge=1, description="at most so many structures in a batch")
@@ -86,10 +86,25 @@ class TrainOptions(_Options):
     forces_weight: float = Field(1.0, ge=0.0, description="weight of the force error (eV/Angstrom)")
     stress_weight: float = Field(0.0, ge=0.0, description="weight of the stress error (eV/Angstrom^3)")
     moments_weight: float = Field(1.0, ge=0.0, description="weight of the moment error (muB)")
+    magnetic_forces_weight: float = Field(
+        1.0, ge=0.0, description="weight of the error of -dE/dm (eV/muB); constraint data only, where labelled"
+    )
     moment_species: Literal["magnetic", "all"] = Field(
         "magnetic",
         description="magnetic: only species with an input moment somewhere in the training set are trained on moments, "
         "and the others predict zero; all: every atom (induced moments of ligands too)",
+    )
+    converged_inputs: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="chance that a structure is given its converged moments instead of the estimates in a training "
+        "step, so that predicted moments can be fed back; guess data only",
+    )
+    input_scale: tuple[float, float] | None = Field(
+        None,
+        description="range of a random factor on the input moment of each site in training, e.g. [0.7, 1.3]: the "
+        "converged state does not depend on the length of the estimate; guess data only; null = off",
     )
     keep: Literal["last", "best"] = Field(
         "last", description="which averaged weights to keep: last, or best on validation"
@@ -101,6 +116,13 @@ class TrainOptions(_Options):
     checkpoint_epochs: int = Field(50, ge=1, description="epochs between checkpoints")
     checkpoint_seconds: float = Field(60.0, gt=0.0, description="seconds between checkpoints (whichever comes first)")
     threads: int = Field(1, ge=1, description="torch threads")
+
+    @field_validator("input_scale")
+    @classmethod
+    def _range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0.0 < value[0] <= value[1] < float("inf"):
+            raise ValueError("give two positive numbers, the smaller first")
+        return value
 
 
 OptionsT = TypeVar("OptionsT", bound=_Options)
@@ -120,6 +142,8 @@ def parse(kind: type[OptionsT], values: object, where: str) -> OptionsT:
 
 def _explain(kind: type[BaseModel], error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
+    if not key:  # of several options together
+        return f"{kind.__name__}: {error['msg'].removeprefix('Value error, ')}"
     if error["type"] != "extra_forbidden":
         return f"option '{key}' of {kind.__name__}: {error['msg']} (got {error['input']!r})"
     return f"unknown option '{key}' of {kind.__name__}, {_nearest(key, list(kind.model_fields))}"

@@ -1,4 +1,7 @@
-"""Loss: L = w_E L_E(per atom) + w_F L_F + w_S L_S + w_M L_M over the labels that are present."""
+"""Loss: L = w_E L_E(per atom) + w_F L_F + w_S L_S + w_M L_M + w_H L_H over the labels that are present.
+
+L_H is the error of the magnetic forces -dE/dm, which only data of constrained moments have.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from torch import Tensor
 
 from .data import Graph
 from .hypers import TrainOptions
+
+# Tasks besides the energy, and the field of the graph that holds their label.
+_LABELS = {"forces": "forces", "stress": "stress", "moments": "moments_out", "magnetic_forces": "magnetic_forces"}
 
 
 def error(difference: Tensor, options: TrainOptions) -> Tensor:
@@ -26,30 +32,43 @@ def _mean(difference: Tensor, wanted: Tensor, options: TrainOptions) -> Tensor:
     return values.sum() / keep.sum().clamp_min(1)
 
 
+def _labelled(values: Tensor) -> bool:
+    return bool(torch.isfinite(values.detach()).any())
+
+
 def task_errors(
     predicted: dict[str, Tensor], graph: Graph, magnetic: Tensor, options: TrainOptions
 ) -> dict[str, Tensor]:
-    """Mean errors of the tasks: energy (eV/atom), forces (eV/Angstrom), stress (eV/Angstrom^3), moments (muB).
+    """Mean errors of the tasks that are predicted and have a label somewhere in the graph.
 
-    Moments count on magnetic species only (`magnetic` [S] bool) unless the options say `moment_species: all`.
+    energy (eV/atom), forces (eV/Angstrom), stress (eV/Angstrom^3), moments (muB), magnetic_forces (eV/muB); their
+    squares for `mse`. Absent labels (NaN) do not count. Magnetic forces count on magnetic species only (`magnetic` [S]
+    bool), and so do moments unless the options say `moment_species: all`.
     """
     everything = torch.ones((), dtype=torch.bool, device=graph.energy.device)
-    out = {"energy": _mean((predicted["energy"] - graph.energy) / graph.n_atoms, everything, options)}
-    if "forces" in predicted:
-        out["forces"] = _mean(predicted["forces"] - graph.forces, everything, options)
-        out["stress"] = _mean(predicted["stress"] - graph.stress, everything, options)
-    if "moments" in predicted:
-        chosen = everything if options.moment_species == "all" else magnetic[graph.species].unsqueeze(-1)
-        out["moments"] = _mean(predicted["moments"] - graph.moments_out, chosen, options)
-    return out
+    magnetic_sites = magnetic[graph.species].unsqueeze(-1)
+    differences = {"energy": (predicted["energy"] - graph.energy) / graph.n_atoms}
+    for task, label in _LABELS.items():
+        if task in predicted and _labelled(getattr(graph, label)):
+            differences[task] = predicted[task] - getattr(graph, label)
+    chosen = {"magnetic_forces": magnetic_sites}
+    if options.moment_species == "magnetic":
+        chosen["moments"] = magnetic_sites
+    return {task: _mean(d, chosen.get(task, everything), options) for task, d in differences.items()}
 
 
-def total_loss(errors: dict[str, Tensor], options: TrainOptions) -> Tensor:
-    """Weighted sum of the tasks' mean errors."""
-    weights = {
+def weights(options: TrainOptions) -> dict[str, float]:
+    """Weight of each task in the loss."""
+    return {
         "energy": options.energy_weight,
         "forces": options.forces_weight,
         "stress": options.stress_weight,
         "moments": options.moments_weight,
+        "magnetic_forces": options.magnetic_forces_weight,
     }
-    return torch.stack([weights[task] * value for task, value in errors.items()]).sum()
+
+
+def total_loss(errors: dict[str, Tensor], options: TrainOptions) -> Tensor:
+    """Weighted sum of the tasks' mean errors."""
+    weight = weights(options)
+    return torch.stack([weight[task] * value for task, value in errors.items()]).sum()

@@ -19,6 +19,7 @@ from spinmultinet.data import (
     neighbours,
     species_of,
     to_graph,
+    unit_doubts,
 )
 
 
@@ -82,7 +83,7 @@ def test_labels_survive_extended_xyz(tmp_path, nio):
     first, second = labels(nio[0], 1, ""), labels(again, 1, "")
     for key, value in first.items():
         np.testing.assert_allclose(second[key], value, atol=1e-7)
-        assert np.isfinite(value).all()
+        assert np.isfinite(value).all() or key == "magnetic_forces"
     np.testing.assert_allclose(first["stress"][0][0, 1], nio[0].calc.results["stress"][5])
 
 
@@ -96,6 +97,52 @@ def test_energies_in_a_wrong_unit_are_refused(nio):
     nio[0].calc.results["energy"] *= 1e6
     with pytest.raises(SpinMultiNetError, match="total energies in eV"):
         labels(nio[0], 1, "structure 0")
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (4, 3)])
+def test_magnetic_forces_survive_extended_xyz(tmp_path, nio, shape):
+    values = np.arange(np.prod(shape)).reshape(shape) / 7
+    nio[0].set_array("magnetic_forces", values[:, 0] if shape[1] == 1 else values)
+    ase.io.write(tmp_path / "a.extxyz", nio[:1])
+    again = labels(ase.io.read(tmp_path / "a.extxyz"), shape[1], "")
+    np.testing.assert_allclose(again["magnetic_forces"], values, atol=1e-7)
+
+
+def test_magnetic_forces_of_guesses_are_refused(nio):
+    nio[2].set_array("magnetic_forces", np.zeros(4))
+    with pytest.raises(SpinMultiNetError, match=r"structure 2.* has magnetic_forces .1 in all.*'guess'.*constraint"):
+        check_training_set(nio, [])
+    for atoms in nio:
+        atoms.info["moment_role"] = "constraint"
+    assert check_training_set(nio, [])["moment_role"] == "constraint"
+
+
+def test_values_per_atom_have_one_or_three_components(nio):
+    nio[0].set_array("magnetic_forces", np.zeros((4, 2)))
+    with pytest.raises(SpinMultiNetError, match=r"structure 0, magnetic_forces.*\(4, 2\)"):
+        labels(nio[0], 1, "structure 0")
+
+
+def test_forces_of_another_shape_are_refused(nio):
+    nio[0].calc.results["forces"] = np.zeros(12)
+    with pytest.raises(SpinMultiNetError, match=r"forces have shape \(12,\); expected \(4, 3\)"):
+        labels(nio[0], 1, "structure 0")
+
+
+def test_all_electron_energies_are_taken(nio):
+    """Ni2O2 of an all-electron code: 2 (1507.7 + 74.8) hartree."""
+    nio[0].calc.results["energy"] = -86_124.0
+    assert labels(nio[0], 1, "")["energy"][0] == -86_124.0
+
+
+def test_stress_in_gpa_is_noticed(nio):
+    assert unit_doubts(nio) == []
+    nio[3].calc.results["stress"] = np.full(6, 12.0)
+    (note,) = unit_doubts(nio)
+    assert "structure 3" in note
+    assert "eV/Angstrom^3" in note
+    nio[4].arrays["magmom_in"][:] = 1e3
+    assert [n.split()[0] for n in unit_doubts(nio)] == ["stress", "moments"]
 
 
 def test_absent_labels_are_nan():

@@ -56,3 +56,21 @@ def test_total_is_weighted():
     options = TrainOptions(energy_weight=2.0, forces_weight=3.0, stress_weight=0.0, moments_weight=5.0)
     errors = {k: torch.tensor(1.0) for k in ("energy", "forces", "stress", "moments")}
     assert total_loss(errors, options).item() == 10.0
+
+
+def test_absent_tasks_are_left_out(graph):
+    from dataclasses import replace
+
+    bare = replace(graph, stress=torch.full_like(graph.stress, torch.nan))
+    assert set(task_errors(perfect(graph), bare, MAGNETIC, TrainOptions())) == {"energy", "forces", "moments"}
+
+
+def test_magnetic_forces_count_on_magnetic_species(graph):
+    from dataclasses import replace
+
+    held = replace(graph, magnetic_forces=torch.where(graph.species[:, None] == 1, 0.1, 7.0).double())
+    predicted = perfect(graph) | {"magnetic_forces": torch.zeros_like(held.magnetic_forces)}
+    errors = task_errors(predicted, held, MAGNETIC, TrainOptions(moment_species="all"))
+    assert errors["magnetic_forces"].item() == pytest.approx(0.1)
+    weighted = total_loss(errors, TrainOptions(magnetic_forces_weight=3.0))
+    assert weighted.item() == pytest.approx(0.3)
