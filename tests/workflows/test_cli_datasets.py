@@ -12,6 +12,7 @@ from datastore.snapshot import load_snapshot
 from tests.datastore.crystals import rewritten
 from tests.support.cli import assert_one_line, in_this_process, tiny_campaign
 from workflows.engines import get_engine
+from workflows.jobs.dataset import split_atoms
 from workflows.structures.generate import generate
 
 STRUCTURES = {
@@ -112,6 +113,8 @@ def test_delta_and_heads(place):
         assert sum(content["by_level"][split].values()) == len(atoms)
     plain, _ = made(place, "local:both", "sets", "--level", "GPAW-PBE+U")
     assert plain.level_id != delta.level_id
+    assert {a.info["label_kind"] for a in split_atoms(delta, "train")} == {"delta"}
+    assert {a.info["head"] for a in split_atoms(heads, "train")} == set(levels)
     (place / "model.yaml").write_text("model: {layers: 1, channels: 4}\n")
     for snapshot, words in ((delta, "are a delta"), (heads, "2 heads")):
         done = in_this_process(place, "train", "--data", snapshot.path("train"), "--model", "model.yaml", "--out", "m")
