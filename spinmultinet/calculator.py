@@ -13,8 +13,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from . import keys
 from .committee import Committee
-from .data import input_moments, to_graph
+from .data import input_moments
 from .errors import SpinMultiNetError
+from .evaluate import predict
 from .model import SpinMultiNet
 
 Model = SpinMultiNet | str | Path
@@ -102,13 +103,9 @@ class SpinMultiNetCalculator(Calculator):
                 f"-dE/dm is refused: the model's {keys.MOMENT_ROLE} is '{role}', its input moments are starting "
                 f"estimates and not constraints; train on data with {keys.MOMENT_ROLE} '{keys.CONSTRAINT}'"
             )
-        work = self._input(atoms)
-        values = []
-        for m in self.committee.members:
-            graph = to_graph(work, m.species, m.options.cutoff, m.options.spin_axes)
-            values.append(m(graph, forces=False, magnetic_forces=True)["magnetic_forces"].detach().numpy())
-        mean: np.ndarray = np.mean(values, axis=0)
-        return mean[:, 0] if mean.shape[1] == 1 else mean
+        found = [predict(m, [self._input(atoms)])[0][keys.MAGNETIC_FORCES] for m in self.committee.members]
+        mean: np.ndarray = np.mean(found, axis=0)
+        return mean
 
 
 def _only_initial(atoms: Atoms) -> Atoms:

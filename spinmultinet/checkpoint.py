@@ -15,12 +15,13 @@ from .hypers import ModelOptions, parse
 from .model import SpinMultiNet, build_model
 
 FORMAT = "spinmultinet-model"
-VERSION = 1
+VERSION = 2  # 2: no option spin_axes (the same weights serve both), n_parameters; 1 is upgraded when read
 # What a checkpoint says about itself. Unknown is a value, silence is not.
 METADATA: dict[str, Any] = {
     keys.LEVEL_ID: "unknown",
     keys.LEVEL_TEXT: "unknown",
     keys.MOMENT_ROLE: keys.GUESS,
+    keys.SPIN_AXES: None,  # of the training data: 1 signed scalars, 3 vectors
     "snapshot_id": "unknown",
     "training_seed": None,
     "training_options": {},
@@ -88,6 +89,7 @@ def to_content(model: SpinMultiNet) -> dict[str, Any]:
         "version": VERSION,
         "model_options": model.options.model_dump(mode="json"),
         "species": list(model.species),
+        "n_parameters": model.n_parameters(),
         "units": dict(keys.UNITS),
         "metadata": METADATA | model.metadata,
         "state": {k: v.detach().cpu().clone() for k, v in model.state_dict().items()},
@@ -100,9 +102,19 @@ def load_model(path: str | Path) -> SpinMultiNet:
     return from_content(read(file, FORMAT, VERSION), str(file))
 
 
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Content of any earlier version as one of this version."""
+    if content["version"] > 1:
+        return content
+    options = dict(content["model_options"])
+    axes = options.pop("spin_axes", None)
+    return content | {"model_options": options, "metadata": {keys.SPIN_AXES: axes} | content["metadata"]}
+
+
 def from_content(content: dict[str, Any], where: str) -> SpinMultiNet:
     """The model a checkpoint's content describes."""
     try:
+        content = _upgraded(content)
         model = build_model(parse(ModelOptions, content["model_options"], where), content["species"])
         model.load_state_dict(content["state"])
         model.metadata = METADATA | content["metadata"]

@@ -170,7 +170,7 @@ class Committee:
             raise SpinMultiNetError("a committee needs at least one member; give models or paths of checkpoints")
         shared: dict[str, set[Any]] = {
             "species": {tuple(m.species) for m in self.members},
-            "spin_axes": {m.options.spin_axes for m in self.members},
+            "soc": {m.options.soc for m in self.members},
             keys.LEVEL_ID: {m.metadata.get(keys.LEVEL_ID) for m in self.members},
             keys.MOMENT_ROLE: {m.metadata.get(keys.MOMENT_ROLE) for m in self.members},
         }
@@ -195,7 +195,7 @@ class Committee:
         graphs: dict[tuple[object, ...], list[Graph]] = {}  # members of equal cutoff share their neighbour lists
         members = []
         for m in self.members:
-            kind = (m.options.cutoff, m.options.spin)
+            kind = (m.options.cutoff, m.options.spin, m.options.input_moments, m.moment_kind)
             if kind not in graphs:
                 graphs[kind] = graphs_of(m, frames)
             members.append(predict_graphs(m, graphs[kind]))

@@ -11,22 +11,25 @@ import numpy as np
 from ase import Atoms
 
 from . import keys
-from .data import Graph, batches, collate, input_moments, labels, name_of, to_graph
+from .data import Graph, batches, collate, input_moments, labels, name_of
 from .errors import SpinMultiNetError
+from .inputs import graph_of, warn_of_angles
 from .levels import LevelWarning, check_levels, check_role, described
 from .model import SpinMultiNet
+from .self_consistency import self_consistent
 
 Prediction = dict[str, Any]
 STRUCTURES_PER_BATCH, EDGES_PER_BATCH = 64, 60_000
-# What turns eV, eV/Angstrom, eV/Angstrom^3 and muB into the units of the report.
+# What turns eV, eV/Angstrom, eV/Angstrom^3, muB and eV/muB into the units of the report.
 REPORT_UNITS = {
     "energy": "meV/atom",
     "forces": "meV/Angstrom",
     "stress": "meV/Angstrom^3",
     "moments": "muB",
     "moments_all": "muB",
+    "magnetic_forces": "meV/muB",
 }
-_FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3, "moments": 1.0, "moments_all": 1.0}
+_FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3, "moments": 1.0, "moments_all": 1.0, "magnetic_forces": 1e3}
 
 
 class Predictor(Protocol):
@@ -39,36 +42,53 @@ class Predictor(Protocol):
         """One prediction per structure, as `predict` returns."""
 
 
-def predict(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Prediction]:
+def predict(model: SpinMultiNet, frames: Sequence[Atoms], iterate: int = 0) -> list[Prediction]:
     """Batched predictions, in the order given.
 
     Each: energy (eV), energies [N] (eV), forces [N, 3] (eV/Angstrom), stress [3, 3] (eV/Angstrom^3, ASE sign, NaN
-    unless periodic in 3D), and, if the model predicts them, magmoms [N] or [N, 3] (muB).
+    unless periodic in 3D), and, if the model predicts them, magmoms [N] or [N, 3] (muB); for models of constrained
+    moments magnetic_forces [N] or [N, 3] (-dE/dm, eV/muB).
+
+    `iterate` > 0 first feeds predicted moments back, at most so many rounds (see `self_consistency`), and adds `rounds`
+    and `moment_change` (muB, of the last round). Forces and stress are derivatives at these moments held fixed.
     """
-    return predict_graphs(model, graphs_of(model, frames))
+    return predict_graphs(model, graphs_of(model, frames), iterate)
 
 
 def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Graph]:
-    """Structures as the model wants them, with neighbour lists. Refuses moments of another role than the model's."""
+    """Structures as the model wants them, with neighbour lists. Refuses moments of another role than the model's.
+
+    Warns (NoncollinearWarning, once per model) if a model of collinear data gets moments that are not parallel.
+    """
     check_role(model.metadata, frames)
-    o = model.options
-    return [
-        to_graph(a, model.species, o.cutoff, o.spin_axes, where=name_of(a, k), need_moments=o.spin)
-        for k, a in enumerate(frames)
-    ]
+    graphs = [graph_of(model, a, name_of(a, k)) for k, a in enumerate(frames)]
+    warn_of_angles(model, graphs)
+    return graphs
 
 
-def predict_graphs(model: SpinMultiNet, graphs: Sequence[Graph]) -> list[Prediction]:
-    """As `predict`, for structures whose neighbour lists are at hand."""
+def predict_graphs(model: SpinMultiNet, graphs: Sequence[Graph], iterate: int = 0) -> list[Prediction]:
+    """As `predict`, for structures whose neighbour lists are at hand. Scalars and vectors share no batch."""
     was_training = model.training
     model.eval()
-    out: list[Prediction] = []
-    for batch in batches(graphs, range(len(graphs)), STRUCTURES_PER_BATCH, EDGES_PER_BATCH):
-        chosen = [graphs[k] for k in batch]
-        result = {k: v.cpu().numpy() for k, v in model(collate(chosen).to(_device(model))).items()}
-        out.extend(_split(result, [len(g.species) for g in chosen]))
+    out: dict[int, Prediction] = {}
+    for axes in sorted({g.moments.shape[1] for g in graphs}):
+        order = [k for k, g in enumerate(graphs) if g.moments.shape[1] == axes]
+        for batch in batches(graphs, order, STRUCTURES_PER_BATCH, EDGES_PER_BATCH):
+            chosen = collate([graphs[k] for k in batch]).to(_device(model))
+            out.update(zip(batch, _predict_batch(model, chosen, iterate), strict=True))
     model.train(was_training)
-    return out
+    return [out[k] for k in range(len(graphs))]
+
+
+def _predict_batch(model: SpinMultiNet, graph: Graph, iterate: int) -> list[Prediction]:
+    graph, ended = self_consistent(model, graph, iterate) if iterate else (graph, None)
+    constrained = model.metadata.get(keys.MOMENT_ROLE) == keys.CONSTRAINT
+    found = model(graph, magnetic_forces=constrained)
+    predictions = _split({k: v.cpu().numpy() for k, v in found.items()}, graph.n_atoms.tolist())
+    if ended is not None:
+        for p, rounds, change in zip(predictions, ended.rounds.tolist(), ended.change.tolist(), strict=True):
+            p.update(rounds=rounds, moment_change=change)
+    return predictions
 
 
 def _device(model: SpinMultiNet) -> Any:
@@ -85,9 +105,10 @@ def _split(result: dict[str, np.ndarray], sizes: list[int]) -> list[Prediction]:
             "forces": result["forces"][start:end].astype(float),
             "stress": result["stress"][k].astype(float),
         }
-        if "moments" in result:
-            moments = result["moments"][start:end].astype(float)
-            one["magmoms"] = moments[:, 0] if moments.shape[1] == 1 else moments
+        for name, task in (("magmoms", "moments"), (keys.MAGNETIC_FORCES, "magnetic_forces")):
+            if task in result:
+                values = result[task][start:end].astype(float)
+                one[name] = values[:, 0] if values.shape[1] == 1 else values
         out.append(one)
     return out
 
@@ -95,10 +116,11 @@ def _split(result: dict[str, np.ndarray], sizes: list[int]) -> list[Prediction]:
 def evaluate(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> dict[str, Any]:
     """Errors of a model, committee or baseline on labelled structures; JSON-able, units in `units`.
 
-    `overall`, `per_ordering`, `per_deformation`: MAE and RMSE per task (`moments` on magnetic sites, i.e. with an input
-    moment; `moments_all` on all). `per_element`: forces and moments. `pairs`: differences of energy between structures
-    of one pair_id. `right_sign`: fraction of magnetic sites with the sign of the label. `structures`: arrays for parity
-    plots. Tasks that are not predicted or not labelled are absent. Raises SpinMultiNetError for an empty list and for
+    `overall`, `per_ordering`, `per_deformation`: MAE and RMSE per task (`moments` and `magnetic_forces` on magnetic
+    sites, i.e. with an input moment; `moments_all` on all). `per_element`: forces and moments. `pairs`: differences of
+    energy between structures of one pair_id. `right_sign`: fraction of magnetic sites with the sign of the label.
+    `structures`: arrays for parity plots. Tasks that are not predicted or not labelled are absent. Raises
+    SpinMultiNetError for an empty list and for
     labels that mix levels of theory or are of another one than the model's; warns (LevelWarning) if one is unknown.
     """
     if not frames:
@@ -138,6 +160,9 @@ def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
         "stress": (np.asarray(p["stress"]) - found["stress"][0])[None],
         "magnetic": np.linalg.norm(moments_in, axis=1) > 0,
     }
+    if keys.MAGNETIC_FORCES in p:
+        predicted = np.asarray(p[keys.MAGNETIC_FORCES]).reshape(len(atoms), -1)
+        row["magnetic_forces"] = (predicted - found["magnetic_forces"])[row["magnetic"]]
     if "magmoms" in p:
         predicted = np.asarray(p["magmoms"]).reshape(len(atoms), -1)
         row["moments_all"] = predicted - found["moments_out"]
@@ -147,8 +172,9 @@ def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
 
 
 def _axes(p: Prediction) -> int:
-    """Spin axes of the labels to compare with: those of predicted moments, else three, which takes either kind."""
-    return 1 if np.ndim(p.get("magmoms", np.zeros((1, 3)))) == 1 else 3
+    """Spin axes of the labels to compare with: those of predictions, else three, which takes either kind."""
+    predicted = [p[k] for k in ("magmoms", keys.MAGNETIC_FORCES) if k in p]
+    return 1 if predicted and np.ndim(predicted[0]) == 1 else 3
 
 
 def _scores(values: Iterable[np.ndarray], factor: float) -> dict[str, float] | None:
@@ -238,6 +264,9 @@ def _structure(atoms: Atoms, p: Prediction, row: dict[str, np.ndarray]) -> dict[
     }
     if "stress" in row:
         pairs["stress"] = (p["stress"], found["stress"][0])
+    if "magnetic_forces" in row:
+        forces = p[keys.MAGNETIC_FORCES]
+        pairs["magnetic_forces"] = (forces, found["magnetic_forces"].reshape(np.shape(forces)))
     if "magmoms" in p:
         pairs["moments"] = (p["magmoms"], found["moments_out"].reshape(np.shape(p["magmoms"])))
     for task, (predicted, label) in pairs.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import SpinMultiNetError
 
@@ -37,8 +37,15 @@ class ModelOptions(_Options):
         description="equivariant: signed moments, exactly odd; invariant: no T-odd features, moments from a T-even "
         "head, which cannot know the sign (ablation of the paper)",
     )
-    spin_axes: Literal[1, 3] = Field(
-        1, description="1 = collinear input (signed scalar), 3 = vectors, without spin-orbit coupling"
+    input_moments: Literal["given", "converged"] = Field(
+        "given",
+        description="given: the moments a calculation starts from, or holds (magmom_in); converged: those it ended "
+        "with (magmom_out) where a structure has them, for the paper's 'accurate input spin', with moments: false",
+    )
+    soc: bool = Field(
+        False,
+        description="spin-orbit coupling: ties vector moments to the lattice (anisotropy, Dzyaloshinskii-Moriya and "
+        "dipolar terms); false = moments may be turned together at no cost, and signed scalars will do",
     )
     moments: bool = Field(True, description="predict converged moments")
     moment_unit: float = Field(
@@ -62,6 +69,26 @@ class ModelOptions(_Options):
     def has_odd(self) -> bool:
         """Whether the model carries T-odd features."""
         return self.spin and self.time_reversal == "equivariant"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_spin_axes(cls, values: Any) -> Any:
+        """Earlier versions had the option `spin_axes`; now the same weights take scalars and vectors."""
+        if isinstance(values, dict) and values.get("spin_axes") in (1, 3):
+            return {k: v for k, v in values.items() if k != "spin_axes"}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelOptions:
+        if self.soc and not (self.has_odd and self.l_max >= 1 and self.layers >= 2):
+            raise ValueError(
+                "soc: true needs spin: true, time_reversal: equivariant, l_max of at least 1 and two layers or more"
+            )
+        if self.input_moments == "converged" and (self.moments or not self.spin):
+            raise ValueError(
+                "input_moments: converged needs spin: true and moments: false, or the model would repeat its input"
+            )
+        return self
 
 
 class TrainOptions(_Options):

@@ -18,6 +18,7 @@ from .nn.coupling import CouplingTable, SphericalHarmonics, hidden_irreps
 from .nn.embedding import BesselBasis, NodeEmbedding, bounded, envelope, legendre
 from .nn.interaction import Interaction, Sector
 from .nn.readout import EnergyReadout, MomentReadout
+from .nn.soc import SpinOrbit
 from .statistics import Statistics
 
 _ROCKSALT_DENSITY = 8 / 4.17**3  # atoms per Angstrom^3 of NiO: number of neighbours before a training set is known
@@ -27,8 +28,10 @@ class SpinMultiNet(nn.Module):
     """Energy, forces, stress and signed moments of a magnetic structure from positions and input moments.
 
     Exact by construction: U invariant under translation, permutation, O(3) and m -> -m; predicted moments odd under
-    m -> -m (and, with three spin axes, rotating with the spins; no spin-orbit coupling). Source: design of SpinMultiNet
-    with a Z2 grading and a spin axis. `metadata` holds what a checkpoint says about the training data.
+    m -> -m. Moments are signed scalars [N, 1] or vectors [N, 3], with the same weights: scalars give what vectors along
+    any one axis give. Without spin-orbit coupling O(3) acts on space and on spins separately; with it (option `soc`,
+    vectors only) on both together, spins being axial vectors. Source: SpinMultiNet, as a Z2 grading with a spin axis.
+    `metadata` holds what a checkpoint says about the training data.
     """
 
     neighbour_norm: Tensor
@@ -39,6 +42,7 @@ class SpinMultiNet(nn.Module):
         self.options = options
         self.species = list(species)
         self.metadata: dict[str, Any] = {}
+        self.warned_of_angles = False
         o, n = options, len(self.species)
         irreps = hidden_irreps(o.l_max, o.parity)
         self.coupling = CouplingTable(irreps, o.l_max)
@@ -47,6 +51,7 @@ class SpinMultiNet(nn.Module):
         self.embedding = NodeEmbedding(n, o.channels, o.n_spin_basis, o.spin, o.has_odd, o.spin_gain)
         n_inputs = o.n_bessel + (o.n_spin_basis if o.spin else 0)
         self.interactions = nn.ModuleList()
+        reached: list[list[int]] = []  # irreps there are after each layer
         ins = [0]
         for k in range(o.layers):
             outs = [0] if k == o.layers - 1 else list(range(len(irreps)))
@@ -55,9 +60,13 @@ class SpinMultiNet(nn.Module):
             )
             self.interactions.append(layer)
             ins = layer.outs
+            reached.append(ins)
         self.energy_readout = EnergyReadout(n, o.channels)
         kind = "odd" if o.has_odd else ("even" if o.spin else "magnitude")
         self.moment_readout = MomentReadout(n, o.channels, kind) if o.moments else None
+        # Built last: the other weights are then those that the same seed gives without it.
+        between = reached[:-1] if o.soc else []
+        self.spin_orbit = nn.ModuleList(SpinOrbit(irreps, present, o.channels, o.spin_gain) for present in between)
         expected = o.avg_neighbours or 4 / 3 * math.pi * o.cutoff**3 * _ROCKSALT_DENSITY
         self.register_buffer("neighbour_norm", torch.tensor(expected**-0.5, dtype=torch.float64))
         self.register_buffer("magnetic", torch.ones(n, dtype=torch.bool))
@@ -70,7 +79,7 @@ class SpinMultiNet(nn.Module):
                 if value is not None:
                     module._parameters[key] = nn.Parameter(value.data.to(dtype))
             for key, buffer in module._buffers.items():
-                if buffer is not None and name.startswith(("coupling", "harmonics", "bessel")):
+                if buffer is not None and name.startswith(("coupling", "harmonics", "bessel", "spin_orbit")):
                     module._buffers[key] = buffer.to(dtype)
 
     @property
@@ -151,6 +160,10 @@ class SpinMultiNet(nn.Module):
     def features(self, graph: Graph, vectors: Tensor, moments: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scalars after the last layer: even [N, U] and odd [N, s, U] (None without a T-odd sector)."""
         o = self.options
+        if o.soc and moments.shape[1] != 3:
+            raise SpinMultiNetError(
+                f"moments have shape {tuple(moments.shape)}; a model with spin-orbit coupling wants vectors [N, 3]"
+            )
         vectors = vectors.to(self.dtype)
         b = bounded(moments, o.moment_unit).to(self.dtype)
         distance = vectors.norm(dim=-1)
@@ -164,7 +177,9 @@ class SpinMultiNet(nn.Module):
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}
         edges, norm = (graph.receiver, graph.sender), self.neighbour_norm.to(self.dtype)
-        for layer in self.interactions:
+        for k, layer in enumerate(self.interactions):
+            if k > 0 and odd is not None and o.soc:
+                odd = self.spin_orbit[k - 1](odd)
             even, odd = layer(even, odd, b, graph.species, edges, folded, edge_inputs, cut, norm)
         return even[0].squeeze(1), None if odd is None else odd[0].squeeze(1)
 

@@ -19,10 +19,12 @@ import torch
 from ase import Atoms
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from . import keys
 from .checkpoint import read, save_model, write_atomically
-from .data import Graph, batches, check_training_set, collate, fingerprint, name_of, species_of, to_graph
+from .data import Graph, batches, check_training_set, collate, fingerprint, species_of
 from .errors import SpinMultiNetError
 from .hypers import ModelOptions, TrainOptions
+from .inputs import graphs_of, spin_axes
 from .loss import task_errors, total_loss
 from .model import SpinMultiNet, build_model
 from .statistics import training_statistics
@@ -75,6 +77,7 @@ def train(
     run.prepare(model_options, train_atoms, val_atoms, seed)
     run.model.metadata = (
         described
+        | {keys.SPIN_AXES: spin_axes(train_atoms)}
         | (metadata or {})
         | {
             "training_seed": seed,
@@ -138,8 +141,8 @@ class _Run:
         self.seed = seed
         species = species_of([*train_atoms, *val_atoms])
         self.model: SpinMultiNet = build_model(model_options, species, seed)
-        self.train_graphs = _graphs(train_atoms, self.model, "training")
-        self.val_graphs = _graphs(val_atoms, self.model, "validation")
+        self.train_graphs = graphs_of(self.model, train_atoms, "training")
+        self.val_graphs = graphs_of(self.model, val_atoms, "validation")
         chosen = self.options.moment_species
         self.model.set_statistics(
             training_statistics(
@@ -297,15 +300,6 @@ class _Run:
         write_metrics(self.history, self.workdir / METRICS_FILE)
         self.save(finished=True)
         return TrainResult(path, self.history, self.seconds, self.resumed_from, self.model.n_parameters())
-
-
-def _graphs(frames: Sequence[Atoms], model: SpinMultiNet, what: str) -> list[Graph]:
-    o = model.options
-    need = o.spin
-    return [
-        to_graph(a, model.species, o.cutoff, o.spin_axes, where=f"{what} {name_of(a, k)}", need_moments=need)
-        for k, a in enumerate(frames)
-    ]
 
 
 def _optimizer(model: SpinMultiNet, o: TrainOptions) -> torch.optim.Optimizer:
