@@ -44,7 +44,8 @@ def _common(
       spinmultinet structures configs/campaigns/quickstart_nio.yaml
       spinmultinet run configs/campaigns/quickstart_nio.yaml
 
-    Exit codes: 0 done, 1 a run failed, 2 bad input, 3 something is not installed, 70 a bug, 130 stopped by Ctrl-C.
+    Exit codes: 0 done, 1 a run failed or a check found something, 2 bad input, 3 something is not installed, 70 a bug,
+    130 stopped by Ctrl-C.
     """
 
 
