@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 SPIN = o3.Irrep("1e")  # moments are axial vectors: they do not change under inversion
 RANKS = (1, 2)
+_START = 0.1  # relativistic terms are far smaller than exchange: their weights start small
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SpinOrbit(nn.Module):
 
     def __init__(self, irreps: list[o3.Irrep], present: list[int], channels: int, gain: float) -> None:
         super().__init__()
-        self.gain, self.paths = gain, paths(irreps, present)
+        self.gain, self.paths = _START * gain, paths(irreps, present)
         self.weight = nn.Parameter(torch.randn(len(self.paths), channels, channels))
         for n, p in enumerate(self.paths):
             constant = operator(irreps[p.source], irreps[p.target], p.rank)

@@ -68,7 +68,7 @@ def test_vector_labels_of_a_model_that_predicts_no_moments(nio, tiny_options):
             vectors = np.outer(original.arrays[key], [0, 0.6, 0.8])
             del copy.arrays[key]
             copy.set_array(key, vectors)
-    options = tiny_options.model_copy(update={"moments": False, "spin_axes": 3})
+    options = tiny_options.model_copy(update={"moments": False})
     found = evaluate(build_model(options, ["Ni", "O"]), frames)
     assert "moments" not in found["overall"]
     assert found["overall"]["forces"]["n"] == 2 * 4 * 3
