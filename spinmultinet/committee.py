@@ -25,8 +25,10 @@ from .data import Graph
 from .errors import SpinMultiNetError
 from .evaluate import Prediction, graphs_of, predict_graphs
 from .hypers import ModelOptions, TrainOptions
+from .metrics import Metrics
 from .model import SpinMultiNet
-from .train import Metrics, TrainResult, train
+from .train import TrainResult, train
+from .training_data import FOLDER
 
 JobProgress = Callable[[str, int, int, Metrics], None]
 _POLL_SECONDS = 0.2
@@ -148,14 +150,33 @@ def train_committee(
     progress: JobProgress | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> list[TrainResult]:
-    """Train one member per seed in `workdir/member_<seed>`; they differ in initial weights and order of batches."""
+    """Train one member per seed in `workdir/member_<seed>`; they differ in initial weights and order of batches.
+
+    With `start_from`, the folder of a committee gives each member the weights of the member of its seed; one checkpoint
+    serves all of them, and then they differ in the order of batches only. They share neighbour lists on disk.
+    """
     if len(set(seeds)) != len(seeds) or not seeds:
         raise SpinMultiNetError(f"committee seeds {list(seeds)}: give at least one, all different")
+    folder = options.cache_folder or str(Path(workdir) / FOLDER)
     jobs = [
-        TrainingJob(f"member {s}", options, model_options, s, Path(workdir) / f"member_{s}", metadata or {})
+        TrainingJob(
+            f"member {s}",
+            options.model_copy(update={"cache_folder": folder, "start_from": _start_of(options.start_from, s)}),
+            model_options,
+            s,
+            Path(workdir) / f"member_{s}",
+            metadata or {},
+        )
         for s in seeds
     ]
     return train_parallel(jobs, train_atoms, val_atoms, processes, progress)
+
+
+def _start_of(start: str | None, seed: int) -> str | None:
+    """Where member `seed` begins: its namesake in the folder of a committee, else what is given."""
+    if start is None or not list(Path(start).glob("member_*")):
+        return start
+    return str(Path(start) / f"member_{seed}")
 
 
 class Committee:

@@ -245,8 +245,10 @@ def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edge
     """
     batch: list[int] = []
     used = 0
+    # Graphs on disk know their number of pairs without being read.
+    count = getattr(graphs, "n_pairs", None) or (lambda k: len(graphs[k].receiver))
     for k in order:
-        n = len(graphs[k].receiver)
+        n = count(k)
         other_axes = bool(batch) and graphs[k].moments.shape[1] != graphs[batch[0]].moments.shape[1]
         if batch and (len(batch) >= structures or used + n > edges or other_axes):
             yield batch

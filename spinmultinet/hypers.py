@@ -104,6 +104,9 @@ class TrainOptions(_Options):
     final_learning_rate: float = Field(1e-5, ge=0.0, description="learning rate at the end of cosine annealing")
     warmup_epochs: int = Field(0, ge=0, description="linear warm-up of the learning rate over so many epochs")
     schedule: Literal["cosine", "constant", "plateau"] = Field("cosine", description="course of the learning rate")
+    plateau_patience: int = Field(
+        5, ge=0, description="validations without improvement before `plateau` halves the learning rate"
+    )
     weight_decay: float = Field(0.0, ge=0.0, description="weight decay")
     gradient_clip: float | None = Field(10.0, gt=0.0, description="largest norm of the gradient; null = no clipping")
     ema_decay: float = Field(0.99, ge=0.0, lt=1.0, description="decay of the averaged weights per step; 0 = off")
@@ -142,6 +145,24 @@ class TrainOptions(_Options):
     )
     checkpoint_epochs: int = Field(50, ge=1, description="epochs between checkpoints")
     checkpoint_seconds: float = Field(60.0, gt=0.0, description="seconds between checkpoints (whichever comes first)")
+    start_from: str | None = Field(
+        None, description="checkpoint, or folder of a training, whose weights are the first ones (fine-tuning)"
+    )
+    start_species: Literal["equal", "subset"] = Field(
+        "equal",
+        description="equal: the training set has all species that the model of start_from knows; subset: some may be "
+        "missing, and what the model says about them may drift",
+    )
+    cache_from: int | None = Field(
+        2000,
+        ge=0,
+        description="sets of at least so many structures keep neighbour lists on disk, not in memory; null = never",
+    )
+    cache_folder: str | None = Field(
+        None,
+        description="folder for neighbour lists, to share them between trainings; null = graphs/ in that of this one",
+    )
+    tensorboard: bool = Field(False, description="also write metrics for TensorBoard (extra `tensorboard`)")
     threads: int = Field(1, ge=1, description="torch threads")
 
     @field_validator("input_scale")

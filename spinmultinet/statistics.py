@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,18 +29,24 @@ def training_statistics(
     graphs: Sequence[Graph], n_species: int, moment_unit: float, kind: str, moment_species: str
 ) -> Statistics:
     """Statistics of a labelled training set; `kind` as in MomentReadout, `moment_species` as in TrainOptions."""
-    g = collate(list(graphs))
+    g = collate([_without_pairs(x) for x in graphs])
+    n_pairs = sum(len(x.receiver) for x in graphs)
     magnetic = _per_species((g.moments.abs().sum(-1) > 0).double(), g.species, n_species) > 0
     prior, scale = _moments(g, n_species, moment_unit, kind)
     trained = torch.ones_like(magnetic) if moment_species == "all" else magnetic
     return Statistics(
-        energy_shift=_energy_shift(g, n_species),
+        energy_shift=fit_shifts(compositions(g, n_species), g.energy),
         energy_scale=_energy_scale(g, n_species),
         moment_prior=prior * trained,
         moment_scale=scale * trained,
         magnetic=magnetic,
-        avg_neighbours=max(len(g.receiver) / len(g.species), 1.0),
+        avg_neighbours=max(n_pairs / len(g.species), 1.0),
     )
+
+
+def _without_pairs(g: Graph) -> Graph:
+    """The same without neighbours: all structures side by side then fit into memory."""
+    return replace(g, receiver=g.receiver[:0], sender=g.sender[:0], shift=g.shift[:0])
 
 
 def _per_species(values: Tensor, species: Tensor, n_species: int) -> Tensor:
@@ -51,11 +57,20 @@ def _per_species(values: Tensor, species: Tensor, n_species: int) -> Tensor:
     return total / count.clamp_min(1.0)
 
 
-def _energy_shift(g: Graph, n_species: int) -> Tensor:
+def compositions(g: Graph, n_species: int) -> Tensor:
+    """Number of atoms per structure and species [B, S], float64."""
     counts = torch.zeros(len(g.n_atoms), n_species, dtype=torch.float64)
     counts.index_put_((g.structure, g.species), torch.ones(len(g.species), dtype=torch.float64), accumulate=True)
-    # The shortest solution where compositions do not tell the species apart (one compound only).
-    return torch.linalg.lstsq(counts, g.energy.unsqueeze(1), driver="gelsd").solution.squeeze(1)
+    return counts
+
+
+def fit_shifts(counts: Tensor, energies: Tensor) -> Tensor:
+    """Energies per species [S] (eV) that explain energies [B] of structures of compositions `counts` [B, S] best.
+
+    The shortest solution where compositions do not tell the species apart (one compound only). Absolute energies may
+    be huge: all in float64.
+    """
+    return torch.linalg.lstsq(counts, energies.double().unsqueeze(1), driver="gelsd").solution.squeeze(1)
 
 
 def _energy_scale(g: Graph, n_species: int) -> Tensor:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import math
-import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -20,23 +16,36 @@ from ase import Atoms
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import keys
+from .augmentation import refuse_unfit_inputs, training_input
 from .checkpoint import read, save_model, write_atomically
-from .data import Graph, batches, check_training_set, collate, fingerprint, species_of
+from .data import Graph, batches, check_training_set, collate, fingerprint, species_of, unit_doubts
 from .errors import SpinMultiNetError
+from .fine_tune import adapt_statistics, copy_to_train, origin, start_model, weights_hash
 from .hypers import ModelOptions, TrainOptions
-from .inputs import graphs_of, spin_axes
+from .inputs import spin_axes
 from .loss import task_errors, total_loss
+from .metrics import Metrics, TensorBoard, write_metrics
 from .model import SpinMultiNet, build_model
+from .schedule import learning_rate, plateau
 from .statistics import training_statistics
+from .stopping import leave, stop_requests
+from .training_data import training_graphs
 
 STATE_FORMAT = "spinmultinet-training"
-STATE_VERSION = 1
+STATE_VERSION = 2
 MODEL_FILE, STATE_FILE, METRICS_FILE = "model.pt", "training.pt", "metrics.csv"
+TENSORBOARD_FOLDER = "tensorboard"
 # These say how often to look or save, not what is computed: they may change between a start and its resumption.
-_NOT_IN_FINGERPRINT = {"checkpoint_epochs", "checkpoint_seconds", "threads"}
+_NOT_IN_FINGERPRINT = {
+    *("checkpoint_epochs", "checkpoint_seconds", "threads", "tensorboard", "cache_from", "cache_folder"),
+    "start_from",  # the weights themselves are in it
+}
 
-Metrics = dict[str, float]
 Progress = Callable[[int, int, Metrics], None]
+
+
+class UnitWarning(UserWarning):
+    """Labels have sizes that suggest another unit than the one expected."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +73,30 @@ def train(
 
     Writes `model.pt` (when finished), `training.pt` (state) and `metrics.csv`. A finished one returns at once. The
     state is saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses
-    as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. Raises SpinMultiNetError
-    for data that cannot be mixed and for a workdir that belongs to other data or options.
+    as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. With `start_from` the
+    training begins with the weights of another (see `fine_tune`). Raises SpinMultiNetError for data that cannot mix,
+    and for a workdir that belongs to other data or options; warns (UnitWarning) of labels of implausible size.
     """
     torch.set_num_threads(options.threads)
     described = check_training_set(train_atoms, val_atoms)
-    mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed)
+    for note in unit_doubts([*train_atoms, *val_atoms]):
+        warnings.warn(note, UnitWarning, stacklevel=2)
+    start = start_model(options)
+    if start is not None:
+        species = species_of([*train_atoms, *val_atoms])
+        start = copy_to_train(start, model_options, species, described[keys.MOMENT_ROLE], options)
+        model_options = start.options
+    before = {} if start is None else origin(start)
+    mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed, start)
     run = _Run(options, Path(workdir), mark)
     done = run.finished()
     if done is not None:
         return done
-    run.prepare(model_options, train_atoms, val_atoms, seed)
+    run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
     run.model.metadata = (
         described
         | {keys.SPIN_AXES: spin_axes(train_atoms)}
+        | before
         | (metadata or {})
         | {
             "training_seed": seed,
@@ -89,12 +108,18 @@ def train(
 
 
 def _fingerprint(
-    o: TrainOptions, m: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int
+    o: TrainOptions,
+    m: ModelOptions,
+    train_atoms: Sequence[Atoms],
+    val_atoms: Sequence[Atoms],
+    seed: int,
+    start: SpinMultiNet | None,
 ) -> str:
     described = {
         "training": o.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
         "model": m.model_dump(mode="json"),
         "seed": seed,
+        "start": None if start is None else weights_hash(start),
     }
     text = json.dumps(described, sort_keys=True) + fingerprint(train_atoms) + fingerprint(val_atoms)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -108,6 +133,7 @@ class _Run:
         self.epoch = self.batch = self.resumed_from = 0
         self.seconds = 0.0
         self.sums: Metrics = {}
+        self.counts: Metrics = {}
         self.history: list[Metrics] = []
         self.best: dict[str, Any] = {"score": float("inf"), "state": None, "since": 0}
         workdir.mkdir(parents=True, exist_ok=True)
@@ -135,29 +161,39 @@ class _Run:
         )
 
     def prepare(
-        self, model_options: ModelOptions, train_atoms: Sequence[Atoms], val_atoms: Sequence[Atoms], seed: int
+        self,
+        model: SpinMultiNet | ModelOptions,
+        train_atoms: Sequence[Atoms],
+        val_atoms: Sequence[Atoms],
+        seed: int,
+        role: str,
     ) -> None:
-        """Build model, data and optimiser; restore their state."""
+        """Build data, model (unless one is given to start from) and optimiser; restore their state."""
         self.seed = seed
+        fresh = not isinstance(model, SpinMultiNet)
         species = species_of([*train_atoms, *val_atoms])
-        self.model: SpinMultiNet = build_model(model_options, species, seed)
-        self.train_graphs = graphs_of(self.model, train_atoms, "training")
-        self.val_graphs = graphs_of(self.model, val_atoms, "validation")
-        chosen = self.options.moment_species
-        self.model.set_statistics(
-            training_statistics(
-                self.train_graphs, len(species), model_options.moment_unit, self.model.moment_kind, chosen
-            )
-        )
-        self.model.calibrate(collate(self.train_graphs[: self.options.batch_structures]))
+        self.model: SpinMultiNet = build_model(model, species, seed) if isinstance(model, ModelOptions) else model
+        self.train_graphs = training_graphs(self.model, train_atoms, "training", self.options, self.workdir)
+        self.val_graphs = training_graphs(self.model, val_atoms, "validation", self.options, self.workdir)
+        refuse_unfit_inputs(self.options, role, self.train_graphs)
+        if self.state is None:
+            self._take_statistics(fresh)
         self.optimizer = _optimizer(self.model, self.options)
         decay = self.options.ema_decay
         self.average = _average(self.model, decay)
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimizer, factor=0.5, patience=5, min_lr=self.options.final_learning_rate
-        )
+        self.plateau = plateau(self.optimizer, self.options)
         if self.state is not None:
             self._restore(self.state)
+
+    def _take_statistics(self, fresh: bool) -> None:
+        o, n_species = self.options, len(self.model.species)
+        unit, kind = self.model.options.moment_unit, self.model.moment_kind
+        statistics = training_statistics(self.train_graphs, n_species, unit, kind, o.moment_species)
+        if fresh:
+            self.model.set_statistics(statistics)
+            self.model.calibrate(collate(self.train_graphs[: o.batch_structures]))
+        else:
+            adapt_statistics(self.model, self.train_graphs, statistics)
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -166,11 +202,12 @@ class _Run:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.epoch, self.batch, self.sums = state["epoch"], state["batch"], state["sums"]
+        self.counts = state["counts"]
         self.history, self.best, self.seconds = state["history"], state["best"], state["seconds"]
         self.resumed_from = self.epoch
 
     def save(self, finished: bool = False) -> None:
-        """Write the state, atomically."""
+        """Write the state, atomically, and the metrics so far."""
         content = {
             "format": STATE_FORMAT,
             "version": STATE_VERSION,
@@ -183,34 +220,44 @@ class _Run:
             "epoch": self.epoch,
             "batch": self.batch,
             "sums": self.sums,
+            "counts": self.counts,
             "history": self.history,
             "best": self.best,
             "seconds": self.seconds,
             "n_parameters": self.model.n_parameters(),
         }
         write_atomically(content, self.workdir / STATE_FILE)
+        write_metrics(self.history, self.workdir / METRICS_FILE)
+        self.saved = time.monotonic()
 
     def loop(self, progress: Progress | None) -> TrainResult:
         """Train to the last epoch (or until patience ends), keep the chosen weights, write the model."""
         o = self.options
-        started = saved = time.monotonic()
-        before = self.seconds
-        with _stop_requests() as stop:
+        board = TensorBoard(o.tensorboard, self.workdir / TENSORBOARD_FOLDER, self.epoch)
+        self.saved = time.monotonic()
+        self.began = self.saved - self.seconds
+        with stop_requests() as stop:
             while self.epoch < o.epochs and not self._out_of_patience():
                 for batch in self._remaining_batches():
                     self._step(batch)
-                    self.seconds = before + time.monotonic() - started
-                    if stop:
-                        self.save()
-                        _leave(stop[0], self.workdir)
+                    self._save_if_due(stop)
                 metrics = self._end_epoch()
-                self.seconds = before + time.monotonic() - started
-                if self.epoch % o.checkpoint_epochs == 0 or time.monotonic() - saved > o.checkpoint_seconds:
+                board.add(metrics)
+                if self.epoch % o.checkpoint_epochs == 0:
                     self.save()
-                    saved = time.monotonic()
+                self._save_if_due(stop)
                 if progress is not None:
                     progress(self.epoch, o.epochs, metrics)
+        board.close()
         return self._finish()
+
+    def _save_if_due(self, stop: Sequence[int]) -> None:
+        """Save where the time has come or a signal has; after a signal, end."""
+        self.seconds = time.monotonic() - self.began
+        if stop or time.monotonic() - self.saved > self.options.checkpoint_seconds:
+            self.save()
+        if stop:
+            leave(stop[0], self.workdir)
 
     def _remaining_batches(self) -> Iterator[list[int]]:
         """Batches of this epoch that are not done; their order depends on seed and epoch only."""
@@ -224,9 +271,9 @@ class _Run:
     def _step(self, batch: list[int]) -> None:
         o = self.options
         self._set_rate()
-        graph = collate([self.train_graphs[k] for k in batch])
+        graph = training_input(collate([self.train_graphs[k] for k in batch]), o, self._generator())
         self.model.train()
-        errors = task_errors(self.model(graph), graph, self.model.magnetic, o)
+        errors = task_errors(_predicted(self.model, graph, o), graph, self.model.magnetic, o)
         loss = total_loss(errors, o)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -239,34 +286,28 @@ class _Run:
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        for task, value in {"loss": loss, **errors}.items():
-            self.sums[task] = self.sums.get(task, 0.0) + float(value.detach()) * len(batch)
+        _add(self.sums, self.counts, {"loss": loss, **errors}, len(batch))
         self.batch += 1
 
+    def _generator(self) -> torch.Generator:
+        """Random numbers of this step; they depend on seed, epoch and batch only, so resuming repeats them."""
+        text = f"step {self.seed} {self.epoch} {self.batch}"
+        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+
     def _set_rate(self) -> None:
-        """Learning rate of this step: linear warm-up, then cosine or constant; plateau keeps its own."""
-        o = self.options
-        if o.schedule == "plateau":
-            return
         done = self.epoch + self.batch / self.steps_per_epoch
-        rate = o.learning_rate
-        if done < o.warmup_epochs:
-            rate *= (done + 1.0 / self.steps_per_epoch) / o.warmup_epochs
-        elif o.schedule == "cosine":
-            x = (done - o.warmup_epochs) / max(o.epochs - o.warmup_epochs, 1)
-            rate = o.final_learning_rate + 0.5 * (rate - o.final_learning_rate) * (1.0 + math.cos(math.pi * x))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(self.options, done, self.steps_per_epoch, group["lr"])
 
     def _end_epoch(self) -> Metrics:
         o = self.options
-        metrics = {f"train_{k}": v / len(self.train_graphs) for k, v in self.sums.items()}
-        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+        metrics = {f"train_{k}": v / self.counts[k] for k, v in self.sums.items()}
+        self.epoch, self.batch, self.sums, self.counts = self.epoch + 1, 0, {}, {}
         metrics |= {"epoch": float(self.epoch), "learning_rate": float(self.optimizer.param_groups[0]["lr"])}
         if self.val_graphs and (self.epoch % o.validate_every == 0 or self.epoch == o.epochs):
             metrics |= {f"val_{k}": v for k, v in mean_errors(self._averaged(), self.val_graphs, o).items()}
             self._note_best(metrics["val_loss"])
-        if o.schedule == "plateau":
+        if o.schedule == "plateau" and self.epoch > o.warmup_epochs:
             self.plateau.step(metrics.get("val_loss", metrics["train_loss"]))
         self.history.append(metrics)
         return metrics
@@ -297,7 +338,6 @@ class _Run:
             final.load_state_dict(self.best["state"])
         final.metadata = self.model.metadata
         path = save_model(final.eval(), self.workdir / MODEL_FILE)
-        write_metrics(self.history, self.workdir / METRICS_FILE)
         self.save(finished=True)
         return TrainResult(path, self.history, self.seconds, self.resumed_from, self.model.n_parameters())
 
@@ -314,50 +354,33 @@ def _average(model: SpinMultiNet, decay: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
 
 
+def _predicted(model: SpinMultiNet, graph: Graph, o: TrainOptions) -> dict[str, torch.Tensor]:
+    """What the loss needs: derivatives with weight zero, and magnetic forces without labels, are not calculated."""
+    held = o.magnetic_forces_weight > 0 and bool(torch.isfinite(graph.magnetic_forces).any())
+    found: dict[str, torch.Tensor] = model(
+        graph, forces=o.forces_weight > 0 or o.stress_weight > 0, magnetic_forces=held
+    )
+    return found
+
+
+def _add(sums: Metrics, counts: Metrics, errors: dict[str, torch.Tensor], structures: int) -> None:
+    for task, value in errors.items():
+        sums[task] = sums.get(task, 0.0) + float(value.detach()) * structures
+        counts[task] = counts.get(task, 0.0) + structures
+
+
 def mean_errors(model: SpinMultiNet, graphs: Sequence[Graph], options: TrainOptions) -> Metrics:
-    """Mean errors and loss over structures, without touching the weights. Units as in `task_errors`."""
+    """Mean errors and loss over structures, without touching the weights. Units as in `task_errors`.
+
+    Batches without any label of a task do not count for it.
+    """
     was_training = model.training
     model.eval()
     sums: Metrics = {}
+    counts: Metrics = {}
     for batch in batches(graphs, range(len(graphs)), options.batch_structures, options.batch_edges):
         graph = collate([graphs[k] for k in batch])
-        errors = task_errors(model(graph), graph, model.magnetic, options)
-        for task, value in {"loss": total_loss(errors, options), **errors}.items():
-            sums[task] = sums.get(task, 0.0) + float(value) * len(batch) / len(graphs)
+        errors = task_errors(_predicted(model, graph, options), graph, model.magnetic, options)
+        _add(sums, counts, {"loss": total_loss(errors, options), **errors}, len(batch))
     model.train(was_training)
-    return sums
-
-
-def write_metrics(history: Sequence[Metrics], path: Path) -> None:
-    """History as CSV, one row per epoch; empty where a quantity was not measured."""
-    names = list(dict.fromkeys(k for row in history for k in row))
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["epoch", *[n for n in names if n != "epoch"]])
-        writer.writeheader()
-        writer.writerows(history)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """While inside, SIGTERM and SIGINT are noted in the list instead of ending the process in the middle of a step."""
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-
-    try:
-        old = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not in the main thread: signals are someone else's business
-        old = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _leave(number: int, workdir: Path) -> None:
-    """End as the signal asks, after the state is safe."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt(f"training stopped; the same call goes on from '{workdir}'")
-    raise SystemExit(128 + number)
+    return {task: value / counts[task] for task, value in sums.items()}
