@@ -1,5 +1,7 @@
 """Checkpoints: exact round trip, and one clear error for everything that is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ import torch
 from spinmultinet import SpinMultiNetError, build_model, load_model
 from spinmultinet.checkpoint import VERSION, save_model, to_content
 from spinmultinet.evaluate import predict
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -25,6 +29,7 @@ def test_round_trip_is_exact_and_self_describing(tmp_path, model, nio):
     content = torch.load(tmp_path / "m.pt", weights_only=True)
     assert content["units"]["energy"] == "eV"
     assert content["species"] == ["O", "Ni"]
+    assert content["n_parameters"] == sum(p.numel() for p in model.parameters())
     assert content["metadata"]["snapshot_id"] == "s1"
     assert content["metadata"]["licence"] == "unknown"
     assert again.metadata["moment_role"] == "constraint"
@@ -50,6 +55,22 @@ def test_newer_version_says_update(tmp_path, model):
     torch.save(to_content(model) | {"version": VERSION + 1}, tmp_path / "m.pt")
     with pytest.raises(SpinMultiNetError, match="update spinmultinet"):
         load_model(tmp_path / "m.pt")
+
+
+def test_files_of_version_1_are_read(nio):
+    """Written before scalars and vectors shared a model, with the option spin_axes; it gave these numbers then."""
+    path = DATA / "model_v1.pt"
+    content = torch.load(path, weights_only=True)
+    assert content["version"] == 1
+    assert content["model_options"]["spin_axes"] == 1
+    model = load_model(path)
+    found = predict(model, nio[:1])[0]
+    assert found["energy"] == pytest.approx(-0.03592417389863241, abs=1e-12)
+    expected = [-0.7908920403994097, 0.7856244276203592, 0.019435075280549538, -0.012447401504518424]
+    np.testing.assert_allclose(found["magmoms"], expected, atol=1e-12)
+    assert model.metadata["spin_axes"] == 1
+    assert to_content(model)["version"] == VERSION == 2
+    assert "spin_axes" not in to_content(model)["model_options"]
 
 
 @pytest.mark.parametrize("damage", ["state", "species", "options"])
