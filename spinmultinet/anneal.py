@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase import units
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .errors import SpinMultiNetError
 
@@ -20,8 +21,7 @@ SAME_ENERGY = 1e-5
 """eV/atom. Restarts that end closer than this found the same state, up to symmetry; float32 models need that much."""
 
 
-@dataclass(frozen=True)
-class AnnealOptions:
+class AnnealOptions(BaseModel):
     """`steps` proposals per restart while the temperature falls geometrically from `start` to `end` (K).
 
     A proposal flips one moment or, with probability `swaps`, exchanges the signs of an up and a down moment;
@@ -29,21 +29,23 @@ class AnnealOptions:
     Restart k has its own random numbers from (`seed`, k): more restarts never change those before.
     """
 
-    steps: int = 1000
-    start: float = 2000.0
-    end: float = 50.0
-    restarts: int = 4
-    seed: int = 0
-    swaps: float = 0.3
-    conserve: bool = False
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise SpinMultiNetError(f"steps {self.steps}, restarts {self.restarts}: give at least 1 of each")
-        if not 0 < self.end <= self.start:
-            raise SpinMultiNetError(
-                f"temperatures {self.start:g} to {self.end:g} K: both must be above 0, the first not below the second"
+    steps: int = Field(default=1000, ge=1, description="proposals per restart")
+    start: float = Field(default=2000.0, gt=0, allow_inf_nan=False, description="first temperature, K")
+    end: float = Field(default=50.0, gt=0, description="last temperature, K")
+    restarts: int = Field(default=4, ge=1, description="independent runs, side by side")
+    seed: int = Field(default=0, ge=0)
+    swaps: float = Field(default=0.3, ge=0, le=1, description="share of exchanges among the proposals")
+    conserve: bool = Field(default=False, description="keep the numbers of up and down moments")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.end > self.start:
+            raise ValueError(
+                f"the last temperature, {self.end:g} K, is above the first, {self.start:g} K; exchange them"
             )
+        return self
 
     def temperature(self, step: int) -> float:
         """In K, at a step counted from 0."""
@@ -90,8 +92,10 @@ class _Chains:
     def of(cls, document: dict[str, Any]) -> _Chains:
         """The chains of a `document`. Raises SpinMultiNetError where it is none."""
         try:
-            arrays = [np.array(document[k]) for k in ("signs", "energies", "best", "best_energies")]
-            counts = [int(document[k]) for k in ("step", "accepted", "calculations")]
+            signs, energies, best, best_energies = (
+                np.array(document[k], dtype=float) for k in ("signs", "energies", "best", "best_energies")
+            )
+            step, accepted, calculations = (int(document[k]) for k in ("step", "accepted", "calculations"))
             generators = []
             for state in document["generators"]:
                 generators.append(np.random.default_rng())
@@ -100,7 +104,7 @@ class _Chains:
             raise SpinMultiNetError(
                 f"the saved state of an annealing cannot be read ({error}); delete its file"
             ) from None
-        return cls(*arrays, generators, *counts)
+        return cls(signs, energies, best, best_energies, generators, step, accepted, calculations)
 
 
 @dataclass

@@ -18,6 +18,8 @@ from .errors import SpinMultiNetError
 
 _OPTIMISERS = {"BFGS": BFGS, "FIRE": FIRE, "LBFGS": LBFGS}
 Carry = Literal["fixed", "signs", "values"]
+DEFAULT_CARRY: dict[str, Carry] = {keys.GUESS: "signs", keys.CONSTRAINT: "fixed"}
+"""By the role that a model gives its input moments; a calculator that does not say is taken for one of guesses."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def relax(
     fmax: float = 0.001,
     steps: int = 200,
     relax_cell: bool | Literal["volume"] = True,
-    carry: Carry = "signs",
+    carry: Carry | None = None,
     optimizer: str = "LBFGS",
     logfile: Any = None,
     watch: Callable[[Atoms], None] | None = None,
@@ -55,10 +57,12 @@ def relax(
     `carry` says which input moments the next step gets. fixed: those asked for. signs (for models of guess data): the
     magnitudes asked for, with the signs just predicted, so that a spin that flips stays flipped and the network keeps
     seeing the estimates it was trained on. values: the predicted moments themselves (for self-consistent use).
+    Default: fixed for a model of constrained moments, which are held by definition, else signs.
     `relax_cell="volume"` scales the cell and keeps its shape; ASE constraints of `atoms` hold (FixAtoms keeps
     fractional coordinates). `watch` gets the structure, with its results, after every step.
     The default `fmax` (eV/Angstrom) is tight for the angles: at 0.01 half of a rhombohedral distortion is missing.
-    Raises SpinMultiNetError for missing moments, an unknown optimiser, or a structure that cannot be strained.
+    Raises SpinMultiNetError for missing moments, an unknown optimiser, a structure that cannot be strained, or moments
+    that should move with a model that holds them.
     """
     if optimizer not in _OPTIMISERS:
         raise SpinMultiNetError(f"unknown optimiser '{optimizer}'; choose one of {', '.join(_OPTIMISERS)}")
@@ -66,6 +70,7 @@ def relax(
         raise SpinMultiNetError(
             "the cell can only be relaxed if the structure is periodic in all three directions; use relax_cell=False"
         )
+    carry = _checked_carry(calculator, carry)
     work = atoms.copy()
     asked = input_moments(work, required=not hasattr(calculator, "model") or calculator.model.options.spin)
     if keys.MAGMOM_IN in work.arrays:
@@ -99,6 +104,16 @@ def relax(
         energies,
         moments,
     )
+
+
+def _checked_carry(calculator: Calculator, carry: Carry | None) -> Carry:
+    role = getattr(calculator, keys.MOMENT_ROLE, keys.GUESS)
+    if role == keys.CONSTRAINT and carry not in (None, "fixed"):
+        raise SpinMultiNetError(
+            f"carry '{carry}' moves the moments, but the model's {keys.MOMENT_ROLE} is '{role}': it was trained on "
+            "moments that were held; use carry='fixed', or a model of guesses"
+        )
+    return carry or DEFAULT_CARRY[role]
 
 
 def _moments(atoms: Atoms) -> np.ndarray:

@@ -10,6 +10,7 @@ from ase.build import bulk
 from spinmultinet import SpinMultiNetError
 from spinmultinet.anneal import AnnealOptions, anneal
 from spinmultinet.heisenberg import exchange_shells, pair_sums
+from spinmultinet.hypers import parse
 
 NIO, MNO = (0.00137, -0.01901), (-0.004812, -0.005562)
 """Measured J1, J2 in eV; convention of spinmultinet.heisenberg."""
@@ -131,11 +132,16 @@ def test_moments_that_are_held_break_the_symmetry_of_reversal():
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"steps": 0}, "at least 1"), ({"end": 0.0}, "temperatures"), ({"start": 10.0}, "temperatures")],
+    [
+        ({"steps": 0}, "option 'steps'"),
+        ({"end": 0.0}, "option 'end'"),
+        ({"start": 10.0}, "exchange them"),
+        ({"T": 3}, "T"),
+    ],
 )
 def test_bad_options(changes, words):
     with pytest.raises(SpinMultiNetError, match=words):
-        AnnealOptions(**changes)
+        parse(AnnealOptions, changes, "options")
 
 
 def test_sites_without_a_moment_and_broken_states_are_refused():

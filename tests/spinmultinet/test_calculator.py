@@ -1,4 +1,6 @@
-"""The ASE calculator: properties, changes of the moments, committees, refusals."""
+"""The ASE calculator: properties, changes of the moments, committees, roles of the moments, refusals."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from spinmultinet import SpinMultiNetCalculator, SpinMultiNetError, build_model
 from spinmultinet.checkpoint import save_model
 from spinmultinet.evaluate import predict
+from spinmultinet.levels import LevelWarning
 
 
 @pytest.fixture
@@ -18,6 +21,7 @@ def model(tiny_options):
 def atoms(nio):
     atoms = nio[0].copy()
     atoms.set_initial_magnetic_moments(atoms.arrays.pop("magmom_in"))
+    del atoms.info["moment_role"]
     return atoms
 
 
@@ -103,3 +107,35 @@ def test_magnetic_forces_only_for_constrained_data(model, atoms):
         moved.calc = SpinMultiNetCalculator(model)
         energies.append(moved.get_potential_energy())
     assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(found[0], abs=1e-6)
+
+
+def test_a_model_of_constraints_is_not_used_for_guesses_by_mistake(model, atoms):
+    model.metadata["moment_role"] = "constraint"
+    calculator = SpinMultiNetCalculator(model)
+    with pytest.warns(LevelWarning, match="moments held at the initial ones"):
+        calculator.get_potential_energy(atoms)
+    moved = atoms.copy()
+    moved.rattle(0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # once is enough
+        calculator.get_potential_energy(moved)
+        SpinMultiNetCalculator(model, moment_role="constraint").get_potential_energy(atoms)
+        told = atoms.copy()
+        told.info["moment_role"] = "constraint"
+        SpinMultiNetCalculator(model).get_potential_energy(told)
+    with pytest.raises(SpinMultiNetError, match="'guess' was asked for, the model's is 'constraint'"):
+        SpinMultiNetCalculator(model, moment_role="guess")
+    told.info["moment_role"] = "guess"
+    with pytest.raises(SpinMultiNetError, match="not comparable"):
+        SpinMultiNetCalculator(model).get_potential_energy(told)
+
+
+def test_a_model_of_guesses_is_not_used_for_constraints(model, atoms):
+    model.metadata["moment_role"] = "guess"
+    assert SpinMultiNetCalculator(model).moment_role == "guess"
+    with pytest.raises(SpinMultiNetError, match="'constraint' was asked for, the model's is 'guess'"):
+        SpinMultiNetCalculator(model, moment_role="constraint")
+    atoms.info["moment_role"] = "constraint"
+    atoms.calc = SpinMultiNetCalculator(model)
+    with pytest.raises(SpinMultiNetError, match="not comparable"):
+        atoms.get_potential_energy()

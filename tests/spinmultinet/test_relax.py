@@ -107,3 +107,14 @@ def test_volume_only_keeps_the_shape_and_fixed_atoms_their_fractional_coordinate
     np.testing.assert_allclose(after, before, atol=1e-12)
     assert volumes[-1] == pytest.approx(result.atoms.get_volume())
     assert len(volumes) == result.steps + 1
+
+
+def test_moments_held_by_constraint_stay_and_moving_them_is_refused(start):
+    target = start.copy()
+    target.rattle(0.05, seed=3)
+    calculator = Springs(target, rule=lambda m: -m)
+    calculator.moment_role = "constraint"
+    relax(start, calculator, relax_cell=False, steps=2, fmax=1e-9)
+    assert calculator.inputs[0] == calculator.inputs[-1]
+    with pytest.raises(SpinMultiNetError, match="moves the moments"):
+        relax(start, calculator, carry="values")
