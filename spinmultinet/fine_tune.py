@@ -26,7 +26,7 @@ def start_model(options: TrainOptions) -> SpinMultiNet | None:
     if options.start_from is None:
         return None
     path = Path(options.start_from)
-    return load_model(path / "model.pt" if path.is_dir() else path)
+    return load_model(path if path.is_file() or path.suffix == ".pt" else path / "model.pt")
 
 
 def weights_hash(model: SpinMultiNet) -> str:

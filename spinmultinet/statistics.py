@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,13 +26,21 @@ class Statistics:
 
 
 def training_statistics(
-    graphs: Sequence[Graph], n_species: int, moment_unit: float, kind: str, moment_species: str
+    graphs: Sequence[Graph],
+    n_species: int,
+    moment_unit: float,
+    kind: str,
+    moment_species: str,
+    as_trained: Callable[[Graph], Graph] = lambda g: g,
 ) -> Statistics:
-    """Statistics of a labelled training set; `kind` as in MomentReadout, `moment_species` as in TrainOptions."""
+    """Statistics of a labelled training set; `kind` as in MomentReadout, `moment_species` as in TrainOptions.
+
+    `as_trained` gives a graph the input moments of a training step, if they are not those of the data.
+    """
     g = collate([_without_pairs(x) for x in graphs])
     n_pairs = sum(len(x.receiver) for x in graphs)
     magnetic = _per_species((g.moments.abs().sum(-1) > 0).double(), g.species, n_species) > 0
-    prior, scale = _moments(g, n_species, moment_unit, kind)
+    prior, scale = _moments(as_trained(g), n_species, moment_unit, kind)
     trained = torch.ones_like(magnetic) if moment_species == "all" else magnetic
     return Statistics(
         energy_shift=fit_shifts(compositions(g, n_species), g.energy),

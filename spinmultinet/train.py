@@ -100,7 +100,7 @@ def train(
         | (metadata or {})
         | {
             "training_seed": seed,
-            "training_options": options.model_dump(mode="json"),
+            "training_options": options.model_dump(mode="json", exclude={"cache_folder"}),
             "fingerprint": mark,
         }
     )
@@ -188,7 +188,14 @@ class _Run:
     def _take_statistics(self, fresh: bool) -> None:
         o, n_species = self.options, len(self.model.species)
         unit, kind = self.model.options.moment_unit, self.model.moment_kind
-        statistics = training_statistics(self.train_graphs, n_species, unit, kind, o.moment_species)
+        statistics = training_statistics(
+            self.train_graphs,
+            n_species,
+            unit,
+            kind,
+            o.moment_species,
+            lambda g: training_input(g, o, self._generator()),
+        )
         if fresh:
             self.model.set_statistics(statistics)
             self.model.calibrate(collate(self.train_graphs[: o.batch_structures]))

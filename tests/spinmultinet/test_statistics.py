@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spinmultinet.data import to_graph
-from spinmultinet.statistics import training_statistics
+from spinmultinet.statistics import fit_shifts, training_statistics
 
 
 def test_shifts_solve_the_compositions_whatever_their_size():
@@ -36,3 +39,24 @@ def test_moments_are_fitted_per_species(nio):
     assert only_magnetic.moment_scale[0].item() == 0.0
     magnitude = training_statistics(graphs, 2, 2.0, "magnitude", "all")
     assert magnitude.moment_prior[1].item() == pytest.approx(1.78, abs=0.01)
+
+
+@given(
+    shifts=st.lists(st.floats(-1e5, 1e5), min_size=2, max_size=2),
+    compositions=st.lists(st.tuples(st.integers(1, 64), st.integers(0, 64)), min_size=1, max_size=8),
+)
+def test_fitted_shifts_explain_any_absolute_energies(shifts, compositions):
+    """To 1e-6 eV in 1e7 eV: the fit is in float64, and exists for one composition too."""
+    counts = torch.tensor(compositions, dtype=torch.float64)
+    energies = counts @ torch.tensor(shifts, dtype=torch.float64)
+    left = counts @ fit_shifts(counts, energies) - energies
+    assert left.abs().max().item() < 1e-6
+
+
+def test_fitted_shifts_are_the_least_squares(nio):
+    rng = np.random.default_rng(0)
+    counts = torch.tensor(rng.integers(1, 9, (30, 3)), dtype=torch.float64)
+    energies = torch.tensor(rng.normal(size=30) - 1e5)
+    expected = np.linalg.lstsq(counts.numpy(), energies.numpy(), rcond=None)[0]
+    np.testing.assert_allclose(fit_shifts(counts, energies).numpy(), expected, rtol=1e-9)
+    assert fit_shifts(counts, energies.float()).dtype == torch.float64

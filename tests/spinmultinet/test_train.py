@@ -7,11 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import ase.io
+import numpy as np
 import pytest
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from spinmultinet import SpinMultiNetError, load_model
-from spinmultinet.train import METRICS_FILE, STATE_FILE, train
+from spinmultinet.evaluate import evaluate, predict
+from spinmultinet.hypers import TrainOptions
+from spinmultinet.train import METRICS_FILE, STATE_FILE, STATE_VERSION, UnitWarning, _Run, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,3 +176,143 @@ def test_labels_without_forces_or_stress_train_the_rest(tmp_path, nio, tiny_opti
         atoms.pbc = False
     done = train(quick_training, tiny_options, nio[:4], [], tmp_path, 0)
     assert all(m["train_loss"] == m["train_loss"] for m in done.history)
+
+
+def test_offsets_of_1e5_ev_cost_no_precision_in_float32(tmp_path, nio, tiny_options, quick_training):
+    """The same labels with all-electron totals give the same training: what is left of the energy is float64."""
+    options = quick_training.model_copy(update={"epochs": 15})
+    plain = train(options, tiny_options, nio[:8], nio[8:12], tmp_path / "plain", 1)
+    for atoms in nio:
+        atoms.calc.results["energy"] -= 100_000.0 * 2
+    shifted = train(options, tiny_options, nio[:8], nio[8:12], tmp_path / "shifted", 1)
+    for a, b in zip(plain.history, shifted.history, strict=True):
+        assert b["train_energy"] == pytest.approx(a["train_energy"], abs=2e-6)
+    assert plain.history[-1]["train_energy"] < 0.02  # eV/atom; float32 at 2e5 eV resolves 0.016 eV
+    model = load_model(shifted.checkpoint)
+    assert model.dtype == torch.float32
+    found = [p["energy"] / 4 for p in predict(model, nio[:8])]
+    label = [a.calc.results["energy"] / 4 for a in nio[:8]]
+    assert np.corrcoef(found, label)[0, 1] > 0.5
+
+
+def test_stress_may_be_missing_in_some(tmp_path, nio, tiny_options, quick_training):
+    for atoms in nio[:6:2]:
+        del atoms.calc.results["stress"]
+    done = train(quick_training, tiny_options, nio[:6], [], tmp_path / "some", 0)
+    assert all(np.isfinite(m["train_stress"]) for m in done.history)
+    for atoms in nio:
+        atoms.calc.results.pop("stress", None)
+    done = train(quick_training, tiny_options, nio[:6], nio[6:8], tmp_path / "none", 0)
+    assert not [k for m in done.history for k in m if "stress" in k]
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_magnetic_forces_are_learnt(tmp_path, nio, tiny_options, axes):
+    """Labels of E = E0 + sum_i k m_i^2 / 2 for held moments of random length: -dE/dm = -k m."""
+    rng = np.random.default_rng(0)
+    frames = [a.copy() for a in nio[:1] * 12]
+    for atoms in frames:
+        moments = rng.uniform(0.5, 2.5, 4)[:, None] * np.eye(3)[rng.integers(0, 3, 4)] * rng.choice([-1, 1], 4)[:, None]
+        moments[atoms.numbers == 8] = 0.0
+        moments = moments.sum(1) if axes == 1 else moments
+        del atoms.arrays["magmom_in"], atoms.arrays["magmom_out"]
+        atoms.set_array("magmom_in", moments)
+        atoms.set_array("magnetic_forces", -0.3 * moments)
+        atoms.info["moment_role"] = "constraint"
+        atoms.calc = SinglePointCalculator(atoms, energy=-20.0 + 0.15 * (moments**2).sum())
+    options = TrainOptions(epochs=60, batch_structures=4, learning_rate=0.02, ema_decay=0.9, forces_weight=0.0)
+    done = train(options, tiny_options, frames[:8], frames[8:], tmp_path, 0)
+    model = load_model(done.checkpoint)
+    assert model.metadata["moment_role"] == "constraint"
+    found = evaluate(model, frames[8:])["overall"]["magnetic_forces"]
+    size = 1e3 * np.mean([np.abs(a.arrays["magnetic_forces"][:2]).mean() for a in frames[8:]])
+    assert found["mae"] < 0.35 * size
+    assert found["n"] == 4 * 2 * axes
+    assert done.history[-1]["train_magnetic_forces"] < 0.35 * done.history[0]["train_magnetic_forces"]
+
+
+def test_magnetic_forces_of_real_constrained_calculations(tmp_path, tiny_options):
+    """VASP DeltaSpin labels: vectors, no stress, no converged moments. Ten epochs lower errors on other frames too."""
+    folder = os.environ.get("SPINMULTINET_TEST_DATA")
+    name = "nio_noncollinear_deepspin.extxyz"
+    if not folder or not (Path(folder) / "data" / name).exists():
+        pytest.skip(f"SPINMULTINET_TEST_DATA names no folder with data/{name}")
+    frames = ase.io.read(Path(folder) / "data" / name, "::3")
+    for atoms in frames:
+        atoms.info["moment_role"] = "constraint"
+    options = TrainOptions(epochs=10, batch_structures=2, learning_rate=0.01, ema_decay=0.8, validate_every=1)
+    model_options = tiny_options.model_copy(update={"moments": False, "l_max": 2, "cutoff": 4.0})
+    done = train(options, model_options, frames[::2], frames[1::2], tmp_path, 0)
+    first, last = done.history[0], done.history[-1]
+    for task in ("energy", "forces", "magnetic_forces"):
+        assert last[f"val_{task}"] < 0.75 * first[f"val_{task}"], task
+    assert "train_stress" not in last
+    found = evaluate(load_model(done.checkpoint), frames[1::2])["overall"]
+    assert set(found) == {"energy", "forces", "magnetic_forces"}
+    assert found["magnetic_forces"]["n"] == len(frames[1::2]) * 16 * 3
+    assert found["magnetic_forces"]["mae"] == pytest.approx(1e3 * last["val_magnetic_forces"], rel=0.05)
+
+
+def test_implausible_units_warn(tmp_path, nio, tiny_options, quick_training):
+    nio[0].calc.results["stress"] = np.array([12.0, 12, 12, 0, 0, 0])  # GPa
+    with pytest.warns(UnitWarning, match=r"stress of structure 0.*eV/Angstrom\^3"):
+        train(quick_training.model_copy(update={"epochs": 1}), tiny_options, nio[:4], [], tmp_path, 0)
+
+
+def test_metrics_are_written_with_every_checkpoint(tmp_path, nio, tiny_options, quick_training):
+    def stop(epoch, epochs, metrics):
+        if epoch == 5:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(quick_training, tiny_options, nio[:4], [], tmp_path, 0, stop)
+    assert (tmp_path / METRICS_FILE).read_text().count("\n") == 5  # header and the epochs of the last checkpoint
+    train(quick_training, tiny_options, nio[:4], [], tmp_path, 0)
+    assert (tmp_path / METRICS_FILE).read_text().count("\n") == 7
+
+
+def test_a_state_of_a_newer_version_says_update(tmp_path, nio, tiny_options, quick_training):
+    train(quick_training, tiny_options, nio[:4], [], tmp_path, 0)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    torch.save(state | {"version": STATE_VERSION + 1}, tmp_path / STATE_FILE)
+    with pytest.raises(SpinMultiNetError, match="update spinmultinet"):
+        train(quick_training, tiny_options, nio[:4], [], tmp_path, 0)
+
+
+def test_a_stop_in_the_middle_of_an_epoch_is_resumed_there(tmp_path, nio, tiny_options, quick_training):
+    """With random inputs too: what a step draws depends on its number, not on what was drawn before."""
+    options = quick_training.model_copy(
+        update={"input_scale": (0.7, 1.3), "converged_inputs": 0.5, "checkpoint_seconds": 1e-9, "batch_structures": 2}
+    )
+    whole = train(options, tiny_options, nio[:8], nio[8:10], tmp_path / "whole", 5)
+    seen = []
+
+    def stop(self, batch, step=_Run._step):
+        seen.append(len(seen))
+        if len(seen) == 11:
+            raise StoppedError
+        step(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Run, "_step", stop)
+        with pytest.raises(StoppedError):
+            train(options, tiny_options, nio[:8], nio[8:10], tmp_path / "parts", 5)
+    state = torch.load(tmp_path / "parts" / STATE_FILE, weights_only=True)
+    assert (state["epoch"], state["batch"]) == (2, 2)
+    rest = train(options, tiny_options, nio[:8], nio[8:10], tmp_path / "parts", 5)
+    assert rest.history == whole.history
+    assert same_weights(rest.checkpoint, whole.checkpoint)
+
+
+def test_nonperiodic_structures_train(tmp_path, nio, tiny_options, quick_training):
+    for atoms in nio[:4]:
+        atoms.pbc = False
+        del atoms.calc.results["stress"]
+    done = train(quick_training, tiny_options, nio[:4], [], tmp_path, 0)
+    assert np.isfinite(done.history[-1]["train_forces"])
+
+
+def test_empty_training_set(tmp_path, nio, tiny_options, quick_training):
+    with pytest.raises(SpinMultiNetError, match="training set is empty"):
+        train(quick_training, tiny_options, [], nio[:2], tmp_path, 0)
+    assert list(tmp_path.iterdir()) == []
