@@ -39,14 +39,20 @@ class SpinMultiNetCalculator(Calculator):
     `moment_role` says how the initial moments are meant: 'guess' (they relax) or 'constraint' (they are held). Another
     role than the model's, or than atoms.info['moment_role'], is a SpinMultiNetError. Where nobody says so, a model of
     constraints warns once (LevelWarning): what people set in ASE is mostly a guess.
+
+    With `iterate` > 0 predicted moments are fed back until they change by less than 0.001 muB, at most so many rounds
+    (results `rounds`, `moment_change`). Forces and stress stay derivatives at these moments held fixed: they are those
+    of the energy only as far as it does not depend on the input within a branch.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress", "magmoms"]
 
-    def __init__(self, model: Model | Sequence[Model], moment_role: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, model: Model | Sequence[Model], moment_role: str | None = None, iterate: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         members = [model] if isinstance(model, SpinMultiNet | str | Path) else list(model)
-        self.committee = Committee(members)
+        self.committee = Committee(members, iterate)
         self._moments_seen: np.ndarray | None = None
         self._role_is_said = moment_role is not None
         if moment_role not in (None, self.moment_role):

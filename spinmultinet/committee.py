@@ -6,6 +6,7 @@ import multiprocessing as mp
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,13 +22,13 @@ from ase import Atoms
 
 from . import keys
 from .checkpoint import load_model
-from .data import Graph
+from .data import Graph, unit_doubts
 from .errors import SpinMultiNetError
 from .evaluate import Prediction, graphs_of, predict_graphs
 from .hypers import ModelOptions, TrainOptions
 from .metrics import Metrics
 from .model import SpinMultiNet
-from .train import TrainResult, train
+from .train import TrainResult, UnitWarning, train
 from .training_data import FOLDER
 
 JobProgress = Callable[[str, int, int, Metrics], None]
@@ -63,6 +64,8 @@ def train_parallel(
     """
     if not jobs:
         return []
+    for note in unit_doubts([*train_atoms, *val_atoms]):
+        warnings.warn(note, UnitWarning, stacklevel=2)
     context = mp.get_context("spawn")
     reports = context.SimpleQueue()
     count = max(1, min(processes, len(jobs)))
@@ -105,6 +108,7 @@ def _work(job: TrainingJob, train_atoms: list[Atoms], val_atoms: list[Atoms]) ->
             _reports.put((job.name, epoch, epochs, metrics))
 
     options = job.options.model_copy(update={"threads": 1})
+    warnings.simplefilter("ignore", UnitWarning)  # the parent has said so, once
     try:
         return train(options, job.model_options, train_atoms, val_atoms, job.workdir, job.seed, tell, job.metadata)
     finally:
@@ -182,10 +186,12 @@ def _start_of(start: str | None, seed: int) -> str | None:
 class Committee:
     """Mean and spread (sample standard deviation over members) of several models.
 
-    Members must agree in species, level of theory and role of the input moments.
+    Members must agree in species, level of theory and role of the input moments. With `iterate` > 0 each member feeds
+    its predicted moments back, at most so many rounds (see `self_consistency`).
     """
 
-    def __init__(self, members: Sequence[SpinMultiNet | str | Path]) -> None:
+    def __init__(self, members: Sequence[SpinMultiNet | str | Path], iterate: int = 0) -> None:
+        self.iterate = iterate
         self.members = [m if isinstance(m, SpinMultiNet) else load_model(m) for m in members]
         if not self.members:
             raise SpinMultiNetError("a committee needs at least one member; give models or paths of checkpoints")
@@ -211,7 +217,7 @@ class Committee:
         """Mean prediction per structure (as `evaluate.predict`) and the spread over members.
 
         energy_std (eV, total), forces_std [N] (eV/Angstrom, norm over components), stress_std [3, 3] (eV/Angstrom^3),
-        magmoms_std [N] (muB); zeros for a single member.
+        magmoms_std [N] (muB); zeros for a single member. `rounds` and `moment_change` are the largest of any member.
         """
         graphs: dict[tuple[object, ...], list[Graph]] = {}  # members of equal cutoff share their neighbour lists
         members = []
@@ -219,7 +225,7 @@ class Committee:
             kind = (m.options.cutoff, m.options.spin, m.options.input_moments, m.moment_kind)
             if kind not in graphs:
                 graphs[kind] = graphs_of(m, frames)
-            members.append(predict_graphs(m, graphs[kind]))
+            members.append(predict_graphs(m, graphs[kind], self.iterate))
         return [_combine([m[k] for m in members]) for k in range(len(frames))]
 
 
@@ -228,6 +234,7 @@ def _combine(predictions: Sequence[Prediction]) -> Prediction:
     stacked = {k: np.stack([np.asarray(p[k]) for p in predictions]) for k in common}
     out: Prediction = {k: v.mean(0) for k, v in stacked.items()}
     out["energy"] = float(out["energy"])
+    out |= {k: max(p[k] for p in predictions) for k in ("rounds", "moment_change") if k in out}
     spread = {k: v.std(0, ddof=1) if len(predictions) > 1 else np.zeros(v.shape[1:]) for k, v in stacked.items()}
     out["energy_std"] = float(spread["energy"])
     out["forces_std"] = np.linalg.norm(spread["forces"], axis=1)

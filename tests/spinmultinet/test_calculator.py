@@ -139,3 +139,17 @@ def test_a_model_of_guesses_is_not_used_for_constraints(model, atoms):
     atoms.calc = SpinMultiNetCalculator(model)
     with pytest.raises(SpinMultiNetError, match="not comparable"):
         atoms.get_potential_energy()
+
+
+def test_iterated_moments(model, atoms):
+    model.moment_readout.prior.fill_(4.0)
+    atoms.calc = SpinMultiNetCalculator([model, model], iterate=50)
+    first = atoms.get_magnetic_moments()
+    assert atoms.calc.results["moment_change"] < 1e-3
+    assert atoms.calc.results["rounds"] > 1
+    magnetic = atoms.get_initial_magnetic_moments() != 0
+    moments = np.where(magnetic, first, 0.0)
+    atoms.set_initial_magnetic_moments(moments)
+    again = atoms.get_magnetic_moments()
+    np.testing.assert_allclose(again[magnetic], first[magnetic], atol=2e-3)
+    assert atoms.calc.results["rounds"] == 1

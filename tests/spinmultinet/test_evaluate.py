@@ -114,3 +114,29 @@ def test_predict_keeps_the_order_and_needs_no_labels(nio, tiny_options):
     assert [len(p["forces"]) for p in found] == [4, 4, 4, 8]
     assert found[3]["energy"] == pytest.approx(2 * found[0]["energy"], rel=1e-5)
     assert predict(model, []) == []
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_magnetic_forces_are_compared_on_sites_with_a_moment(nio, tiny_options, axes):
+    model = build_model(tiny_options, ["O", "Ni"])
+    frames = [a.copy() for a in nio[:2]]
+    for atoms, original in zip(frames, nio, strict=False):
+        atoms.calc = original.calc
+        atoms.info["moment_role"] = "constraint"
+        moments = np.outer(atoms.arrays.pop("magmom_in"), [0.6, 0.0, 0.8]) if axes == 3 else atoms.arrays["magmom_in"]
+        atoms.arrays.pop("magmom_out")
+        atoms.arrays["magmom_in"] = moments
+    model.metadata["moment_role"] = "constraint"
+    for atoms, p in zip(frames, predict(model, frames), strict=True):
+        assert p["magnetic_forces"].shape == atoms.arrays["magmom_in"].shape
+        atoms.set_array("magnetic_forces", p["magnetic_forces"] + 0.002)
+    found = evaluate(model, frames)
+    assert found["overall"]["magnetic_forces"]["mae"] == pytest.approx(2.0)
+    assert found["overall"]["magnetic_forces"]["n"] == 2 * 2 * axes
+    assert found["units"]["magnetic_forces"] == "meV/muB"
+    assert np.shape(found["structures"][0]["magnetic_forces"]["label"]) == atoms.arrays["magmom_in"].shape
+    assert "moments" not in found["overall"]
+    json.dumps(found)
+    for atoms in frames:
+        del atoms.arrays["magnetic_forces"]
+    assert "magnetic_forces" not in evaluate(model, frames)["overall"]

@@ -40,6 +40,13 @@ Magmoms = Annotated[
     ),
 ]
 
+Iterate = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="Feed predicted moments back until they change by < 0.001 muB, at most N rounds."
+    ),
+]
+
 OF_A_LABEL = (
     *("point_id", "level_id", "level_of_theory", "functional", "engine", "engine_version", "verdict"),
     *("ordering_found", "total_moment", "band_gap", "corrections", "timings", "kpoints", "magmom_out"),
@@ -57,26 +64,41 @@ def train(
     val: Annotated[Path | None, typer.Option(help="Extended XYZ file of validation labels.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initial weights and order; members count up from it.")] = 0,
     committee: Annotated[int, typer.Option(min=1, help="Members, trained side by side.")] = 1,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="PATH", help="Begin with the weights of this checkpoint or training (fine-tuning)."
+        ),
+    ] = None,
 ) -> None:
     """Train a model or a committee.
 
-    A training that was stopped goes on: give the same options again.
+    A training that was stopped goes on: give the same options again. Fine-tuning takes the architecture of the model it
+    begins with; the section 'model' of --model, if there is one, must agree.
 
     \b
-    Example:
+    Examples:
       spinmultinet train --data train.extxyz --val val.extxyz --model configs/models/small.yaml --out models/nio
+      spinmultinet train --data new.extxyz --model fine_tune.yaml --from models/nio --out models/nio_tuned
     """
     from spinmultinet.hypers import read_config
 
     model_options, options = read_config(model)
+    if start is not None:
+        options = options.model_copy(update={"start_from": str(start)})
     frames = _read_frames(data)
     validation = [] if val is None else _read_frames(val)
     from spinmultinet.committee import train_committee
+    from spinmultinet.data import unit_doubts
+    from spinmultinet.train import UnitWarning
     from spinmultinet.train import train as train_one
 
+    for note in unit_doubts([*frames, *validation]):
+        _note(note)
     cores = len(os.sched_getaffinity(0))
     names = [f"member {seed + k}" for k in range(committee)]
-    with _training_view(names, min(cores, committee)) as view:
+    with warnings.catch_warnings(), _training_view(names, min(cores, committee)) as view:
+        warnings.simplefilter("ignore", UnitWarning)  # said just now, in plainer words
         if committee == 1:
             results = [
                 train_one(
@@ -123,19 +145,20 @@ def _tell(view: ProgressView, name: str, epoch: int, epochs: int, metrics: dict[
 def evaluate(
     model: Model,
     data: Annotated[Path, typer.Option(help="Extended XYZ file of labels the model has not seen.")],
+    iterate: Iterate = 0,
     as_json: AsJson = False,
 ) -> None:
     """Errors of a model on labels.
 
-    Energy, forces, stress and moments, in all and by ordering and deformation. Labels of another level of theory than
-    the model's are refused.
+    Energy, forces, stress, moments and magnetic forces, in all and by ordering and deformation. Labels of another level
+    of theory than the model's are refused.
 
     \b
     Example:
       spinmultinet evaluate --model models/nio/model.pt --data test.extxyz
     """
     frames = _read_frames(data)
-    committee = _committee(model)
+    committee = _committee(model, iterate)
     from spinmultinet.evaluate import evaluate as evaluate_frames
     from spinmultinet.levels import LevelWarning, check_levels
 
@@ -167,6 +190,7 @@ def predict(
     model: Model,
     ordering: Ordering = None,
     magmoms: Magmoms = None,
+    iterate: Iterate = 0,
     out: Annotated[Path | None, typer.Option(help="Write structures with predictions here, extended XYZ.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -181,7 +205,7 @@ def predict(
 
     given = [(file, atoms) for file in files for atoms in read_structures(file)]
     prepared = [with_moments(atoms, ordering, magmoms)[0] for _, atoms in given]
-    committee = _committee(model)
+    committee = _committee(model, iterate)
     predictions = committee.predict(prepared)
     from spinmultinet.levels import other_level
 
@@ -301,12 +325,12 @@ def _note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
 
-def _committee(models: list[Path]) -> Committee:
+def _committee(models: list[Path], iterate: int = 0) -> Committee:
     """Committee of everything --model named."""
     from spinmultinet.committee import Committee
     from workflows.model_files import checkpoints
 
-    return Committee([path for model in models for path in checkpoints(model)])
+    return Committee([path for model in models for path in checkpoints(model)], iterate)
 
 
 def _read_frames(path: Path) -> list[Atoms]:
