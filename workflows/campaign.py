@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from datastore.splits import SplitOptions
 from workflows.engines import Engine, get_engine
 from workflows.options import load_yaml, parse_options
+from workflows.structures.errors import StructureError
 from workflows.structures.generate import StructureOptions
-from workflows.structures.parents import parent_elements
+from workflows.structures.parents import parent_elements, with_content
 
 METALS_3D = frozenset({"Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"})
 
@@ -29,7 +30,11 @@ class ActiveLearningOptions(_Options):
 
     rounds: int = Field(default=1, ge=0, description="how many rounds after the initial labels")
     labels: int = Field(default=6, ge=1, description="labels per round")
-    candidates: int = Field(default=40, ge=1, description="candidate geometries per round, each in every ordering")
+    candidates: int = Field(
+        default=40,
+        ge=1,
+        description="candidate geometries per round, each in every ordering; at least one per parent and deformation",
+    )
 
 
 class CampaignOptions(_Options):
@@ -93,7 +98,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     _find_structure_files(content, path)
     if engine is not None:
         content = _with_engine(content, get_engine(engine))
-    options = parse_options(CampaignOptions, content, str(path), CampaignError)
+    options = _with_structure_files(parse_options(CampaignOptions, content, str(path), CampaignError), path)
     chosen = get_engine(options.engine)
     _check_hubbard(options, chosen, path, own=engine is None)
     return options, chosen
@@ -127,6 +132,17 @@ def _find_structure_files(content: dict[str, Any], path: Path) -> None:
     for number, parent in enumerate(parents if isinstance(parents, list) else []):
         if isinstance(parent, dict) and isinstance(parent.get("file"), str):
             parent["file"] = str(_find(parent["file"], path, f"structures.parents.{number}.file").resolve())
+
+
+def _with_structure_files(options: CampaignOptions, path: Path) -> CampaignOptions:
+    """``options`` with what the structure files hold: a later edit must not change a campaign that runs."""
+    parents = []
+    for number, parent in enumerate(options.structures.parents):
+        try:
+            parents.append(with_content(parent))
+        except StructureError as error:
+            raise CampaignError(f"{path}: structures.parents.{number}: {error}") from None
+    return options.model_copy(update={"structures": options.structures.model_copy(update={"parents": parents})})
 
 
 def _check_hubbard(options: CampaignOptions, engine: Engine, path: Path, own: bool) -> None:

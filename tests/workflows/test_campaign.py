@@ -1,5 +1,6 @@
 """Campaign files: what they may say, where their files go, and which engine they get."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import yaml
 from pymatgen.core import Structure
 
 from workflows.campaign import CampaignError, load_campaign
-from workflows.structures import StructureOptions, generate, rocksalt
+from workflows.flows import CampaignMaker
+from workflows.structures import StructureOptions, candidates, generate, rocksalt
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = ROOT / "configs" / "campaigns" / "quickstart_nio.yaml"
@@ -126,3 +128,36 @@ def test_structure_files_are_found_beside_the_campaign(write, tmp_path, monkeypa
     assert next(generate(options.structures)).species == ["Ni", "Ni", "O", "O"]
     with pytest.raises(CampaignError, match=r"structures.parents.0.file: no file nowhere.cif here"):
         load_campaign(write(structures=structures(file="nowhere.cif")))
+
+
+def poscar(path: Path, a: float) -> None:
+    nio = rocksalt("Ni", lattice_constant=a, cell="rhombohedral4")
+    Structure(nio.lattice, nio.species, nio.frac_coords).to(filename=str(path), fmt="poscar")
+
+
+def test_a_campaign_keeps_the_structures_of_its_files_whatever_becomes_of_them(write, tmp_path):
+    """Later rounds run days after the file was read, and on other machines."""
+    poscar(tmp_path / "POSCAR", 4.17)
+    deformations = [{"kind": "displacement", "count": 2, "amplitude": [0.02, 0.05]}]
+    path = write(structures={**structures(file="POSCAR"), "deformations": deformations})
+    options, engine = load_campaign(path)
+    maker = CampaignMaker(options, engine)
+    before = [c.config_id for c in candidates(options.structures, 1)]
+    travelled = type(options).model_validate(json.loads(json.dumps(options.model_dump(mode="json"))))
+    assert travelled == options
+    poscar(tmp_path / "POSCAR", 4.30)
+    edited, _ = load_campaign(path)
+    assert CampaignMaker(edited, engine).fingerprint != maker.fingerprint
+    assert [c.config_id for c in candidates(edited.structures, 1)] != before
+    (tmp_path / "POSCAR").unlink()
+    assert [c.config_id for c in candidates(options.structures, 1)] == before
+    assert [c.config_id for c in candidates(travelled.structures, 1)] == before
+
+
+def test_a_bad_structure_file_names_campaign_and_parent(write, tmp_path):
+    (tmp_path / "x.cif").write_text("data_x\n_cell_length_a 4\n\nloop_\n")
+    with pytest.raises(
+        CampaignError, match=r"campaign\.yaml: structures\.parents\.0: .*x\.cif cannot be read"
+    ) as caught:
+        load_campaign(write(structures=structures(file="x.cif")))
+    assert "\n" not in str(caught.value)

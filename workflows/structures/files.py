@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.core import Structure
+from pydantic import BaseModel, ConfigDict, Field
+from pymatgen.core import Lattice, Structure
 
 from workflows.structures.deformations import Geometry
 from workflows.structures.errors import StructureError
@@ -25,6 +26,20 @@ FloatArray = NDArray[np.float64]
 FORMATS = "a CIF, mcif, POSCAR or CONTCAR file, or JSON of the Materials Project"
 PARALLEL = 1e-3
 """muB. Vectors that leave their common axis by less are collinear."""
+
+
+class FileStructure(BaseModel):
+    """One structure as a file holds it: plain numbers that JSON gives back to the bit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(description="name of the file, and the number in it where it holds several; for messages")
+    species: list[str] = Field(description="element symbols, N")
+    lattice: list[list[float]] = Field(description="(3, 3) Angstrom, rows")
+    fractional: list[list[float]] = Field(description="(N, 3)")
+    magmoms: list[float] | list[list[float]] | None = Field(
+        default=None, description="muB, (N,) signed or (N, 3) Cartesian; none where the file has none"
+    )
 
 
 def read_parents(
@@ -46,6 +61,11 @@ def read_parents(
     Raises:
         StructureError: no such file, unreadable, empty, partially occupied, atoms too close, no such index.
     """
+    return [file_parent(content, supercell) for content in read_structures(path, index)]
+
+
+def read_structures(path: Path, index: int | None = None) -> list[FileStructure]:
+    """What the file at ``path`` holds, of all its structures or of the one at ``index``. Raises StructureError."""
     if not path.is_file():
         raise StructureError(f"{path}: no such file; check the path")
     found = _read(path)
@@ -54,22 +74,33 @@ def read_parents(
     if index is not None and index >= len(found):
         raise StructureError(f"{path} holds {len(found)} structures; index {index} is too large, it counts from 0")
     chosen = enumerate(found) if index is None else [(index, found[index])]
-    return [_parent(s, f"{path}" if len(found) == 1 else f"{path} ({n})", supercell) for n, s in chosen]
+    return [_plain(s, f"{path}" if len(found) == 1 else f"{path} ({n})") for n, s in chosen]
 
 
-def _parent(structure: Structure, label: str, supercell: Any) -> Structure:
-    """A clean copy: ordered, neutral, with moments as numbers, repeated, indexed where it is a rocksalt oxide."""
+def _plain(structure: Structure, label: str) -> FileStructure:
+    """Without oxidation states, and with moments as numbers."""
     if not structure.is_ordered:
         raise StructureError(f"{label} has partially occupied sites; give an ordered structure")
     if not len(structure) or not np.all(np.isfinite(structure.cart_coords)) or structure.volume < 1e-3:
         raise StructureError(f"{label} has no atoms, no volume, or numbers that are not finite; write it again")
-    matrix = supercell_matrix(supercell)
     moments = _moments(structure)
+    return FileStructure(
+        label=label,
+        species=[site.specie.symbol for site in structure],
+        lattice=structure.lattice.matrix.tolist(),
+        fractional=structure.frac_coords.tolist(),
+        magmoms=None if moments is None else moments.tolist(),
+    )
+
+
+def file_parent(content: FileStructure, supercell: Any = None) -> Structure:
+    """The structure as a parent: repeated, and indexed where it is a rocksalt oxide. Raises StructureError."""
+    label, matrix = content.label, supercell_matrix(supercell)
     clean = Structure(
-        structure.lattice,
-        [site.specie.symbol for site in structure],
-        structure.frac_coords,
-        site_properties=None if moments is None else {"magmom": moments.tolist()},
+        Lattice(content.lattice),
+        content.species,
+        content.fractional,
+        site_properties=None if content.magmoms is None else {"magmom": content.magmoms},
     )
     clean.make_supercell(matrix, to_unit_cell=False)
     if Geometry.of(clean).closest(clean.lattice.matrix, clean.cart_coords) < MIN_DISTANCE:
@@ -130,7 +161,8 @@ def _read(path: Path) -> list[Structure]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise StructureError(
-            f"{path} cannot be read as a structure ({type(error).__name__}: {error}); give {FORMATS}"
+            f"{path} cannot be read as a structure ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"give {FORMATS}"
         ) from None
 
 

@@ -23,6 +23,7 @@ from datastore.schema import MomentRole
 from workflows.structures.decoration import RANDOM, check_decoration
 from workflows.structures.deformations import check_amplitude, check_displacement, check_kind
 from workflows.structures.errors import StructureError
+from workflows.structures.files import FileStructure
 from workflows.structures.lattice import LatticeOptions, parse_lattice
 from workflows.structures.orderings import FILE, PROPAGATION
 from workflows.structures.rocksalt import ANION, parse_species
@@ -157,7 +158,7 @@ OrderingOptions = Annotated[
 class ParentOptions(_Grown):
     """One undeformed cell: a rocksalt oxide by its species, or the structures of a file."""
 
-    later = ("decoration", "file", "index", "supercell", "lattice")
+    later = ("decoration", "file", "index", "content", "supercell", "lattice")
 
     species: str | dict[str, float] | None = Field(
         default=None, description="cation, or fractions such as {Ni: 0.5, Mn: 0.5}"
@@ -170,6 +171,9 @@ class ParentOptions(_Grown):
     )
     file: str | None = Field(default=None, description="CIF, mcif, POSCAR or JSON file instead of species")
     index: int | None = Field(default=None, ge=0, description="one structure of the file, from 0; default: all")
+    content: list[FileStructure] = Field(
+        default=[], description="what the file holds; filled in when a campaign is loaded, so that later edits wait"
+    )
     supercell: list[int] | list[list[int]] | None = Field(
         default=None, description="repeats a structure of a file: 3 integers or a 3x3 matrix"
     )
@@ -182,7 +186,7 @@ class ParentOptions(_Grown):
 
     @model_validator(mode="after")
     def _one_source(self) -> ParentOptions:
-        of_file, of_species = {"index", "supercell"}, {"lattice_constant", "cell", "seed", "decoration"}
+        of_file, of_species = {"index", "supercell", "content"}, {"lattice_constant", "cell", "seed", "decoration"}
         if (self.species is None) == (self.file is None):
             raise StructureError("a parent needs either species or file, and not both")
         # Values, not what was set: options that went through a database have every field set.

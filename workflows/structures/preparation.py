@@ -15,7 +15,7 @@ from workflows.structures.arrange import SpinSites, arrange
 from workflows.structures.identity import parent_id
 from workflows.structures.lattice import PreparedLattice, RelaxOptions, ScanOptions, prepared_orderings
 from workflows.structures.options import ParentOptions, StructureOptions
-from workflows.structures.parents import parent_structures
+from workflows.structures.parents import parent_structures, with_content
 
 FloatArray = NDArray[np.float64]
 
@@ -90,8 +90,16 @@ def with_lattices(options: StructureOptions, results: Sequence[dict[str, Any] | 
 
 
 def count_cells(options: StructureOptions) -> int:
-    """Undeformed cells of complete options; a lattice computed in several orderings gives as many."""
-    return sum(1 if parent.lattice is None else len(parent.lattice.prepared) for parent in options.parents)
+    """Undeformed cells of complete options; a file of several structures, or a lattice computed in several orderings,
+    gives as many. Quasirandom cells are not built for this.
+    """
+    return sum(_count(parent) for parent in options.parents)
+
+
+def _count(parent: ParentOptions) -> int:
+    if parent.lattice is not None:
+        return len(parent.lattice.prepared)
+    return len(with_content(parent).content) if parent.file is not None else 1
 
 
 def _stand_in(config: SpinConfig, number: int) -> dict[str, Any]:

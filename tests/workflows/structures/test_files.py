@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Species, Structure
 from pymatgen.io.cif import CifWriter
 
 from workflows.structures import StructureError, StructureOptions, generate, rocksalt
-from workflows.structures.files import read_parents, supercell_matrix
+from workflows.structures.files import FileStructure, file_parent, read_parents, supercell_matrix
 
 MCIF = """
 data_mno
@@ -211,3 +211,23 @@ def test_partial_occupancy_and_close_atoms_are_refused(tmp_path):
         read_parents(tmp_path / "close.json")
     with pytest.raises(StructureError, match="no such file"):
         read_parents(tmp_path / "nowhere.cif")
+
+
+@pytest.mark.parametrize("name", ["vector.mcif", "poscar"])
+def test_what_a_file_holds_goes_through_json_to_the_bit(tmp_path, name):
+    rng = np.random.default_rng(3)
+    moments = rng.normal(size=(4, 3)) if name == "vector.mcif" else None
+    cell = Lattice(rng.normal(scale=0.1, size=(3, 3)) + 4 * np.eye(3))
+    sites = [[0, 0, 0], [0.5, 0.5, 0.01], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    content = FileStructure(
+        label=name,
+        species=["Mn", "Ni", "O", "O"],
+        lattice=cell.matrix.tolist(),
+        fractional=sites,
+        magmoms=None if moments is None else moments.tolist(),
+    )
+    again = FileStructure.model_validate(json.loads(json.dumps(content.model_dump(mode="json"))))
+    assert again == content
+    parent = file_parent(again, [1, 2, 1])
+    np.testing.assert_array_equal(parent.lattice.matrix, np.diag([1, 2, 1]) @ cell.matrix)
+    assert ("magmom" in parent.site_properties) == (moments is not None)
