@@ -148,7 +148,7 @@ class _Survey:
         self.species |= set(point.species)
         self.content[point_id], self.level_of[point_id] = _label_hash(point), level_id
         tokens = (token, *([f"pair:{point.pair_id}"] if point.pair_id else []))
-        of_point = (point.parent, point.ordering, point.formula, frozenset(point.species))
+        of_point = (point.parent, point.ordering, point.formula, frozenset(point.species), _start(point))
         self.members.append(Member(point_id, tokens, point.deformation, point.generation, *of_point))
         if token not in self.geometries:
             self.geometries[token] = replace(geometry_of(point), name=token, moments=None)
@@ -224,6 +224,12 @@ def _make(
     document = snapshot.model_dump(mode="json", exclude={"tokens"}) | {"folder": str(snapshot.folder.resolve())}
     source.store.snapshots.update(stamped(document))
     return snapshot
+
+
+def _start(point: SpinPoint) -> str:
+    """Parent that the cell of the point's parent was computed from; empty where it was given."""
+    how = point.deformation_parameters.get("parent")
+    return str(how.get("start", "")) if isinstance(how, dict) else ""
 
 
 def _level(theories: dict[str, dict[str, Any]], options: SetOptions) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Which label goes to training, validation and test: pure functions on light-weight descriptions of the labels.
 
-Labels that share a geometry or a pair_id form one group and are never separated. Group counts follow the fractions
+Labels that share a geometry or a pair_id form one group and are never separated, nor are the undeformed labels of cells
+that were relaxed from one start: their orderings differ, their geometries hardly. Group counts follow the fractions
 exactly; within that, every kind of deformation is represented where there are enough groups of it. A test split may
 also hold all of something back (``by`` in :class:`SplitOptions`), to ask how a model does on what it never saw.
 """
@@ -19,6 +20,7 @@ from datastore.schema import content_hash
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+UNDEFORMED = "none"
 SplitKind = Literal["group", "parent", "ordering", "composition", "generation"]
 
 
@@ -35,7 +37,8 @@ class SplitOptions(BaseModel):
     min_val: int = Field(default=0, ge=0, description="at least this many labels in val")
     by: SplitKind = Field(
         default="group",
-        description="group, parent: random groups, or all labels of a parent together; ordering, composition: held_out "
+        description="group, parent: random groups, or all labels of a parent, and of the cells computed from it, "
+        "together; ordering, composition: held_out "
         "goes to test; generation: later ones than until go to test",
     )
     held_out: tuple[str, ...] = Field(
@@ -77,6 +80,8 @@ class Member:
     ordering: str = ""
     formula: str = ""
     elements: frozenset[str] = frozenset()
+    start: str = ""
+    """Parent that the parent's own cell was computed from; empty where that was given."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +127,10 @@ def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[s
     Raises DataError where a split would be empty (not by group, which leaves that to ``min_test`` and ``min_val``) and
     where ``previous`` trained on what is to be held out.
     """
-    known = list(members)
+    known = _with_starts(list(members))
     if options.by == "parent":
-        known = [replace(m, tokens=(*m.tokens, f"parent:{m.parent}")) if m.parent else m for m in known]
+        parents = [m.start or m.parent for m in known]
+        known = [replace(m, tokens=(*m.tokens, f"parent:{p}")) if p else m for m, p in zip(known, parents, strict=True)]
     groups = group_members(known)
     by_group = _hold_out(groups, options, previous)
     split_of = {m.point_id: by_group[g.name] for g in groups for m in g.members}
@@ -135,6 +141,16 @@ def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[s
     if options.by != "group":
         _check_filled(split_of, options)
     return Division(split_of, tokens, left_out)
+
+
+def _with_starts(members: Sequence[Member]) -> list[Member]:
+    """A common token for the undeformed labels of all cells computed from one start, and of the start itself."""
+    starts = {m.start for m in members if m.start}
+    origins = [m.start or m.parent if m.stratum == UNDEFORMED else "" for m in members]
+    return [
+        replace(m, tokens=(*m.tokens, f"start:{origin}")) if origin in starts else m
+        for m, origin in zip(members, origins, strict=True)
+    ]
 
 
 def _is_held(member: Member, options: SplitOptions) -> bool:

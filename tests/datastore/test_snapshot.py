@@ -180,3 +180,21 @@ def test_half_written_snapshot_is_never_seen(store, tmp_path, monkeypatch):
     assert list((tmp_path / "snaps").iterdir()) == []
     monkeypatch.undo()
     assert make_snapshot(store, tmp_path / "snaps").counts["test"] == 4
+
+
+def test_cells_relaxed_from_one_start_share_a_split(store, tmp_path):
+    """Half a percent apart: no twins, and no independent test either."""
+    cells = [
+        make_point(
+            lattice=make_point().lattice * (1.1 + 0.005 * n),
+            parent=f"relaxed{n}",
+            deformation="none",
+            deformation_parameters={"parent": {"method": "relax", "start": "given"}},
+        )
+        for n in range(4)
+    ]
+    for cell in cells:
+        store.put_point(cell)
+    for seed in range(6):
+        snapshot = make_snapshot(store, tmp_path, options=SplitOptions(fractions=(0.4, 0.3, 0.3), seed=seed))
+        assert len({split for split in SPLITS for cell in cells if cell.point_id in snapshot.points[split]}) == 1

@@ -119,6 +119,46 @@ def test_by_parent_keeps_the_labels_of_a_parent_together():
     assert later.split_of.items() >= division.split_of.items()
 
 
+def relaxed(start: str, ordering: str, number: int, kind: str = "none") -> Member:
+    """A label of the cell that was relaxed from ``start`` in ``ordering``."""
+    of_point = (f"{start}-{ordering}", ordering, "NiO", frozenset({"Ni", "O"}), start)
+    return Member(f"{start}-{ordering}-{kind}", (f"geometry:{start}{number}{kind}",), kind, 0, *of_point)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_by_parent_keeps_the_cells_relaxed_from_one_start_together(seed):
+    them = [
+        relaxed(f"start{s}", ordering, n, kind)
+        for s in range(6)
+        for n, ordering in enumerate(("FM", "AFM-I", "AFM-II"))
+        for kind in ("none", "shear")
+    ]
+    given = [point(100 + s, parent=f"start{s}") for s in range(6)]
+    options = SplitOptions(by="parent", fractions=(0.5, 0.25, 0.25), seed=seed)
+    division = divide([*them, *given], options, {})
+    assert set(division.split_of.values()) == {"train", "val", "test"}
+    for s in range(6):
+        assert len(where(division, [*them, *given], lambda m, s=s: f"start{s}" in (m.start, m.parent))) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_undeformed_cells_of_one_start_are_near_copies_and_stay_together(seed):
+    """Relaxed in FM and in AFM-II, a cell differs by hundredths of an Angstrom."""
+    cells = [relaxed(f"start{s}", o, n) for s in range(10) for n, o in enumerate(("FM", "AFM-I", "AFM-II"))]
+    deformed = [relaxed(f"start{s}", o, n, "shear") for s in range(10) for n, o in enumerate(("FM", "AFM-II"))]
+    given = Member("given", ("geometry:given",), "none", 0, "start3", "FM", "NiO")
+    them = [*cells, *deformed, given]
+    division = divide(them, SplitOptions(seed=seed, fractions=(0.5, 0.25, 0.25)), {})
+    for s in range(10):
+        assert len(where(division, [*cells, given], lambda m, s=s: f"start{s}" in (m.start, m.parent))) == 1
+    families = [where(division, deformed, lambda m, s=s: m.start == f"start{s}") for s in range(10)]
+    assert any(len(found) == 2 for found in families)  # what was deformed at random is no copy
+    grown = [*them, relaxed("start3", "AFM-III", 7)]
+    later = divide(grown, SplitOptions(seed=seed, fractions=(0.5, 0.25, 0.25)), division.tokens)
+    assert later.split_of["start3-AFM-III-none"] == division.split_of["given"]
+    assert later.split_of.items() >= division.split_of.items()
+
+
 def test_held_out_ordering_of_unpaired_labels_is_tested_as_a_whole():
     them = [point(i, ("FM", "AFM-I", "AFM-II")[i % 3]) for i in range(60)]
     division = divide(them, SplitOptions(by="ordering", held_out=("AFM-II",)), {})
