@@ -29,7 +29,7 @@ from .hypers import ModelOptions, TrainOptions
 from .metrics import Metrics
 from .model import SpinMultiNet
 from .train import TrainResult, UnitWarning, train
-from .training_data import FOLDER
+from .training_data import FOLDER, discard_graphs
 
 JobProgress = Callable[[str, int, int, Metrics], None]
 _POLL_SECONDS = 0.2
@@ -173,7 +173,9 @@ def train_committee(
         )
         for s in seeds
     ]
-    return train_parallel(jobs, train_atoms, val_atoms, processes, progress)
+    results = train_parallel(jobs, train_atoms, val_atoms, processes, progress)
+    discard_graphs(options, Path(workdir))
+    return results
 
 
 def _start_of(start: str | None, seed: int) -> str | None:

@@ -160,7 +160,8 @@ class TrainOptions(_Options):
     )
     cache_folder: str | None = Field(
         None,
-        description="folder for neighbour lists, to share them between trainings; null = graphs/ in that of this one",
+        description="folder for neighbour lists, kept and shared between trainings; null = one in the folder of the "
+        "training (of the committee), removed at the end",
     )
     tensorboard: bool = Field(False, description="also write metrics for TensorBoard (extra `tensorboard`)")
     threads: int = Field(1, ge=1, description="torch threads")
@@ -173,7 +174,7 @@ class TrainOptions(_Options):
         return value
 
 
-OptionsT = TypeVar("OptionsT", bound=_Options)
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
 def parse(kind: type[OptionsT], values: object, where: str) -> OptionsT:

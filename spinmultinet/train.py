@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from . import keys
 from .augmentation import refuse_unfit_inputs, training_input
 from .checkpoint import read, save_model, write_atomically
-from .data import Graph, batches, check_training_set, collate, fingerprint, species_of, unit_doubts
+from .data import batches, check_training_set, collate, fingerprint, species_of, unit_doubts
 from .errors import SpinMultiNetError
 from .fine_tune import adapt_statistics, copy_to_train, origin, start_model, weights_hash
 from .hypers import ModelOptions, TrainOptions
@@ -29,7 +29,8 @@ from .model import SpinMultiNet, build_model
 from .schedule import learning_rate, plateau
 from .statistics import training_statistics
 from .stopping import leave, stop_requests
-from .training_data import training_graphs
+from .training_data import discard_graphs, training_graphs
+from .validation import add_errors, mean_errors, predicted
 
 STATE_FORMAT = "spinmultinet-training"
 STATE_VERSION = 2
@@ -79,6 +80,7 @@ def train(
     """
     torch.set_num_threads(options.threads)
     described = check_training_set(train_atoms, val_atoms)
+    _refuse_choices_without_validation(options, val_atoms)
     for note in unit_doubts([*train_atoms, *val_atoms]):
         warnings.warn(note, UnitWarning, stacklevel=2)
     start = start_model(options)
@@ -105,6 +107,14 @@ def train(
         }
     )
     return run.loop(progress)
+
+
+def _refuse_choices_without_validation(o: TrainOptions, val_atoms: Sequence[Atoms]) -> None:
+    asked = ["patience"] * (o.patience is not None) + ["keep: best"] * (o.keep == "best")
+    if asked and not val_atoms:
+        raise SpinMultiNetError(
+            f"{' and '.join(asked)} need a validation set, and there is none; give one, or remove what needs it"
+        )
 
 
 def _fingerprint(
@@ -280,7 +290,7 @@ class _Run:
         self._set_rate()
         graph = training_input(collate([self.train_graphs[k] for k in batch]), o, self._generator())
         self.model.train()
-        errors = task_errors(_predicted(self.model, graph, o), graph, self.model.magnetic, o)
+        errors = task_errors(predicted(self.model, graph, o), graph, self.model.magnetic, o)
         loss = total_loss(errors, o)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -293,7 +303,7 @@ class _Run:
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        _add(self.sums, self.counts, {"loss": loss, **errors}, len(batch))
+        add_errors(self.sums, self.counts, {"loss": loss, **errors}, len(batch))
         self.batch += 1
 
     def _generator(self) -> torch.Generator:
@@ -314,8 +324,9 @@ class _Run:
         if self.val_graphs and (self.epoch % o.validate_every == 0 or self.epoch == o.epochs):
             metrics |= {f"val_{k}": v for k, v in mean_errors(self._averaged(), self.val_graphs, o).items()}
             self._note_best(metrics["val_loss"])
-        if o.schedule == "plateau" and self.epoch > o.warmup_epochs:
-            self.plateau.step(metrics.get("val_loss", metrics["train_loss"]))
+        score = metrics.get("val_loss") if self.val_graphs else metrics["train_loss"]
+        if o.schedule == "plateau" and score is not None and self.epoch > o.warmup_epochs:
+            self.plateau.step(score)
         self.history.append(metrics)
         return metrics
 
@@ -346,6 +357,7 @@ class _Run:
         final.metadata = self.model.metadata
         path = save_model(final.eval(), self.workdir / MODEL_FILE)
         self.save(finished=True)
+        discard_graphs(self.options, self.workdir)
         return TrainResult(path, self.history, self.seconds, self.resumed_from, self.model.n_parameters())
 
 
@@ -359,35 +371,3 @@ def _average(model: SpinMultiNet, decay: float) -> AveragedModel | None:
     if decay == 0:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
-
-
-def _predicted(model: SpinMultiNet, graph: Graph, o: TrainOptions) -> dict[str, torch.Tensor]:
-    """What the loss needs: derivatives with weight zero, and magnetic forces without labels, are not calculated."""
-    held = o.magnetic_forces_weight > 0 and bool(torch.isfinite(graph.magnetic_forces).any())
-    found: dict[str, torch.Tensor] = model(
-        graph, forces=o.forces_weight > 0 or o.stress_weight > 0, magnetic_forces=held
-    )
-    return found
-
-
-def _add(sums: Metrics, counts: Metrics, errors: dict[str, torch.Tensor], structures: int) -> None:
-    for task, value in errors.items():
-        sums[task] = sums.get(task, 0.0) + float(value.detach()) * structures
-        counts[task] = counts.get(task, 0.0) + structures
-
-
-def mean_errors(model: SpinMultiNet, graphs: Sequence[Graph], options: TrainOptions) -> Metrics:
-    """Mean errors and loss over structures, without touching the weights. Units as in `task_errors`.
-
-    Batches without any label of a task do not count for it.
-    """
-    was_training = model.training
-    model.eval()
-    sums: Metrics = {}
-    counts: Metrics = {}
-    for batch in batches(graphs, range(len(graphs)), options.batch_structures, options.batch_edges):
-        graph = collate([graphs[k] for k in batch])
-        errors = task_errors(_predicted(model, graph, options), graph, model.magnetic, options)
-        _add(sums, counts, {"loss": total_loss(errors, options), **errors}, len(batch))
-    model.train(was_training)
-    return {task: value / counts[task] for task, value in sums.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def training_graphs(
 ) -> Sequence[Graph]:
     """As `inputs.graphs_of`; lists of `cache_from` structures and more are kept in `cache_folder` and read from there.
 
-    Nothing decides but the content of the structures and what the model takes from them: see `cache.cached`.
+    The default folder is in `workdir` and goes when training has ended. Only the content of the structures, and what
+    the model takes from them, decide whether a list is used again: see `cache.cached`.
     """
     if not frames or options.cache_from is None or len(frames) < options.cache_from:
         return graphs_of(model, frames, what)
@@ -36,3 +38,9 @@ def training_graphs(
             yield graph_of(model, atoms, f"{what} {name_of(atoms, k)}", axes)
 
     return cached(options.cache_folder or workdir / FOLDER, cache_key(fingerprint(frames), choices), build)
+
+
+def discard_graphs(options: TrainOptions, workdir: Path) -> None:
+    """Remove what `training_graphs` left in `workdir`; a `cache_folder` that was asked for is kept."""
+    if options.cache_folder is None:
+        shutil.rmtree(workdir / FOLDER, ignore_errors=True)

@@ -316,3 +316,21 @@ def test_empty_training_set(tmp_path, nio, tiny_options, quick_training):
     with pytest.raises(SpinMultiNetError, match="training set is empty"):
         train(quick_training, tiny_options, [], nio[:2], tmp_path, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("change", "says"), [({"patience": 3}, "patience"), ({"keep": "best"}, "keep: best")])
+def test_what_needs_validation_is_refused_without(tmp_path, nio, tiny_options, quick_training, change, says):
+    with pytest.raises(SpinMultiNetError, match=f"{says} need a validation set"):
+        train(quick_training.model_copy(update=change), tiny_options, nio[:4], [], tmp_path, 0)
+
+
+def test_plateau_looks_at_validations_only(tmp_path, nio, tiny_options, quick_training):
+    """Training losses in between are larger here: to mix the two would look like a plateau at once."""
+    options = quick_training.model_copy(
+        update={"schedule": "plateau", "plateau_patience": 0, "validate_every": 3, "epochs": 12, "learning_rate": 2e-3}
+    )
+    history = train(options, tiny_options, nio[:4], nio[20:], tmp_path, 0).history
+    scores = [m["val_loss"] for m in history if "val_loss" in m]
+    assert scores == sorted(scores, reverse=True)
+    assert history[4]["train_loss"] > scores[0]
+    assert {m["learning_rate"] for m in history} == {2e-3}
