@@ -25,6 +25,7 @@ from monty.json import MontyDecoder, MontyEncoder
 from datastore.costs import LOG_FILE
 from workflows.job_store import CampaignJobStore, open_job_store
 from workflows.jobs.label import crash_document
+from workflows.names import short_name
 from workflows.processes import SINGLE_THREAD
 
 Event = dict[str, Any]
@@ -261,7 +262,7 @@ class _Worker:
         request = {
             "uuid": job.uuid,
             "index": job.index,
-            "folder": f"{job.name.replace(' ', '_').replace('/', '_')}-{job.uuid[:8]}",
+            "folder": f"{short_name(job.name.replace(' ', '_').replace('/', '_'))}-{job.uuid[:8]}",
             "job": json.dumps(job, cls=MontyEncoder),
         }
         assert self.process.stdin is not None

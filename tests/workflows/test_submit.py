@@ -16,6 +16,7 @@ from datastore import SpinConfig
 from datastore.ingest import ingest
 from tests.support import toy_jobs
 from tests.support.lethal_engine import KillsItself
+from workflows.engines import get_engine
 from workflows.job_store import open_job_store
 from workflows.jobs.label import label_job
 from workflows.structures import apply_ordering, rocksalt
@@ -143,6 +144,17 @@ def test_vanished_label_worker_is_a_recorded_failure(place):
     assert [entry["event"] for entry in ledger] == ["started", "done"]
     assert ledger[1]["seconds"] == pytest.approx(document["output"]["timings"]["wall"], rel=0.01)
     assert ingest(store.spin_store).failures == 1
+
+
+def test_orderings_of_any_length_have_folders(place):
+    """One sign per cation: longer than file systems take for a name."""
+    config = ni_o().model_copy(update={"ordering": f"AFM[{'+-' * 200}]"})
+    job = label_job(get_engine("spin-lattice"), config)
+    assert len(job.name) < 150
+    assert run(Flow([job]), place, workers=1).executed == 1
+    (document,) = open_job_store(f"local:{place / 'store'}").spin_store.jobs.query()
+    assert document["output"]["ordering"] == config.ordering
+    assert document["output"]["verdict"] == "accepted"
 
 
 def test_worker_that_vanishes_after_storing_loses_nothing(place):

@@ -17,6 +17,7 @@ from workflows.cli.errors import InputError, MissingRequirementError
 from workflows.cli.output import console, print_json, print_table, whole_file
 from workflows.cli.relabel import check_where
 from workflows.cli.relabel import relabel as relabel_labels
+from workflows.names import short_name
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -37,9 +38,6 @@ EngineChoice = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 REPORT_FILE = "report.html"
-LONGEST_NAME = 80
-"""Characters of an ordering in the name of its picture."""
-
 DISK_FULL_BYTES = 100_000
 """With less free space a failed job has most likely failed for that reason."""
 
@@ -161,11 +159,9 @@ def _draw(configs: list[SpinConfig], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for (parent, ordering), config in chosen.items():
-        # A sign per cation makes names that no file system takes; the id tells them apart.
-        name = ordering if len(ordering) <= LONGEST_NAME else f"{ordering[:LONGEST_NAME]}-{config.config_id[:8]}"
-        path = folder / f"{parent}_{name}.png"
+        path = folder / f"{parent}_{short_name(ordering)}.png"
         with whole_file(path) as temporary:
-            draw_structure(config.to_structure(), f"{config.formula} {config.cell}, {ordering}").savefig(
+            draw_structure(config.to_structure(), f"{config.formula} {config.cell}, {short_name(ordering)}").savefig(
                 temporary, format="png"
             )
         paths.append(path)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from workflows.names import short_name
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -47,7 +49,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         numeric = all(isinstance(line[number], int | float) for line in lines)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for line in lines:
-        table.add_row(*[_cell(value) for value in line])
+        # One sign per cation would fill the screen; --json has the whole name.
+        cells = [short_name(str(v)) if c == "ordering" else v for c, v in zip(columns, line, strict=True)]
+        table.add_row(*[_cell(value) for value in cells])
     console().print(table)
 
 

@@ -17,6 +17,7 @@ from datastore.errors import DataError
 from datastore.schema import SpinConfig, SpinPoint, point_id
 from datastore.upgrade import parse
 from workflows.engines.interface import Engine, EngineError, LabelError
+from workflows.names import short_name
 
 MEMORY = "single_points.jsonl"
 
@@ -118,7 +119,7 @@ class EngineCalculator(Calculator):
 
 def _name(config: SpinConfig) -> str:
     volume = abs(float(np.linalg.det(config.lattice))) / len(config.species)
-    return f"{config.formula} {config.ordering} at {volume:.3f} Angstrom^3/atom"
+    return f"{config.formula} {short_name(config.ordering)} at {volume:.3f} Angstrom^3/atom"
 
 
 def _remember(path: Path, point: SpinPoint) -> None:

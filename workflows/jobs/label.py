@@ -13,6 +13,7 @@ from jobflow import Job, job
 from datastore.schema import SpinConfig, point_id
 from workflows.engines import Engine, LabelError
 from workflows.engines.clock import Clock
+from workflows.names import short_name
 
 NAMESPACE = uuid.UUID("6d1f7c1e-57a3-4f0e-9d51-3a1f3a1a9c10")
 """Job uuids are uuid5 in this namespace, so the same work has the same uuid in every run. Never change it."""
@@ -26,7 +27,7 @@ def stable_uuid(*parts: str) -> str:
 def label_job(engine: Engine, config: SpinConfig) -> Job:
     """Job that labels ``config``; its uuid is that of the point, so no run computes it twice."""
     new: Job = label(engine, config)
-    new.name = f"{engine.type} {config.formula} {config.ordering} {config.deformation}"
+    new.name = f"{engine.type} {config.formula} {short_name(config.ordering)} {config.deformation}"
     new.set_uuid(stable_uuid("label", point_id(config.config_id, engine.level_id())))
     new.update_metadata({"kind": "label"}, dynamic=False)
     return new

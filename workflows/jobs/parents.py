@@ -16,6 +16,7 @@ from workflows.engines.calculator import EngineCalculator
 from workflows.equilibrium import TYPICAL_STEPS, find_equilibrium
 from workflows.jobs.files import sha256
 from workflows.jobs.label import stable_uuid
+from workflows.names import short_name
 from workflows.progress import report
 from workflows.structures.lattice import RelaxOptions, ScanOptions
 from workflows.structures.preparation import Start
@@ -53,7 +54,7 @@ def calculations(method: ScanOptions | RelaxOptions) -> int:
 def parent_job(start: Start, source: Source) -> Job:
     """Job that computes ``start``; its uuid is that of the content, so no campaign in the same store does it twice."""
     new: Job = compute_parent(source.engine, source.model, start.config, start.kind, start.method)
-    new.name = f"{start.kind} {start.config.formula} {start.config.cell} {start.config.ordering}"
+    new.name = f"{start.kind} {start.config.formula} {start.config.cell} {short_name(start.config.ordering)}"
     options = start.method.model_dump(mode="json", exclude=COST_ONLY)
     key = [start.kind, start.config.config_id, start.config.cell, source.id, options]
     new.set_uuid(stable_uuid("parent", content_hash(key)))
