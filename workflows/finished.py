@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from datastore.errors import DataError
+
+SECONDS = 5.0
+"""Between two writings of a state."""
 
 
 class Finished:
@@ -52,3 +58,46 @@ class Finished:
             file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+class StateFile:
+    """State of one long computation, written now and then and at the end; ``path`` None keeps nothing.
+
+    ``key`` says which computation it is. DataError (from :meth:`load`) where the file is another one's.
+    """
+
+    def __init__(self, path: Path | None, key: str, every: float = SECONDS) -> None:
+        self.path, self.key, self.every = path, key, every
+        self._last = float("-inf")
+        self._pending: dict[str, Any] | None = None
+
+    def load(self) -> dict[str, Any] | None:
+        """The state in the file, None where there is none."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            content = json.loads(self.path.read_text())
+            mine, state = content["key"] == self.key, content["state"]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{self.path} cannot be read; delete it to begin anew") from None
+        if not mine:
+            raise DataError(
+                f"{self.path} belongs to another structure, model or options; delete it, or write to another file"
+            )
+        return dict(state)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep the state, and write it where the last writing is long ago."""
+        self._pending = state
+        if time.monotonic() - self._last >= self.every:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was kept; a reader sees the old state or the new one."""
+        if self.path is None or self._pending is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps({"key": self.key, "state": self._pending}))
+        os.replace(temporary, self.path)
+        self._pending, self._last = None, time.monotonic()

@@ -231,7 +231,8 @@ def exchange_constants(
 ) -> Exchange:
     """Exchange constants of the first ``shells`` distances, from orderings of one geometry.
 
-    E = E0 - sum over pairs i<j of J_ij e_i.e_j with unit vectors e; see :mod:`spinmultinet.heisenberg`.
+    E = E0 - sum over pairs i<j of J_ij e_i.e_j with unit vectors e; see :mod:`spinmultinet.heisenberg`. StructureError
+    where less than two orderings keep their moments.
     """
     atoms = candidates[0][1]
     asked = np.array([a.get_initial_magnetic_moments() for _, a in candidates])
@@ -243,6 +244,11 @@ def exchange_constants(
         energies.append(states.energies)
         out = part if states.magmoms is None else states.magmoms
         kept += [_kept(m[magnetic], n[magnetic]) for m, n in zip(part, out, strict=True)]
+    if sum(kept) < 2:
+        raise StructureError(
+            f"{len(kept)} orderings, of which {sum(kept)} keep the signs asked for: exchange constants need two or "
+            "more. Give a larger supercell, or a model that holds more orderings"
+        )
     together = np.concatenate(energies, axis=1)[:, kept]
     moments = asked[kept][:, magnetic]
     names = [name for name, _ in candidates]

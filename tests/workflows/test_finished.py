@@ -1,6 +1,9 @@
 """Finished results: kept on disk, one line each; other sources and broken lines are not read."""
 
-from workflows.finished import Finished
+import pytest
+
+from datastore.errors import DataError
+from workflows.finished import Finished, StateFile
 
 
 def test_results_survive_and_belong_to_their_source(tmp_path):
@@ -31,4 +34,31 @@ def test_without_a_path_nothing_is_written(tmp_path):
     kept = Finished(None)
     kept.add("k", {})
     assert "k" in kept
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_is_written_now_and_then_and_at_the_end(tmp_path):
+    file = StateFile(tmp_path / "s.json", "key", every=1000.0)
+    assert file.load() is None
+    file.save({"step": 1})
+    file.save({"step": 2})
+    assert StateFile(tmp_path / "s.json", "key").load() == {"step": 1}
+    file.write()
+    assert StateFile(tmp_path / "s.json", "key").load() == {"step": 2}
+
+
+def test_a_state_of_something_else_is_refused(tmp_path):
+    StateFile(tmp_path / "s.json", "key", every=0.0).save({"step": 1})
+    with pytest.raises(DataError, match="belongs to another structure"):
+        StateFile(tmp_path / "s.json", "other").load()
+    (tmp_path / "s.json").write_text("{")
+    with pytest.raises(DataError, match="delete it"):
+        StateFile(tmp_path / "s.json", "key").load()
+
+
+def test_no_path_keeps_no_state(tmp_path):
+    file = StateFile(None, "key")
+    file.save({"step": 1})
+    file.write()
+    assert file.load() is None
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, costs, curate, data, datasets, imports, machine, models
+from workflows.cli import campaign, costs, curate, data, datasets, imports, machine, models, simulate
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -63,6 +63,10 @@ app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(models.predict)
 app.command("relax")(models.relax)
+app.command("rank-orderings")(simulate.rank_orderings)
+app.command("ground-state")(simulate.ground_state)
+app.command("exchange")(simulate.exchange)
+app.command("md")(simulate.md)
 app.command("report")(campaign.report)
 
 
