@@ -334,3 +334,39 @@ def test_plateau_looks_at_validations_only(tmp_path, nio, tiny_options, quick_tr
     assert scores == sorted(scores, reverse=True)
     assert history[4]["train_loss"] > scores[0]
     assert {m["learning_rate"] for m in history} == {2e-3}
+
+
+def weights(checkpoint):
+    return torch.cat([p.detach().ravel() for p in load_model(checkpoint).parameters()])
+
+
+def test_the_averaged_weights_are_the_exponential_mean(tmp_path, nio, tiny_options):
+    """One batch per epoch: the mean begins with the first step's weights and takes half of the second's."""
+
+    def after(epochs, decay):
+        options = TrainOptions(epochs=epochs, schedule="constant", ema_decay=decay, batch_structures=4)
+        return weights(train(options, tiny_options, nio[:4], [], tmp_path / f"{epochs}_{decay}", 0).checkpoint)
+
+    expected = 0.75 * after(1, 0.0) + 0.25 * after(2, 0.0)
+    torch.testing.assert_close(after(2, 0.75), expected, rtol=0, atol=1e-6)
+
+
+def test_optimiser_options_do_what_they_say(tmp_path, nio, tiny_options):
+    base = {"epochs": 3, "schedule": "constant", "ema_decay": 0.0, "batch_structures": 4}
+
+    def after(name, **changes):
+        return weights(train(TrainOptions(**base | changes), tiny_options, nio[:4], [], tmp_path / name, 0).checkpoint)
+
+    plain, start = after("plain"), after("start", learning_rate=1e-12)
+    decayed = after("adamw", optimizer="adamw", weight_decay=5.0)
+    assert decayed.norm() < 0.9 * plain.norm()
+    assert torch.equal(after("adamw without decay", optimizer="adamw"), plain)
+    clipped = after("clipped", gradient_clip=1e-12)  # far below Adam's epsilon of 1e-8
+    assert (clipped - start).norm() < 1e-2 * (plain - start).norm()
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+def test_other_error_functions_learn_too(tmp_path, nio, tiny_options, loss):
+    options = TrainOptions(epochs=15, batch_structures=3, loss=loss, ema_decay=0.9)
+    history = train(options, tiny_options, nio[:9], [], tmp_path, 1).history
+    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]

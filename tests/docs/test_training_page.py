@@ -1,0 +1,64 @@
+"""The commands of docs/training.md are run, in their order, on real labels; its weights are those of the options."""
+
+import re
+import shlex
+from pathlib import Path
+
+import ase.io
+import pytest
+import yaml
+
+from spinmultinet import load_model
+from spinmultinet.hypers import ModelOptions, TrainOptions
+from tests.support.cli import in_this_process
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "training.md").read_text()
+FILES = dict(re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+COMMANDS = re.findall(r"^ {4}spinmultinet (.+)$", PAGE, re.MULTILINE)
+LABELS = ROOT / "tests/spinmultinet/data/nio_pbeu.extxyz"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder in which every command was run, and what each printed."""
+    folder = tmp_path_factory.mktemp("page")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    frames = ase.io.read(LABELS, ":")
+    for name, some in {"train": frames[:12], "val": frames[12:16], "test": frames[16:20], "more": frames[20:]}.items():
+        ase.io.write(folder / f"{name}.extxyz", some)
+    return folder, {line: in_this_process(folder, *shlex.split(line)) for line in COMMANDS}
+
+
+def test_every_command_works(place):
+    _, outputs = place
+    assert len(outputs) == 5
+    assert not {line: done.stderr for line, done in outputs.items() if done.returncode}
+    assert "mean absolute errors" in outputs[COMMANDS[-1]].stdout
+
+
+def test_fine_tuning_says_where_it_began(place):
+    folder, _ = place
+    first, tuned = (load_model(folder / "models" / name / "model.pt") for name in ("nio", "nio_tuned"))
+    assert tuned.options == first.options
+    assert tuned.metadata["fine_tuned_from"]["fingerprint"] == first.metadata["fingerprint"]
+
+
+def test_weights_and_defaults_are_those_of_the_options():
+    rows = re.findall(r"^\| [a-z ]+ \| .* \| `(\w+_weight)` \| (\d+) \|", PAGE, re.MULTILINE)
+    assert {name: float(value) for name, value in rows} == {
+        name: field.default for name, field in TrainOptions.model_fields.items() if name.endswith("_weight")
+    }
+
+
+def test_every_option_named_exists():
+    known = {*TrainOptions.model_fields, *ModelOptions.model_fields}
+    for text in FILES.values():
+        for section in yaml.safe_load(text).values():
+            assert set(section) <= known
+    for name in ("checkpoint_seconds", "tensorboard", "start_species", "cache_from", "cache_folder"):
+        assert f"`{name}" in PAGE
+        assert name in known
+    assert TrainOptions().cache_from == 2000
+    assert TrainOptions().checkpoint_seconds == 60
