@@ -155,7 +155,8 @@ def first_generation(maker: CampaignMaker, parents: list[dict[str, Any]]) -> Res
     """Make the configurations from the computed ``parents`` and add the flow of the campaign."""
     structures = with_lattices(maker.options.structures, parents)
     complete = replace(maker, options=maker.options.model_copy(update={"structures": structures}))
-    return Response(output={"parents": [parent["how"] for parent in parents]}, addition=complete.make())
+    made = [item.how for parent in structures.parents if parent.lattice for item in parent.lattice.prepared]
+    return Response(output={"parents": made}, addition=complete.make())
 
 
 @job

@@ -39,8 +39,9 @@ __all__ = ["DeformationOptions", "ParentOptions", "StructureOptions", "candidate
 class _Parent:
     """What the inner loop needs of a parent: plain arrays and ids.
 
-    ``number`` of its entry in the options, ``member`` among the structures of that entry and ``first`` (of the streams
-    of its items) choose its seeds. ``how``: where a computed lattice came from; empty where it was given.
+    ``number`` of its entry in the options, ``member`` among the structures of that entry and ``streams`` (one per
+    ordering; pairs take the first) choose its seeds. ``how``: where a computed lattice came from; empty where it was
+    given.
     """
 
     id: str
@@ -51,7 +52,7 @@ class _Parent:
     twins: Twins
     number: int
     member: int
-    first: int
+    streams: list[int]
     how: dict[str, Any]
 
 
@@ -119,11 +120,11 @@ def _family(run: _Run, parent: _Parent, deformation: DeformationOptions, d: int)
     share = run.options.paired or deformation.kind == "none"
     for item in range(run.count or deformation.count):
         branch = [run.options.seed, run.stream, parent.number, d, item]
-        shared = _geometry(parent, deformation, [*branch, parent.first]) if share else None
+        shared = _geometry(parent, deformation, [*branch, parent.streams[0]]) if share else None
         displaced: dict[tuple[str, bytes], str] = {}  # no other geometry is like this one
         keys = parent.twins.keys(shared[1]) if shared else []
         for number, (ordering, moments) in enumerate(parent.arrangements):
-            fields, gradient = shared or _geometry(parent, deformation, [*branch, parent.first + number])
+            fields, gradient = shared or _geometry(parent, deformation, [*branch, parent.streams[number]])
             if not shared:
                 keys = [] if gradient is None else parent.twins.keys(gradient)
             kept = displaced if gradient is None else None
@@ -193,7 +194,10 @@ def _ready(
         raise StructureError(f"{sites.label} has no ordering with these filters; change net_moment")
     if parent.lattice is not None:  # a cell is computed once, however often its ordering is listed
         arrangements = list(dict(arrangements).items())
-    cells = variants(parent.lattice, structure, [name for name, _ in arrangements], options.paired)
+        cells = variants(parent.lattice, structure, dict(arrangements), options.paired, options.moment_role)
+    else:
+        names = [name for name, _ in arrangements]
+        cells = [Variant(structure, names, list(range(len(names))))]
     return [_parent(options, cell, arrangements, number, member) for cell in cells]
 
 
@@ -210,7 +214,7 @@ def _parent(
         twins=Twins(cell.structure, [moments for _, moments in own], options.spin_orbit),
         number=number,
         member=member,
-        first=cell.first,
+        streams=cell.streams,
         how=cell.how,
     )
 

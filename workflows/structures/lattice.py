@@ -7,16 +7,21 @@ that, the options are complete, and everything downstream is as pure as for a gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pymatgen.core import Lattice, Structure
 
+from datastore.schema import MomentRole
+from workflows.names import short_name
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import parent_id
+
+FloatArray = NDArray[np.float64]
 
 ENGINE = "engine"
 Moves = Literal["volume", "cell", "all"]
@@ -30,7 +35,9 @@ class _Preparation(_Options):
     """What a scan and a relaxation have in common."""
 
     orderings: list[str] | None = Field(
-        default=None, description="prepare a cell in each of these; default: in each ordering of the parent"
+        default=None,
+        description="prepare a cell in each of these; default: in each collinear ordering of the parent, or in each "
+        "where moments are held",
     )
     using: str = Field(
         default=ENGINE, min_length=1, description="engine, or a model: checkpoint, folder or YAML of a campaign"
@@ -113,15 +120,26 @@ def parse_lattice(value: Any) -> Any:
     return value
 
 
-def prepared_orderings(lattice: LatticeOptions, orderings: Sequence[str]) -> list[str]:
-    """Orderings that ``lattice`` is computed in. Raises StructureError where the parent does not have one of them."""
+def prepared_orderings(
+    lattice: LatticeOptions, arrangements: Mapping[str, FloatArray], role: MomentRole = "guess"
+) -> list[str]:
+    """Orderings that ``lattice`` is computed in, of ``arrangements``: name -> moments, (N,) or (N, 3) muB.
+
+    Unless they are named: those whose moments stay while the cell is computed. Most orderings that are not collinear
+    turn back into one that is, unless ``role`` says that moments are held.
+    Raises StructureError where the parent does not have one that is named, or has none that stays.
+    """
     chosen = lattice.method.orderings
     if chosen is None:
-        return list(orderings)
-    absent = [name for name in chosen if name not in orderings]
+        chosen = [name for name, moments in arrangements.items() if role == "constraint" or np.ndim(moments) == 1]
+    absent = [name for name in chosen if name not in arrangements]
+    known = ", ".join(map(short_name, arrangements))
     if absent:
+        raise StructureError(f"lattice: the parent has no ordering {absent[0]} ({known}); add it to them or remove it")
+    if not chosen:
         raise StructureError(
-            f"lattice: the parent has no ordering {absent[0]} ({', '.join(orderings)}); add it to them or remove it"
+            f"lattice: no ordering is collinear ({known}), and others seldom stay while a cell is computed; add one "
+            "that is, or name those that stay under orderings of scan or relax, or set moment_role: constraint"
         )
     return list(chosen)
 
@@ -130,36 +148,40 @@ def prepared_orderings(lattice: LatticeOptions, orderings: Sequence[str]) -> lis
 class Variant:
     """An undeformed cell of a parent and the orderings its geometries are labelled in.
 
-    ``first``: number of its first random stream; variants never share one, or the same displacements on nearly the
-    same cell would put near-copies into training and test. ``how``: where its lattice came from; empty where given.
+    ``streams``: number of the random stream of each ordering; variants never share one, or the same displacements on
+    nearly the same cell would put near-copies into training and test. ``how``: where its lattice came from; empty
+    where given.
     """
 
     structure: Structure
     orderings: list[str]
-    first: int = 0
+    streams: list[int]
     how: dict[str, Any] = field(default_factory=dict)
 
 
 def variants(
-    lattice: LatticeOptions | None, structure: Structure, orderings: Sequence[str], paired: bool
+    lattice: LatticeOptions,
+    structure: Structure,
+    arrangements: Mapping[str, FloatArray],
+    paired: bool,
+    role: MomentRole = "guess",
 ) -> list[Variant]:
-    """Cells of a parent that starts as ``structure``.
+    """Cells of a parent that starts as ``structure``; ``arrangements`` and ``role`` as in prepared_orderings().
 
     Paired: each cell takes every ordering. Else each takes its own ordering, and the first those without a cell.
     Raises StructureError where the lattice was not computed yet or does not belong to ``structure``.
     """
-    if lattice is None:
-        return [Variant(structure, list(orderings))]
-    wanted = prepared_orderings(lattice, orderings)
+    wanted, orderings = prepared_orderings(lattice, arrangements, role), list(arrangements)
     start = parent_id(structure)
     known = {item.ordering: item for item in lattice.prepared if item.start == start}
     if any(name not in known for name in wanted):
         raise StructureError(f"the lattice of {start} is not computed yet; `spinmultinet run CAMPAIGN` does that first")
     found: list[Variant] = []
     for number, name in enumerate(wanted):
-        own = list(orderings) if paired else [o for o in orderings if o == name or (number == 0 and o not in wanted)]
-        first = number if paired else sum(len(variant.orderings) for variant in found)
-        found.append(Variant(with_lattice(structure, known[name]), own, first, known[name].how))
+        own = orderings if paired else [o for o in orderings if o == name or (number == 0 and o not in wanted)]
+        # By its place in the list, so that orderings added at the end change no geometry of the others.
+        streams = [number if paired else orderings.index(o) for o in own]
+        found.append(Variant(with_lattice(structure, known[name]), own, streams, known[name].how))
     return found
 
 
@@ -182,8 +204,3 @@ def with_lattice(structure: Structure, prepared: PreparedLattice) -> Structure:
     lattice = result.lattice.matrix.tolist()
     result.properties |= {"parent": parent_id(result), "parent_lattice": lattice}
     return result
-
-
-def count_variants(lattice: LatticeOptions | None, orderings: Sequence[str]) -> int:
-    """Number of undeformed cells of a parent."""
-    return 1 if lattice is None else len(prepared_orderings(lattice, orderings))

@@ -65,20 +65,23 @@ def _configs(options: StructureOptions, parent: ParentOptions, structure: Struct
             parent=parent_id(structure),
             parent_lattice=structure.lattice.matrix,
         )
-        for ordering in prepared_orderings(parent.lattice, list(moments))
+        for ordering in prepared_orderings(parent.lattice, moments, options.moment_role)
     ]
 
 
 def with_lattices(options: StructureOptions, results: Sequence[dict[str, Any] | None]) -> StructureOptions:
     """``options`` with the results of :func:`starts`, in its order; the start itself stands in for a missing one.
 
-    A result has ``lattice`` (3, 3) Angstrom, ``fractional`` (N, 3), and ``how``, its provenance.
+    A result has ``lattice`` (3, 3) Angstrom, ``fractional`` (N, 3), and ``how``, its provenance. What depends on who
+    asks is taken from the start: another campaign may have computed the cell, under another name of the ordering.
     """
     prepared: dict[int, list[PreparedLattice]] = {}
     names = ("lattice", "fractional", "how")
     for start, result in zip(starts(options), results, strict=True):
         own = prepared.setdefault(start.number, [])
         content = _stand_in(start.config, len(own)) if result is None else {name: result[name] for name in names}
+        if result is not None:
+            content["how"] = {**result["how"], "ordering": start.config.ordering, "start": start.config.parent}
         own.append(PreparedLattice(start=start.config.parent, ordering=start.config.ordering, **content))
     parents = [
         parent.model_copy(update={"lattice": parent.lattice.model_copy(update={"prepared": prepared[number]})})

@@ -21,6 +21,10 @@ def options(value) -> LatticeOptions | None:
     return None if parsed is None else LatticeOptions.model_validate(parsed)
 
 
+def arranged(*names: str) -> dict[str, np.ndarray]:
+    return {name: np.ones(4) for name in names}
+
+
 def prepared(structure, ordering: str, scale: float = 1.01) -> PreparedLattice:
     return PreparedLattice(
         start=structure.properties["parent"],
@@ -68,13 +72,22 @@ def test_bad_options_are_named(value, message):
 def test_an_ordering_the_parent_does_not_have_is_named():
     lattice = options({"relax": {"orderings": ["AFM-I"]}})
     with pytest.raises(StructureError, match=r"no ordering AFM-I \(FM, AFM-II\)"):
-        prepared_orderings(lattice, ["FM", "AFM-II"])
-    assert prepared_orderings(options("relax"), ["FM", "AFM-II"]) == ["FM", "AFM-II"]
+        prepared_orderings(lattice, arranged("FM", "AFM-II"))
+    assert prepared_orderings(options("relax"), arranged("FM", "AFM-II")) == ["FM", "AFM-II"]
+
+
+def test_orderings_that_would_turn_while_a_cell_is_computed_are_prepared_only_where_named_or_held():
+    mixed = {**arranged("FM"), "canted": np.ones((4, 3)), **arranged("AFM-II")}
+    assert prepared_orderings(options("relax"), mixed) == ["FM", "AFM-II"]
+    assert prepared_orderings(options("relax"), mixed, "constraint") == list(mixed)
+    assert prepared_orderings(options({"relax": {"orderings": ["canted"]}}), mixed) == ["canted"]
+    with pytest.raises(StructureError, match=r"no ordering is collinear \(canted\)"):
+        prepared_orderings(options("scan"), {"canted": np.ones((4, 3))})
 
 
 def test_a_lattice_that_is_not_computed_yet_gives_no_cells():
     with pytest.raises(StructureError, match="not computed yet"):
-        variants(options("relax"), rocksalt("Ni", cell="rhombohedral4"), ["FM"], paired=True)
+        variants(options("relax"), rocksalt("Ni", cell="rhombohedral4"), arranged("FM"), paired=True)
 
 
 def test_paired_cells_take_every_ordering_and_unpaired_ones_their_own():
@@ -82,12 +95,12 @@ def test_paired_cells_take_every_ordering_and_unpaired_ones_their_own():
     lattice = options({"relax": {"orderings": ["AFM-II", "FM"]}})
     lattice = lattice.model_copy(update={"prepared": [prepared(structure, o) for o in ("FM", "AFM-II")]})
     names = ["FM", "AFM-I", "AFM-II"]
-    both = variants(lattice, structure, names, paired=True)
+    both = variants(lattice, structure, arranged(*names), paired=True)
     assert [v.orderings for v in both] == [names, names]
-    assert [v.first for v in both] == [0, 1]
-    own = variants(lattice, structure, names, paired=False)
+    assert [v.streams for v in both] == [[0] * 3, [1] * 3]
+    own = variants(lattice, structure, arranged(*names), paired=False)
     assert [v.orderings for v in own] == [["AFM-I", "AFM-II"], ["FM"]]  # AFM-I has no cell and takes the first
-    assert [v.first for v in own] == [0, 2]
+    assert [v.streams for v in own] == [[1, 2], [0]]
     assert [v.how["ordering"] for v in own] == ["AFM-II", "FM"]
 
 

@@ -143,3 +143,37 @@ def test_the_structure_of_a_file_is_prepared_like_any_other():
 def test_held_moments_are_held_while_the_lattice_is_computed():
     options = structures(nio("relax"), moment_role="constraint")
     assert {start.config.moment_role for start in starts(options)} == {"constraint"}
+
+
+def test_orderings_added_at_the_end_change_no_earlier_configuration():
+    cells = {"species": "Ni", "cell": "all8", "lattice": {"relax": {"orderings": ["FM", "AFM-II"]}}}
+
+    def made(*orderings: str) -> set[str]:
+        options = structures(cells, orderings=list(orderings), paired=False)
+        return {c.config_id for c in generate(with_lattices(options, results(options)))}
+
+    before, after = made("FM", "AFM-II"), made("FM", "AFM-II", "AFM-I")
+    assert len(before) == 10
+    assert before < after
+    assert len(after) == 15
+
+
+def test_canted_orderings_take_the_cell_of_a_collinear_one():
+    canted = {"kind": "canted", "base": "AFM-II", "angle": 10}
+    options = structures(nio("relax"), orderings=["AFM-II", canted])
+    assert [start.config.ordering for start in starts(options)] == ["AFM-II"]
+    configs = list(generate(with_lattices(options, results(options))))
+    assert len({c.parent for c in configs}) == 1
+    assert sum(c.magmoms_in.ndim == 2 for c in configs) == 5
+    with pytest.raises(StructureError, match="no ordering is collinear"):
+        starts(structures(nio("relax"), orderings=[canted]))
+
+
+def test_provenance_names_the_ordering_of_this_campaign():
+    """The job is shared with a campaign that calls the same moments otherwise."""
+    options = structures(nio({"relax": {"orderings": ["AFM-II"]}}))
+    (result,) = results(options)
+    foreign = {**result, "how": {**result["how"], "ordering": "mine", "start": "other"}}
+    for config in generate(with_lattices(options, [foreign])):
+        how = config.deformation_parameters["parent"]
+        assert (how["ordering"], how["start"]) == ("AFM-II", starts(options)[0].config.parent)
