@@ -24,13 +24,14 @@ from workflows.structures.deformations import (
     deformation_gradient,
     draw_direction,
 )
+from workflows.structures.equivalence import Crystals
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import canonical, parent_id
 from workflows.structures.lattice import Variant, variants
 from workflows.structures.options import DeformationOptions, ParentOptions, StructureOptions, check_magmoms
 from workflows.structures.parents import parent_structures
 from workflows.structures.rocksalt import ANION
-from workflows.structures.twins import TwinCount, Twins
+from workflows.structures.twins import Kept, TwinCount, Twins
 
 __all__ = ["DeformationOptions", "ParentOptions", "StructureOptions", "candidates", "count_configs", "generate"]
 
@@ -45,6 +46,8 @@ class _Parent:
     """
 
     id: str
+    crystal: str
+    """Id of the first parent that is the same crystal."""
     cell: str
     species: list[str]
     geometry: Geometry
@@ -121,14 +124,14 @@ def _family(run: _Run, parent: _Parent, deformation: DeformationOptions, d: int)
     for item in range(run.count or deformation.count):
         branch = [run.options.seed, run.stream, parent.number, d, item]
         shared = _geometry(parent, deformation, [*branch, parent.streams[0]]) if share else None
-        displaced: dict[tuple[str, bytes], str] = {}  # no other geometry is like this one
+        own: Kept = {}  # keys of a geometry that no other is like
         keys = parent.twins.keys(shared[1]) if shared else []
         for number, (ordering, moments) in enumerate(parent.arrangements):
             fields, gradient = shared or _geometry(parent, deformation, [*branch, parent.streams[number]])
             if not shared:
                 keys = [] if gradient is None else parent.twins.keys(gradient)
-            kept = displaced if gradient is None else None
-            if keys and not run.seen.is_new(parent.id, keys[number], ordering, kept):
+            kept = own if gradient is None or deformation.continuous else None
+            if keys and not run.seen.is_new(parent.crystal, keys[number], parent.id, ordering, kept):
                 continue
             yield SpinConfig(
                 species=parent.species,
@@ -181,11 +184,17 @@ def _prepare(options: StructureOptions) -> list[_Parent]:
         for member, structure in enumerate(parent_structures(parent))
     ]
     check_magmoms(options.magmoms, {ANION}.union(*(_symbols(structure) for structure, *_ in structures)))
-    return [cell for item in structures for cell in _ready(options, *item)]
+    crystals = Crystals()
+    return [cell for item in structures for cell in _ready(options, crystals, *item)]
 
 
 def _ready(
-    options: StructureOptions, structure: Structure, parent: ParentOptions, number: int, member: int
+    options: StructureOptions,
+    crystals: Crystals,
+    structure: Structure,
+    parent: ParentOptions,
+    number: int,
+    member: int,
 ) -> list[_Parent]:
     """One undeformed structure, ready for the inner loop: one cell, or one per ordering its lattice was computed in."""
     sites = SpinSites.of(structure, options.magmoms, options.signs)
@@ -198,20 +207,28 @@ def _ready(
     else:
         names = [name for name, _ in arrangements]
         cells = [Variant(structure, names, list(range(len(names))))]
-    return [_parent(options, cell, arrangements, number, member) for cell in cells]
+    return [_parent(options, crystals, cell, arrangements, number, member) for cell in cells]
 
 
 def _parent(
-    options: StructureOptions, cell: Variant, arrangements: list[Arrangement], number: int, member: int
+    options: StructureOptions,
+    crystals: Crystals,
+    cell: Variant,
+    arrangements: list[Arrangement],
+    number: int,
+    member: int,
 ) -> _Parent:
     own = [(name, moments) for name, moments in arrangements if name in cell.orderings]
+    name = parent_id(cell.structure)
+    crystal, first, way = crystals.find(cell.structure, name, (number, member), bool(cell.how))
     return _Parent(
-        id=parent_id(cell.structure),
+        id=name,
+        crystal=crystal,
         cell=cell.structure.properties["cell"],
         species=_symbols(cell.structure),
         geometry=Geometry.of(cell.structure),
         arrangements=own,
-        twins=Twins(cell.structure, [moments for _, moments in own], options.spin_orbit),
+        twins=Twins(first, [moments for _, moments in own], options.spin_orbit, way, options.symprec),
         number=number,
         member=member,
         streams=cell.streams,

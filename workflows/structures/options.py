@@ -27,6 +27,7 @@ from workflows.structures.files import FileStructure
 from workflows.structures.lattice import LatticeOptions, parse_lattice
 from workflows.structures.orderings import FILE, PROPAGATION
 from workflows.structures.rocksalt import ANION, parse_species
+from workflows.structures.symmetry import SYMPREC
 
 
 class _Options(BaseModel):
@@ -231,11 +232,16 @@ class DeformationOptions(_Options):
         check_amplitude(self.kind, high)
         return self
 
+    @property
+    def continuous(self) -> bool:
+        """Whether amplitudes are drawn, so that no two geometries are the same one."""
+        return self.amplitude is not None and self.amplitude[0] < self.amplitude[1]
+
 
 class StructureOptions(_Grown):
     """All configurations of a campaign: every parent, in every deformation, in every ordering."""
 
-    later = ("moment_role", "spin_orbit")
+    later = ("moment_role", "spin_orbit", "symprec")
 
     parents: list[ParentOptions]
     orderings: list[OrderingOptions] = Field(
@@ -247,6 +253,9 @@ class StructureOptions(_Grown):
     )
     spin_orbit: bool = Field(
         default=False, description="true: turning all spins together gives another configuration, no twin"
+    )
+    symprec: float = Field(
+        default=SYMPREC, gt=0, le=0.3, description="Angstrom that a structure may be off its symmetry"
     )
     deformations: list[DeformationOptions]
     seed: int = Field(default=0, ge=0, description="of all deformations")

@@ -16,8 +16,8 @@ from workflows.structures.errors import StructureError
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-SYMPREC = 1e-3
-"""Angstrom. Structure files carry about five digits."""
+SYMPREC = 0.01
+"""Angstrom. Files of relaxed structures are off their symmetry by a few thousandths."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class SiteSymmetry:
         return np.unique(number[self.sources[:, sites]], axis=0)
 
 
-def site_symmetry(structure: Structure) -> SiteSymmetry:
-    """Symmetry of a decorated, ordered structure found by spglib (moments do not count). Raises StructureError."""
+def site_symmetry(structure: Structure, symprec: float = SYMPREC) -> SiteSymmetry:
+    """Symmetry of a decorated, ordered structure found by spglib (moments do not count). Raises StructureError.
+
+    ``symprec``: Angstrom that sites and lattice may be off.
+    """
     lattice, fractional = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
-    found = _dataset(structure, [site.specie.symbol for site in structure])
-    # The nearest orthogonal matrices, because a lattice from a file has its symmetry up to SYMPREC only.
+    found = _dataset(structure, [site.specie.symbol for site in structure], symprec)
+    # The nearest orthogonal matrices, because a lattice from a file has its symmetry up to symprec only.
     left, _, right = np.linalg.svd(lattice.T @ found.rotations @ np.linalg.inv(lattice.T))
     return SiteSymmetry(
         rotations=left @ right,
@@ -50,19 +53,19 @@ def site_symmetry(structure: Structure) -> SiteSymmetry:
     )
 
 
-def primitive_lattice(structure: Structure, labels: list[str]) -> FloatArray:
+def primitive_lattice(structure: Structure, labels: list[str], symprec: float = SYMPREC) -> FloatArray:
     """(3, 3) rows, Angstrom: primitive lattice of the crystal where sites of one label are of one kind.
 
     In the orientation of the structure, whose cell is a supercell of it.
     """
-    return np.array(_dataset(structure, labels).primitive_lattice)
+    return np.array(_dataset(structure, labels, symprec).primitive_lattice)
 
 
-def _dataset(structure: Structure, labels: list[str]) -> Any:
+def _dataset(structure: Structure, labels: list[str], symprec: float) -> Any:
     numbers = np.unique(labels, return_inverse=True)[1] + 1
     cell: Any = (structure.lattice.matrix, structure.frac_coords, numbers)
     try:
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     except spglib.SpglibError:  # what a failure will be from spglib's next version on
         found = None
     if found is None:
@@ -74,7 +77,7 @@ def _dataset(structure: Structure, labels: list[str]) -> Any:
 
 
 def _sources(fractional: FloatArray, rotations: IntArray, translations: FloatArray) -> IntArray:
-    """(K, N) site where the atom at each site comes from: the nearest one, as spglib allows for SYMPREC."""
+    """(K, N) site where the atom at each site comes from: the nearest one, as spglib allows for symprec."""
     images = np.einsum("kij,nj->kni", rotations, fractional) + translations[:, None]
     tree = cKDTree(_wrapped(fractional), boxsize=1.0)
     distance, target = tree.query(_wrapped(images.reshape(-1, 3)))

@@ -20,12 +20,16 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
-from workflows.structures.symmetry import FloatArray, IntArray, SiteSymmetry, site_symmetry
+from workflows.structures.equivalence import Isometry
+from workflows.structures.symmetry import SYMPREC, FloatArray, IntArray, SiteSymmetry, site_symmetry
+
+Kept = dict[tuple[str, bytes], tuple[str, str]]
+"""Of a crystal and a key: parent and ordering of the configuration that was kept."""
 
 RESOLUTION = 1e-6
 """muB, or muB^2 of scalar products: closer moments are equal."""
 
-STRAIN_RESOLUTION = 1e-9
+STRAIN_RESOLUTION = 1e-6
 """Closer components of a deformation gradient are equal."""
 
 SHOWN = 5
@@ -36,10 +40,23 @@ class Twins:
     """The arrangements of one parent, and which of them are twins in a given geometry.
 
     Keys are cached per set of operations that a strain leaves, so a geometry costs a few matrix products.
+
+    Where ``way`` is given, the parent is another one that it takes to ``structure``: keys are then those of the same
+    configurations of ``structure``. ``symprec``: Angstrom, of the symmetry.
     """
 
-    def __init__(self, structure: Structure, arrangements: Sequence[FloatArray], spin_orbit: bool = False) -> None:
-        self.structure, self.spin_orbit = structure, spin_orbit
+    def __init__(
+        self,
+        structure: Structure,
+        arrangements: Sequence[FloatArray],
+        spin_orbit: bool = False,
+        way: Isometry | None = None,
+        symprec: float = SYMPREC,
+    ) -> None:
+        self.structure, self.spin_orbit, self.symprec = structure, spin_orbit, symprec
+        self.turn = np.eye(3) if way is None else way.turn
+        if way is not None:
+            arrangements = [way.moments(moments, axial=spin_orbit) for moments in arrangements]
         self.arrangements = arrangements if spin_orbit else [_along_axis(moments) for moments in arrangements]
         self._keys: dict[bytes, list[bytes]] = {}
 
@@ -52,6 +69,7 @@ class Twins:
         if gradient is None:
             return self._moment_keys(None)
         turns = self._distinct[0]
+        gradient = self.turn @ gradient @ self.turn.T
         strains = np.einsum("kij,jl,kml->kim", turns, gradient, turns).reshape(-1, 9)
         images = _integers(strains, STRAIN_RESOLUTION)
         best = _smallest(images)
@@ -60,7 +78,7 @@ class Twins:
 
     @cached_property
     def _symmetry(self) -> SiteSymmetry:
-        return site_symmetry(self.structure)
+        return site_symmetry(self.structure, self.symprec)
 
     @cached_property
     def _distinct(self) -> tuple[FloatArray, IntArray]:
@@ -94,12 +112,14 @@ class Twins:
 class TwinCount:
     """Configurations that a run of the generator kept and left out.
 
-    ``removed`` counts those left out by (parent id, their ordering, ordering of the twin that was kept).
+    ``removed`` counts those left out by (parent id, their ordering, ordering of the twin that was kept, with its parent
+    where that is another one). ``notes``: what else the user should know about the parents and their orderings.
     """
 
     def __init__(self) -> None:
         self.removed: Counter[tuple[str, str, str]] = Counter()
-        self._kept: dict[tuple[str, bytes], str] = {}
+        self.notes: list[str] = []
+        self._kept: Kept = {}
 
     def rows(self) -> list[dict[str, Any]]:
         """``removed`` as plain rows: parent, ordering, twin_of, count."""
@@ -120,16 +140,19 @@ class TwinCount:
             f"{', '.join(shown)}{more}"
         )
 
-    def is_new(self, parent: str, key: bytes, ordering: str, kept: dict[tuple[str, bytes], str] | None = None) -> bool:
+    def is_new(self, crystal: str, key: bytes, parent: str, ordering: str, kept: Kept | None = None) -> bool:
         """Whether no twin was kept before; counts the configuration as removed otherwise.
 
-        ``kept`` holds the keys to compare with; default: all of this run. Memory: about 200 bytes per key.
+        ``crystal``: id of the first parent that is the same crystal as ``parent``. ``kept`` holds the keys to compare
+        with; default: all of this run. Memory: about 200 bytes per key.
         """
         kept = self._kept if kept is None else kept
-        if (parent, key) not in kept:
-            kept[parent, key] = ordering
+        twin = kept.get((crystal, key))
+        if twin is None:
+            kept[crystal, key] = (parent, ordering)
             return True
-        self.removed[parent, ordering, kept[parent, key]] += 1
+        name = twin[1] if twin[0] == parent else f"{twin[1]} of {twin[0]}"
+        self.removed[parent, ordering, name] += 1
         return False
 
 
