@@ -9,13 +9,13 @@ of one geometry, E(FM) - E(AFM), need no such constant.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.queries import Level
 from datastore.schema import FloatArray, SpinPoint, point_id
@@ -167,18 +167,12 @@ def _both(stores: tuple[SpinStore, SpinStore], levels: tuple[Level, Level]) -> I
     first, second = stores
     with explained(first.uri):
         found = (parse(SpinPoint, d) for d in first.points.query({"level_id": levels[0].level_id}))
-        for chunk in _chunks(found):
+        for chunk in in_batches(found, CHUNK):
             ids = [point_id(point.config_id, levels[1].level_id) for point in chunk]
             others = {d["config_id"]: d for d in second.points.query({"point_id": {"$in": ids}})}
             for point in chunk:
                 if point.config_id in others:
                     yield point, parse(SpinPoint, others[point.config_id])
-
-
-def _chunks(points: Iterable[SpinPoint]) -> Iterator[list[SpinPoint]]:
-    iterator = iter(points)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
 
 
 def _reduced(a: SpinPoint, b: SpinPoint) -> _Common:

@@ -6,11 +6,9 @@ killed, or is given the same files twice, only does what is left.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datastore.atoms import atoms_to_point
+from datastore.batches import in_batches
+from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.frames import Frame, read_frames
 from datastore.identity import geometry_id
@@ -162,8 +162,8 @@ def import_labels(
     with explained(store.uri):
         for path in files:
             frames = read_frames(path)
-            origin = {"file": path.name, "sha256": _sha256(path)}
-            while chunk := list(islice(frames, CHUNK)):
+            origin = {"file": path.name, "sha256": file_sha256(path)}
+            for chunk in in_batches(frames, CHUNK):
                 _store(store, list(_converted(chunk, path, origin, convert, report)), report)
                 watch(path, chunk[-1].fraction)
         builder = LabelBuilder(store)
@@ -289,8 +289,3 @@ def _note(refusals: Refusals, example: str) -> None:
     refusals.count += 1
     if len(refusals.examples) < EXAMPLES:
         refusals.examples.append(example)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.levels import delta_point
 from datastore.schema import MomentRole, SpinPoint, point_id
@@ -71,7 +72,10 @@ class LabelSet:
             found = {point.point_id: point for point in self._chosen(chunk)}
             missing = [wanted for wanted in chunk if wanted not in found]
             if missing:
-                raise DataError(f"label {missing[0]} vanished while the snapshot was written; make it again")
+                raise DataError(
+                    f"label {missing[0]} vanished, or one it is made of was rejected, while the snapshot was made; make "
+                    "it again"
+                )
             yield from (found[wanted] for wanted in chunk)
 
     def _chosen(self, point_ids: list[str]) -> Iterator[SpinPoint]:
@@ -87,7 +91,7 @@ class LabelSet:
 
     def _differences(self, targets: Iterable[SpinPoint]) -> Iterator[SpinPoint]:
         subtracted = self.options.levels[0]
-        for chunk in _chunks(targets):
+        for chunk in in_batches(targets, CHUNK):
             ids = [point_id(target.config_id, subtracted) for target in chunk]
             others = {p.config_id: p for p in self._by_id(ids) if p.verdict == "accepted"}
             for target in chunk:
@@ -115,14 +119,3 @@ def check_kinds(kinds: Counter[tuple[str, MomentRole]], options: SetOptions) -> 
     absent = sorted(set(options.levels) - levels) if options.kind == "multi-head" else []
     if absent:
         raise DataError(f"no accepted label is of level of theory {', '.join(absent)}; choose among those there are")
-
-
-def _chunks(points: Iterable[SpinPoint]) -> Iterator[list[SpinPoint]]:
-    chunk: list[SpinPoint] = []
-    for point in points:
-        chunk.append(point)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -9,7 +9,6 @@ The document (without ``tokens``) is also in ``store.snapshots``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datastore.atoms import write_points
+from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.fingerprints import Geometry
 from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
@@ -118,7 +118,7 @@ def load_snapshot(folder: str | Path) -> Snapshot:
     for name, checksum in snapshot.files.items():
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} is missing; {remedy}")
-        if _sha256(folder / name) != checksum:
+        if file_sha256(folder / name) != checksum:
             raise DataError(f"{folder / name} is damaged: its checksum differs from {FILE}; {remedy}")
     return snapshot
 
@@ -269,7 +269,7 @@ def _write(source: LabelSet, draft: Snapshot) -> Snapshot:
         for split in SPLITS:
             path = temporary / f"{split}.extxyz"
             write_points(path, source.in_order(draft.points[split]), split, draft.heads)
-            files[path.name] = _sha256(path)
+            files[path.name] = file_sha256(path)
         snapshot = draft.model_copy(update={"files": files})
         with open(temporary / FILE, "w", encoding="utf-8") as file:
             file.write(json.dumps(snapshot.model_dump(mode="json"), indent=1))
@@ -283,8 +283,3 @@ def _write(source: LabelSet, draft: Snapshot) -> Snapshot:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return snapshot
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

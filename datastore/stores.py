@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
 from maggma.core import Store
 from maggma.stores import MemoryStore, MongoStore
 from pymongo import uri_parser
 from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
 
+from datastore.checksums import checksum
 from datastore.errors import DataError
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.sqlite_store import SqliteStore
@@ -191,19 +190,12 @@ def mask(uri: str) -> str:
 
 
 def stamped(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with ``last_updated`` (UTC, naive, as maggma wants it) set to now, and its :func:`checksum`.
+    """The document with ``last_updated`` (UTC, naive, as maggma wants it) set to now, and its checksum.
 
     Only documents of this project, which have a schema version, get a checksum.
     """
     sealed = {"checksum": checksum(document)} if "schema_version" in document else {}
     return {**document, **sealed, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
-
-
-def checksum(document: dict[str, Any]) -> str:
-    """16 hex digits of the content, without the bookkeeping of stores: a changed digit is found by it."""
-    content = {key: value for key, value in document.items() if key not in ("_id", "last_updated", "checksum")}
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    return hashlib.sha256(orjson.dumps(content, default=str, option=options)).hexdigest()[:16]
 
 
 @contextmanager

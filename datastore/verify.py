@@ -6,7 +6,6 @@ no checksum: those are checked by their ids and by the rules of the verdict only
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from maggma.core import Store
 
+from datastore.checksums import checksum, file_sha256
 from datastore.decisions import UsedIn, affected
 from datastore.errors import DataError
 from datastore.outliers import PREFIX as OUTLIER
@@ -25,7 +25,7 @@ from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.snapshot import load_snapshot
 from datastore.sqlite_query import decode
 from datastore.sqlite_store import SqliteStore
-from datastore.stores import SpinStore, checksum, explained
+from datastore.stores import SpinStore, explained
 from datastore.upgrade import parse
 from datastore.verdicts import automatic_reasons, decided
 
@@ -196,7 +196,7 @@ class _Run:
             path = Path(file.path)
             if not path.is_file():
                 yield Problem("models", label, f"{path} is missing", remedy)
-            elif _sha256(path) != file.sha256:
+            elif file_sha256(path) != file.sha256:
                 yield Problem("models", label, f"{path} is damaged: its checksum differs", remedy)
         if self.store.snapshots.query_one({"snapshot_id": model.snapshot_id}, ["snapshot_id"]) is None:
             what = f"snapshot {model.snapshot_id} that it was trained on is not there"
@@ -264,8 +264,3 @@ def _with_use(store: SpinStore, problem: Problem) -> Problem:
     except DataError:
         return problem  # the documents that would tell are damaged themselves
     return problem
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,13 +10,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from jobflow import Flow
 
 from datastore import SpinStore
+from datastore.batches import in_batches
 from datastore.ingest import ingest
 from datastore.levels import level_name
 from datastore.queries import find
@@ -113,7 +113,7 @@ def outcome_of(plan: RelabelPlan, target: SpinStore) -> RelabelOutcome:
         result.rejected += not accepted
         reasons.update({_kind(reason) for reason in document["verdict_reasons"]})
     result.missing = len(plan.point_ids) - result.accepted - result.rejected
-    for chunk in _chunks(plan.point_ids):
+    for chunk in in_batches(plan.point_ids, CHUNK):
         failures = target.failures.query({"point_id": {"$in": chunk}}, ["error_type"])
         reasons.update(f"failed: {document['error_type']}" for document in failures)
     result.reasons = dict(reasons.most_common())
@@ -137,14 +137,8 @@ def _check_roles(configs: Any, engine: Engine) -> None:
 
 
 def _stored(store: SpinStore, ids: list[str], fields: list[str]) -> Iterator[dict[str, Any]]:
-    for chunk in _chunks(ids):
+    for chunk in in_batches(ids, CHUNK):
         yield from store.points.query({"point_id": {"$in": chunk}}, fields)
-
-
-def _chunks(ids: list[str]) -> Iterator[list[str]]:
-    iterator = iter(ids)
-    while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
 
 
 def _kind(reason: str) -> str:

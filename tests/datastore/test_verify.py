@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from datastore.checksums import checksum
 from datastore.decisions import decide
 from datastore.ingest import ingest, rejudge
 from datastore.quality import with_verdict
 from datastore.schema import Decision, ModelFile
 from datastore.snapshot import make_snapshot
-from datastore.stores import checksum, open_store, stamped
+from datastore.stores import open_store, stamped
 from datastore.verify import verify
 from tests.datastore.support import make_failure, make_point
 from tests.datastore.test_ingest import run

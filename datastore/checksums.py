@@ -1,0 +1,31 @@
+"""Checksums of files and of stored documents: what was written is what is read, or it is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+BOOKKEEPING = ("_id", "last_updated", "checksum")
+"""Fields that a store adds to a document; they are no part of its content."""
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """16 hex digits of the content, without the bookkeeping of stores: a changed digit is found by it."""
+    content = {key: value for key, value in document.items() if key not in BOOKKEEPING}
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    return hashlib.sha256(orjson.dumps(content, default=str, option=options)).hexdigest()[:16]
+
+
+def is_damaged(document: Mapping[str, Any]) -> bool:
+    """Whether the document has a checksum and it is not that of its content; earlier versions stored none."""
+    return "checksum" in document and document["checksum"] != checksum(document)
