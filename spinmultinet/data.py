@@ -83,9 +83,9 @@ def input_moments(atoms: Atoms, where: str = "structure", required: bool = True)
 
 
 def with_axes(moments: np.ndarray, spin_axes: int, where: str) -> np.ndarray:
-    """Moments as [N, spin_axes]; collinear ones given to a three-axis model point along z.
+    """Moments as [N, spin_axes]; signed scalars become vectors along z.
 
-    Raises SpinMultiNetError for vector moments given to a collinear model.
+    Raises SpinMultiNetError for vectors where collinear moments, signed scalars, are wanted.
     """
     moments = moments.reshape(len(moments), -1)
     if moments.shape[1] == spin_axes:
@@ -97,8 +97,8 @@ def with_axes(moments: np.ndarray, spin_axes: int, where: str) -> np.ndarray:
     if moments.shape[1] == 1:
         return np.concatenate([np.zeros((len(moments), 2)), moments], axis=1)
     raise SpinMultiNetError(
-        f"{where}: moments have shape {moments.shape} but the model is collinear (one signed value per atom); "
-        "use a model with spin_axes: 3, or project the moments on an axis"
+        f"{where}: moments have shape {moments.shape}, but collinear ones (one signed value per atom) are wanted here; "
+        "project the moments on an axis"
     )
 
 
