@@ -131,10 +131,12 @@ def core_seconds(document: Mapping[str, Any]) -> float | None:
     timings = document.get("timings") or {}
     if document.get("salvaged_from"):
         return 0.0
-    if "wall" in timings:
-        return float(timings["wall"]) * float(timings.get("cores", 1.0))
-    if "cpu" in timings:
-        return float(timings["cpu"])
+    # A store that was written before negative times were refused may hold some; they say nothing.
+    known = {name: value for name, value in timings.items() if value is not None and value >= 0}
+    if "wall" in known:
+        return float(known["wall"]) * float(known.get("cores", 1.0))
+    if "cpu" in known:
+        return float(known["cpu"])
     return 0.0 if document.get("error_type") == "refused" else None
 
 

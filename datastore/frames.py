@@ -26,6 +26,9 @@ from datastore.errors import DataError
 STRUCTURE = ("species", "lattice", "positions", "pbc")
 """Names under which every format gives its structure; a table has columns of these names, or of others."""
 
+COUNT_DIGITS = 9
+"""A number of atoms has no more digits."""
+
 _RAW_STRESS = "stress as written"
 _INDENTED_LINES = "write JSON lines: pandas.DataFrame.to_json(path, orient='records', lines=True)"
 
@@ -81,17 +84,24 @@ def _pieces(text: io.TextIOWrapper) -> Iterator[list[str]]:
     while header := text.readline():
         if not header.strip():
             continue
-        count = int(header) if header.strip().isdecimal() else None
+        count = _atoms(header)
         yield [header, *islice(iter(text.readline, ""), 0 if count is None else count + 1)]
         if count is None:
             return
 
 
+def _atoms(header: str) -> int | None:
+    """The number of atoms that the first line of a frame states; None where it is none that a file can hold."""
+    text = header.strip()
+    return int(text) if text.isdecimal() and len(text) <= COUNT_DIGITS else None
+
+
 def _xyz_frame(lines: list[str], number: int, fraction: float) -> Frame:
-    header = lines[0].strip()
-    if not header.isdecimal():
-        return Frame(number, fraction, problem=f"{header[:40]!r} should be a number of atoms; the rest was not read")
-    if len(lines) < int(header) + 2:
+    count = _atoms(lines[0])
+    if count is None:
+        header = lines[0].strip()[:40]
+        return Frame(number, fraction, problem=f"{header!r} should be a number of atoms; the rest was not read")
+    if len(lines) < count + 2:
         return Frame(number, fraction, problem="the file is cut off within this frame")
     try:
         (atoms,) = read_xyz(io.StringIO("".join(lines)), slice(0, 1), properties_parser=_comment)
@@ -163,7 +173,7 @@ def _cell(text: str) -> Any:
     """The JSON in a cell (numbers, nested lists), or the text where it is none."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -174,7 +184,7 @@ def _json_lines(path: Path) -> Iterator[Frame]:
         for number, line in enumerate(lines):
             try:
                 content = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield Frame(number, share(), problem=f"no JSON: {error}")
                 continue
             known = isinstance(content, dict)
@@ -183,9 +193,9 @@ def _json_lines(path: Path) -> Iterator[Frame]:
 
 
 def _text(raw: BinaryIO, path: Path) -> tuple[io.TextIOWrapper, Callable[[], float]]:
-    """The file as text (bytes that are no UTF-8 become U+FFFD), and how much of it was read."""
+    """The file as text (without byte order mark; bytes that are no UTF-8 become U+FFFD), and how much was read."""
     size = max(1, path.stat().st_size)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace"), lambda: min(1.0, raw.tell() / size)
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace"), lambda: min(1.0, raw.tell() / size)
 
 
 def _said(error: Exception) -> str:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bson
 import numpy as np
+from bson.errors import BSONError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from datastore.atoms import atoms_to_point
@@ -27,6 +29,7 @@ from datastore.outliers import outlier_group
 from datastore.quality import judge, name_ordering, sign_pattern
 from datastore.salvage import make_way, reversed_id, salvage
 from datastore.schema import SpinConfig, SpinPoint, content_hash
+from datastore.sqlite_query import decode, encode
 from datastore.stores import SpinStore, explained, stamped
 
 IMPORTER = "spinmultinet import 1"
@@ -42,6 +45,8 @@ LEVEL_EXAMPLE = "level_of_theory: {code: VASP, functional: PBE+U, hubbard_u: {Ni
 TOLERANCES = {"energy": 1e-6, "free_energy": 1e-6, "forces": 1e-5, "stress": 1e-6, "magmoms_out": 1e-4}
 """eV per cell, eV/Angstrom, eV/Angstrom^3, muB. Two labels of one calculation that differ by more disagree; files with
 eight decimals do not."""
+
+ARRAYS = {"positions", "forces", "magmoms_in", "magmoms_out", "magnetic_forces"}
 
 Namer = Callable[[SpinConfig], str]
 Converter = Callable[[Frame, str], SpinPoint]
@@ -143,7 +148,7 @@ def own(frame: Frame, where: str) -> SpinPoint:
         raise RefusedError("no label of ours", "it states no level of theory; give --mapping and --level")
     try:
         point = atoms_to_point(frame.atoms, where)
-    except DataError as error:
+    except (DataError, OverflowError) as error:
         raise RefusedError("no label of ours", str(error)) from None
     return judge(point if point.source else point.model_copy(update={"source": {"importer": IMPORTER}}))
 
@@ -182,9 +187,7 @@ def _converted(
         try:
             if frame.problem:
                 raise RefusedError("unreadable", frame.problem)
-            point = convert(frame, where)
-            if _null_in_keys([point.deformation_parameters, point.level_of_theory]):
-                raise RefusedError("not storable", "a name contains the null character, which MongoDB does not take")
+            point = _checked(frame, convert, where)
         except RefusedError as error:
             _note(report.refused.setdefault(error.reason, Refusals()), f"{where}: {error}")
             continue
@@ -197,10 +200,39 @@ def _converted(
         yield point
 
 
-def _null_in_keys(value: Any) -> bool:
+def _checked(frame: Frame, convert: Converter, where: str) -> SpinPoint:
+    """The label of a frame, which any store takes and gives back as it is. Raises RefusedError."""
+    try:
+        point = convert(frame, where)
+        problem = _unstorable(point)
+    except RecursionError:
+        problem = "it is nested too deeply"
+    if problem:
+        raise RefusedError("not storable", problem)
+    timings = point.timings.items()
+    if wrong := [name for name, value in timings if value < 0 or (name == "cores" and value == 0)]:
+        raise RefusedError("implausible timings", f"{wrong[0]} is {point.timings[wrong[0]]:g}")
+    return point
+
+
+def _unstorable(point: SpinPoint) -> str:
+    """Why a store would refuse the label, or change it; empty where none does. Arrays hold finite numbers only."""
+    try:
+        fields = point.model_dump(exclude=ARRAYS)
+        if name := next((name for name in _names(fields) if name.startswith("$")), ""):
+            return f"a name begins with a dollar sign, which is for operators of MongoDB: {name[:40]!r}"
+        bson.encode(fields)  # as MongoDB wants it: no null characters in names, 64 bits in an integer
+        return "" if decode(encode(fields)) == fields else "a number is not finite, or a name is no text"
+    except (DataError, BSONError, ValueError, OverflowError) as error:
+        return str(error)[:200]
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Keys of all mappings within a value."""
     if isinstance(value, dict):
-        return any("\0" in key or _null_in_keys(inner) for key, inner in value.items())
-    return isinstance(value, list) and any(_null_in_keys(inner) for inner in value)
+        yield from map(str, value)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(inner)
 
 
 def _point(fields: dict[str, Any], name: Namer) -> SpinPoint:

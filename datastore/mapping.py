@@ -1,7 +1,7 @@
 """Which key of a foreign file is what, in which unit and with which sign; and the conversion to ours.
 
 Nothing is guessed: a unit, sign or role that is not stated has the default documented at its field, and numbers that no
-oxide can have under it are refused (:func:`implausible`) instead of being converted until they fit.
+oxide can have under it are refused (:mod:`datastore.plausible`) instead of being converted until they fit.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datastore.errors import DataError
+from datastore.plausible import implausible
 from datastore.schema import FloatArray, MomentRole
 
 EnergyUnit = Literal["eV", "eV/atom", "meV", "Hartree", "Ry"]
@@ -80,6 +81,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "deformation": ("deformation",),
     "cell": ("cell_type",),
     "wall_seconds": ("seconds", "wall_seconds", "wall_time"),
+    "cores": ("cores", "n_cores", "ncores"),
 }
 """Names that a proposal looks for, the likeliest first. No ``pair_id``: a file's is seldom unique in a store."""
 
@@ -87,21 +89,6 @@ _TRUE = ("T", "TRUE", "True", "true", "1")
 
 TEXTS = ("ordering", "pair_id", "parent", "deformation", "cell")
 REQUIRED = ("forces", "magmoms_in", "magmoms_out")
-
-MAX_ENERGY = 1e5
-"""eV per atom; the heaviest all-electron 3d oxides reach 4e4."""
-
-MAX_FORCE = 1e3
-"""eV/Angstrom."""
-
-MAX_STRESS = 1.0
-"""eV/Angstrom^3 (160 GPa). A stress in kB or GPa that is taken for eV/Angstrom^3 is 1602 or 160 times too large."""
-
-MAX_MOMENT = 10.0
-"""muB per atom; no ion has more than 7 from its spin."""
-
-VOLUME = (3.0, 50.0)
-"""Angstrom^3 per atom; oxides have 8 to 22. Bohr or nm taken for Angstrom change it 7- or 1000-fold."""
 
 
 class RefusedError(DataError):
@@ -162,6 +149,7 @@ class ImportMapping(_Options):
     deformation_parameters: str | None = Field(None, description="a mapping, or JSON text of one")
     cell: str | None = Field(None, description="cell type; without it, 'custom'")
     wall_seconds: str | None = Field(None, description="wall time of the calculation, s, for the ledger of costs")
+    cores: str | None = Field(None, description="cores that it ran on; without it, one")
     species: str = Field("species", description="of tables: list of symbols or of atomic numbers")
     lattice: str = Field("lattice", description="of tables: (3, 3), rows are vectors")
     positions: str = Field("positions", description="of tables: (N, 3) Cartesian")
@@ -239,26 +227,6 @@ def converted(values: Mapping[str, Any], mapping: ImportMapping) -> dict[str, An
     return fields
 
 
-def implausible(fields: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Reason and detail where a number is outside what any oxide has: most likely another unit than stated."""
-    n = len(fields["species"])
-    volume = abs(float(np.linalg.det(fields["lattice"]))) / n
-    if not VOLUME[0] <= volume <= VOLUME[1]:
-        return "implausible volume", f"{volume:.3g} Angstrom^3 per atom; check units.length"
-    limits = [("energy", MAX_ENERGY, "eV per atom", n), ("free_energy", MAX_ENERGY, "eV per atom", n)]
-    limits += [("forces", MAX_FORCE, "eV/Angstrom", 1), ("stress", MAX_STRESS, "eV/Angstrom^3", 1)]
-    limits += [("magmoms_in", MAX_MOMENT, "muB", 1), ("magmoms_out", MAX_MOMENT, "muB", 1)]
-    for name, limit, unit, share in limits:
-        largest = 0.0 if fields[name] is None else float(np.abs(fields[name]).max()) / share
-        if largest > limit:
-            key = {"forces": "force", "free_energy": "energy"}.get(name, name)
-            hint = "check the key" if name.startswith("magmoms") else f"check units.{key}"
-            if name == "stress":
-                hint += ": it looks like GPa or kB"
-            return f"implausible {name}", f"{largest:.3g} {unit}; {hint}"
-    return None
-
-
 def _structure(values: Mapping[str, Any], mapping: ImportMapping) -> dict[str, Any]:
     for key in (mapping.species, mapping.lattice, mapping.positions):
         if values.get(key) is None:
@@ -290,7 +258,8 @@ def _content(value: Any, name: str) -> Any:
 
 def _symbols(value: Any) -> list[str]:
     listed = value if isinstance(value, list | tuple | np.ndarray) else []
-    symbols = [chemical_symbols[s] if isinstance(s, int) and 0 < s < len(chemical_symbols) else s for s in listed]
+    # A truth value is an int in Python, and no atomic number.
+    symbols = [chemical_symbols[s] if type(s) is int and 0 < s < len(chemical_symbols) else s for s in listed]
     unknown = [s for s in symbols if s not in chemical_symbols[1:]]
     if not symbols or unknown:
         raise RefusedError("unknown species", f"{str(unknown[0] if unknown else value)[:40]!r} is no element")
@@ -323,7 +292,7 @@ def _shaped(array: FloatArray, n: int, name: str) -> FloatArray:
 def _array(value: Any, name: str) -> FloatArray:
     try:
         array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RefusedError("not numbers", f"{name} is {str(value)[:40]!r}") from None
     if not np.all(np.isfinite(array)):
         raise RefusedError("not finite", f"{name} contains NaN or infinity")
@@ -378,6 +347,6 @@ def _descriptions(values: Mapping[str, Any], mapping: ImportMapping) -> dict[str
     parameters = _found(values, mapping, "deformation_parameters")
     if parameters is not None:
         fields["deformation_parameters"] = _content(parameters, "deformation_parameters")
-    seconds = _number(values, mapping, "wall_seconds")
-    fields |= {} if seconds is None else {"timings": {"wall": seconds}}
+    costs = {"wall": _number(values, mapping, "wall_seconds"), "cores": _number(values, mapping, "cores")}
+    fields["timings"] = {name: value for name, value in costs.items() if value is not None}
     return fields | mapping.fixed

@@ -39,12 +39,12 @@ def encode(document: Mapping[str, Any]) -> str:
 
 
 def decode(text: str) -> Document:
-    """Inverse of :func:`encode`."""
+    """Inverse of :func:`encode`, but for a ``$date`` that is no time: it stays as it is. Raises ValueError: no JSON."""
     document: Document = orjson.loads(text)
     dates = text.count(f'"{_DATE}"')
     for key, value in document.items() if dates else ():
         if isinstance(value, dict) and value.keys() == {_DATE}:
-            document[key] = datetime.fromisoformat(value[_DATE])
+            document[key] = _datetime(value)
             dates -= 1
     # Usually last_updated was the only one; looking for more among thousands of numbers is what takes the time.
     return _revive(document) if dates else document
@@ -73,8 +73,16 @@ def _revive(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {_DATE}:
-        return datetime.fromisoformat(value[_DATE])
+        return _datetime(value)
     return {key: _revive(item) for key, item in value.items()}
+
+
+def _datetime(value: Document) -> Any:
+    """The time in ``{"$date": ...}``; left as it is where none can be read, so that one document spoils no query."""
+    try:
+        return datetime.fromisoformat(value[_DATE])
+    except (TypeError, ValueError):
+        return value
 
 
 def expression(field: str) -> str | None:

@@ -121,9 +121,18 @@ def outcome_of(plan: RelabelPlan, target: SpinStore) -> RelabelOutcome:
 
 
 def _accepted(criteria: dict[str, Any]) -> dict[str, Any]:
-    if "'verdict'" in str(criteria):
+    if _mentions(criteria, "verdict"):
         return criteria
     return {"$and": [{"verdict": "accepted"}, *([criteria] if criteria else [])]}
+
+
+def _mentions(criteria: Any, name: str) -> bool:
+    """Whether a field is asked for, also within ``$and`` and the like; values do not count."""
+    if isinstance(criteria, list):
+        return any(_mentions(part, name) for part in criteria)
+    if not isinstance(criteria, dict):
+        return False
+    return name in criteria or any(_mentions(part, name) for key, part in criteria.items() if key.startswith("$"))
 
 
 def _check_roles(configs: Any, engine: Engine) -> None:

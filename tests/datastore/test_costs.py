@@ -75,6 +75,12 @@ def test_a_salvaged_label_was_paid_for_already():
     assert core_seconds({}) is None
 
 
+def test_negative_times_say_nothing():
+    assert core_seconds({"timings": {"wall": -5.0}}) is None
+    assert core_seconds({"timings": {"wall": None, "cpu": 3.0}}) == 3.0
+    assert core_seconds({"timings": {"wall": 5.0, "cores": -1.0}}) == 5.0
+
+
 def test_the_log_of_runs_counts_starts_without_an_end(tmp_path):
     path = tmp_path / "calculations.jsonl"
     assert read_log(path) == {}

@@ -121,6 +121,32 @@ def test_json_lines(tmp_path):
     assert "one JSON object" in frames[3].problem
 
 
+def test_json_nested_too_deeply_costs_one_line(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n".join([json.dumps(TABLE[0]), "[" * 100_000, json.dumps(TABLE[1])]))
+    frames = list(read_frames(tmp_path / "a.jsonl"))
+    assert [frame.values for frame in frames] == [TABLE[0], {}, TABLE[1]]
+    assert "no JSON" in frames[1].problem
+    (tmp_path / "a.csv").write_text(f"energy,ordering\n-1,{'[' * 100_000}\n-2,FM\n")
+    assert [frame.values["energy"] for frame in read_frames(tmp_path / "a.csv")] == [-1, -2]
+
+
+@pytest.mark.parametrize("count", ["9" * 20, "9" * 6000])
+def test_no_file_has_that_many_atoms(tmp_path, count):
+    path = write(tmp_path / "a.extxyz", [atoms()])
+    path.write_text(f"{path.read_text()}{count}\nx\n")
+    first, last = read_frames(path)
+    assert not first.problem
+    assert "should be a number of atoms" in last.problem
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "xyz"])
+def test_a_byte_order_mark_is_no_content(tmp_path, suffix):
+    content = {"jsonl": '{"energy": -1}', "csv": "energy\n-1\n", "xyz": write(tmp_path / "x", [atoms(-1)]).read_text()}
+    (tmp_path / f"a.{suffix}").write_bytes(b"\xef\xbb\xbf" + content[suffix].encode())
+    (frame,) = read_frames(tmp_path / f"a.{suffix}")
+    assert frame.values["energy"] == -1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [

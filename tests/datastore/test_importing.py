@@ -7,7 +7,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from datastore import open_store
@@ -40,7 +40,6 @@ def stripped(point):
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(point=points())
 def test_an_export_comes_back_to_the_bit(point, tmp_path):
-    assume(not any("\0" in key for key in point.deformation_parameters))
     path = tmp_path / "a.extxyz"
     write_points(path, [point])
     with open_store("memory:") as store:
@@ -57,6 +56,8 @@ def test_numbers_come_through_a_mapping_to_the_bit(point, tmp_path):
     size = len(point.species) ** (1 / 3)
     plausible = {"lattice": point.lattice * 0.75 * size, "stress": point.stress / 4000, "moment_role": "guess"}
     plausible |= {name: np.clip(getattr(point, name), -10, 10) for name in ("magmoms_in", "magmoms_out")}
+    sites = np.arange(len(point.species))[:, None] / len(point.species)  # along the diagonal, apart from each other
+    plausible |= {"positions": sites @ np.ones((1, 3)) @ plausible["lattice"] + point.positions * 1e-4}
     point = point.model_copy(update=plausible)
     path = tmp_path / "a.extxyz"
     write_points(path, [point])
@@ -195,6 +196,51 @@ def test_refusals_are_counted_with_examples(store, tmp_path):
     assert point.stress is None
     assert (point.ordering, point.deformation, point.total_moment) == ("FM", "unknown", 1.8)
     assert report.one_energy == report.without_stress == 1
+
+
+GOOD = {"species": ["Ni", "O"], "lattice": (np.eye(3) * 3).tolist(), "positions": [[0, 0, 0], [1.5, 0, 0]]}
+GOOD |= {"energy": -12.0, "forces": [[0, 0, 0], [0, 0, 0]], "initial_magmoms": [2, 0], "magmoms": [1.8, 0]}
+GOOD |= {"d": {"seed": 1}, "o": "FM", "w": 60.0, "c": 4}
+KEYS = {"deformation_parameters": "d", "ordering": "o", "wall_seconds": "w", "cores": "c"}
+
+
+@pytest.mark.parametrize("uri", ["memory:", "local:store"])
+@pytest.mark.parametrize(
+    ("key", "text", "reason", "part"),
+    [
+        ("d", '{"$date": "x"}', "not storable", "dollar sign"),
+        ("d", '{"a": [{"$set": 1}]}', "not storable", "dollar sign"),
+        ("d", '{"a\\u0000b": 1}', "not storable", "NULL"),
+        ("d", '{"seed": 10000000000000000000000000}', "not storable", "8-byte ints"),
+        ("d", '{"seed": NaN}', "not storable", "not finite"),
+        ("d", '{"a": ' * 300 + "1" + "}" * 300, "not storable", ""),
+        ("d", '"' + "[" * 100_000 + '"', "not storable", "nested too deeply"),
+        ("o", '"\\ud800"', "not storable", "surrogates"),
+        ("energy", "1" + "0" * 400, "not numbers", "energy"),
+        ("w", "-5", "implausible timings", "wall is -5"),
+        ("c", "0", "implausible timings", "cores is 0"),
+        ("positions", "[[0, 0, 0], [2.9, 3.0, 0]]", "two atoms on one site", "atoms 0 and 1"),
+        ("species", '[true, "O"]', "unknown species", "True"),
+    ],
+)
+def test_a_hostile_frame_is_refused_and_spoils_nothing(tmp_path, monkeypatch, uri, key, text, reason, part):
+    monkeypatch.chdir(tmp_path)
+    hostile = json.dumps({**GOOD, key: "here"}).replace('"here"', text)
+    Path("a.jsonl").write_text("\n".join([json.dumps(GOOD), hostile, json.dumps(GOOD)]))
+    with open_store(uri) as store:
+        report = import_labels(store, [Path("a.jsonl")], foreign(ImportMapping(moment_role="guess", **KEYS), LEVEL))
+        assert {name: refusals.count for name, refusals in report.refused.items()} == {reason: 1}
+        assert part in report.refused[reason].examples[0]
+        assert (report.accepted, report.present) == (1, 1)
+        (point,) = find(store)
+        assert (point.deformation_parameters, point.timings) == ({"seed": 1}, {"wall": 60.0, "cores": 4.0})
+
+
+@pytest.mark.parametrize(("timings", "problem"), [({"wall": -1.0}, "timings"), ({"cpu": float("nan")}, "storable")])
+def test_times_that_none_has_are_refused_from_an_export_as_well(store, tmp_path, timings, problem):
+    write_points(tmp_path / "a.extxyz", [make_point(timings=timings)])
+    (reason,) = import_labels(store, [tmp_path / "a.extxyz"], own).refused
+    assert problem in reason
 
 
 def test_names_that_mongodb_does_not_take_are_refused(store, tmp_path):

@@ -308,3 +308,13 @@ def test_bad_criteria(store):
         list(store.query({"name": {"$nonsense": 1}}))
     with pytest.raises(DataError, match="cannot be indexed"):
         store.ensure_index('a"b')
+
+
+@pytest.mark.parametrize("odd", [{"$date": "x"}, {"$date": 5}, {"$date": None}])
+def test_a_date_that_is_none_spoils_no_query(tmp_path, odd):
+    """Versions before this one took such a value in with an imported label."""
+    assert decode(encode({"a": odd, "b": [{"c": odd}], "d": datetime(2026, 1, 2)})) == {
+        "a": odd,
+        "b": [{"c": odd}],
+        "d": datetime(2026, 1, 2),
+    }

@@ -107,6 +107,18 @@ def test_a_filter_chooses_and_more_can_follow(place):
     assert relabelled(place, "--where", "verdict=rejected")["calculations_run"] == 1
 
 
+def test_a_value_that_is_called_verdict_asks_for_no_verdict():
+    """Ordering and campaign are texts of the user's choice."""
+    labels = [label.model_copy(update={"ordering": "verdict"}) for label in source_labels(2)]
+    labels[0] = labels[0].model_copy(update={"verdict": "rejected", "verdict_reasons": ["x"]})
+    with open_store("memory:") as source, open_store("memory:") as target:
+        for label in labels:
+            source.put_point(label)
+        assert len(plan_relabel(source, target, ENGINE, {"ordering": "verdict"}).configs) == 3
+        wanted = {"$and": [{"ordering": {"$in": ["verdict"]}}, {"verdict": "rejected"}]}
+        assert len(plan_relabel(source, target, ENGINE, wanted).configs) == 1
+
+
 def test_labels_that_came_without_a_job_are_not_calculated(place):
     fill(place, "local:runs/tiny/store", [ENGINE.label(point.config()) for point in source_labels()[:5]])
     content = relabelled(place)
