@@ -89,7 +89,7 @@ def test_training_with_scaled_inputs_makes_the_model_insensitive_to_the_length(t
     spread = {}
     for name, scale in (("plain", None), ("scaled", (0.6, 1.4))):
         training = TrainOptions(**common, input_scale=scale)
-        model = load_model(train(training, options, nio[:8], [], tmp_path / name, 0).checkpoint)
+        model = load_model(train(training, options, nio[:8], [], tmp_path / name, 1).checkpoint)
         graph = collate([to_graph(a, model.species, 3.0) for a in nio[:8]])
         found = [model(replace(graph, moments=s * graph.moments))["moments"] for s in (0.7, 1.0, 1.3)]
         spread[name] = torch.stack(found).std(0).max().item()

@@ -48,3 +48,21 @@ def test_event_files_hold_the_history(tmp_path, nio, tiny_options, quick_trainin
     assert [e.step for e in events.Scalars("loss/val")] == [2, 4]
     written = [e.value for e in events.Scalars("forces/train")]
     assert written == pytest.approx([m["train_forces"] for m in done.history], rel=1e-6)
+
+
+def test_a_resumed_training_writes_each_epoch_once(tmp_path, nio, tiny_options, quick_training):
+    pytest.importorskip("tensorboard", reason="the extra `tensorboard` is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = quick_training.model_copy(update={"tensorboard": True})
+
+    def stop(epoch, epochs, metrics):
+        if epoch == 5:  # the last checkpoint is that of epoch 4
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(options, tiny_options, nio[:4], [], tmp_path, 0, stop)
+    done = train(options, tiny_options, nio[:4], [], tmp_path, 0)
+    events = EventAccumulator(str(tmp_path / TENSORBOARD_FOLDER)).Reload().Scalars("loss/train")
+    assert [e.step for e in events] == [1, 2, 3, 4, 5, 6]
+    assert [e.value for e in events] == pytest.approx([m["train_loss"] for m in done.history], rel=1e-6)
