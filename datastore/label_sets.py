@@ -73,8 +73,8 @@ class LabelSet:
             missing = [wanted for wanted in chunk if wanted not in found]
             if missing:
                 raise DataError(
-                    f"label {missing[0]} vanished, or one it is made of was rejected, while the snapshot was made; make "
-                    "it again"
+                    f"label {missing[0]} vanished, or one it is made of was rejected, while the snapshot was made; "
+                    "make it again"
                 )
             yield from (found[wanted] for wanted in chunk)
 

@@ -9,31 +9,43 @@ The document (without ``tokens``) is also in ``store.snapshots``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from datastore.atoms import write_points
+from datastore.atoms import write_configs, write_points
 from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.fingerprints import Geometry
 from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
 from datastore.leaks import Progress, find_twins, geometry_of, read_geometries
 from datastore.levels import DELTA, heads_theory, names
-from datastore.schema import MomentRole, SpinPoint, content_hash
-from datastore.splits import SPLITS, Member, Split, SplitOptions, divide
+from datastore.schema import MomentRole, SpinConfig, SpinPoint, content_hash
+from datastore.splits import SPLITS, Division, Member, Split, SplitOptions, divide
 from datastore.stores import SpinStore, explained, stamped
 from datastore.upgrade import upgrade_document
 
 FILE = "snapshot.json"
+
+EARLIER = "earlier.extxyz"
+"""Geometries in none of the splits, where there are some: of an earlier snapshot, and of labels left out. What comes
+later and is the same as one of them follows it."""
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{24}\.\d+")
+ABANDONED = 600
+"""Seconds after which a temporary folder that nobody writes into is of a process that was killed."""
 
 
 class Snapshot(BaseModel):
@@ -139,6 +151,8 @@ class _Survey:
     kinds: Counter[tuple[str, MomentRole]] = field(default_factory=Counter)
     theories: dict[str, dict[str, Any]] = field(default_factory=dict)
     geometries: dict[str, Geometry] = field(default_factory=dict)
+    recalled: set[str] = field(default_factory=set)
+    """Tokens of geometries that no label has now."""
 
     def add(self, point: SpinPoint) -> None:
         """Take in one label."""
@@ -156,10 +170,20 @@ class _Survey:
     def recall(self, previous: Snapshot) -> None:
         """Remember geometries of an earlier snapshot that are not among these, so that their twins follow them."""
         absent = {token for token in previous.tokens if token.startswith("geometry:")} - self.geometries.keys()
-        for split in SPLITS if absent else ():
-            for geometry in read_geometries(previous.path(split)) if previous.counts[split] else ():
+        paths = [previous.path(split) for split in SPLITS if previous.counts[split]]
+        if EARLIER in previous.files:
+            paths.append(previous.folder / EARLIER)
+        for path in paths if absent else ():
+            for geometry in read_geometries(path):
                 if geometry.token in absent:
                     self.geometries[geometry.token] = replace(geometry, name=geometry.token, moments=None)
+                    self.recalled.add(geometry.token)
+
+    def unwritten(self, point_ids: Iterable[str]) -> list[Geometry]:
+        """The geometries that none of these labels has, in the order of their tokens."""
+        chosen = set(point_ids)
+        written = {member.tokens[0] for member in self.members if member.point_id in chosen}
+        return [self.geometries[token] for token in sorted(self.geometries.keys() - written)]
 
     def join_twins(self, tolerance: float, progress: Progress | None) -> int:
         """Give labels of geometries that are the same a common token; returns how many pairs there are."""
@@ -184,7 +208,7 @@ def _make(
     for point in source.points():
         survey.add(point)
     check_kinds(survey.kinds, source.options)
-    if previous is not None and options.twins > 0:
+    if previous is not None:
         survey.recall(previous)
     twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
     division = divide(survey.members, options, previous.tokens if previous else {})
@@ -196,7 +220,7 @@ def _make(
     kind = source.options.kind
     level_id, theory = _level(survey.theories, source.options)
     draft = Snapshot(
-        snapshot_id=content_hash({"format": 1, "points": rows, **({} if kind == "plain" else {"kind": kind})}),
+        snapshot_id=content_hash({"format": 1, "points": rows, **_further(kind, survey, division)}),
         campaign=campaign,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         criteria=json.dumps(source.criteria, default=str),
@@ -219,11 +243,17 @@ def _make(
         folder=folder,
     )
     draft = draft.model_copy(update={"folder": folder / draft.snapshot_id})
-    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft)
+    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft, survey)
     # Tokens stay in the file: thousands of keys that may contain dots are no good to a database.
     document = snapshot.model_dump(mode="json", exclude={"tokens"}) | {"folder": str(snapshot.folder.resolve())}
     source.store.snapshots.update(stamped(document))
     return snapshot
+
+
+def _further(kind: SetKind, survey: _Survey, division: Division) -> dict[str, Any]:
+    """What else than labels and splits makes a snapshot: its kind, and what it remembers of labels not in it."""
+    earlier = {token: division.tokens[token] for token in {*division.earlier, *survey.recalled}}
+    return {**({} if kind == "plain" else {"kind": kind}), **({"earlier": earlier} if earlier else {})}
 
 
 def _start(point: SpinPoint) -> str:
@@ -260,16 +290,52 @@ def _label_hash(point: SpinPoint) -> str:
     return content_hash([point.energy, point.free_energy, *(array.tolist() for array in arrays)])
 
 
-def _write(source: LabelSet, draft: Snapshot) -> Snapshot:
+def _as_surveyed(points: Iterable[SpinPoint], content: Mapping[str, str]) -> Iterator[SpinPoint]:
+    """The labels, which must be those that were divided. Raises DataError where one was judged anew or replaced."""
+    for point in points:
+        if point.verdict != "accepted" or _label_hash(point) != content[point.point_id]:
+            raise DataError(
+                f"label {point.point_id} changed while the snapshot was made (it is {point.verdict} now); make it again"
+            )
+        yield point
+
+
+def _geometry_config(geometry: Geometry) -> SpinConfig:
+    moments = np.zeros(len(geometry.species))
+    return SpinConfig(
+        species=list(geometry.species),
+        lattice=geometry.lattice,
+        positions=geometry.positions,
+        magmoms_in=moments,
+        ordering="",
+    )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what snapshots that were killed left behind; other processes may be writing theirs right now."""
+    for path in folder.glob(".*"):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # it was renamed meanwhile
+            newest = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
+            if time.time() - newest > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(source: LabelSet, draft: Snapshot, survey: _Survey) -> Snapshot:
     """Write into a temporary folder and rename it, so that no half snapshot is ever seen."""
     temporary = draft.folder.with_name(f".{draft.snapshot_id}.{os.getpid()}")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(temporary.parent)
         files = {}
         for split in SPLITS:
             path = temporary / f"{split}.extxyz"
-            write_points(path, source.in_order(draft.points[split]), split, draft.heads)
+            write_points(path, _as_surveyed(source.in_order(draft.points[split]), survey.content), split, draft.heads)
             files[path.name] = file_sha256(path)
+        if earlier := survey.unwritten(name for members in draft.points.values() for name in members):
+            write_configs(temporary / EARLIER, map(_geometry_config, earlier))
+            files[EARLIER] = file_sha256(temporary / EARLIER)
         snapshot = draft.model_copy(update={"files": files})
         with open(temporary / FILE, "w", encoding="utf-8") as file:
             file.write(json.dumps(snapshot.model_dump(mode="json"), indent=1))

@@ -46,7 +46,10 @@ class SplitOptions(BaseModel):
     )
     until: int = Field(default=0, ge=0, description="by generation: the last one that is trained on")
     twins: float = Field(
-        default=0.01, ge=0, description="Angstrom rms: nearer geometries are one (datastore.leaks); 0: equal ones only"
+        default=0.01,
+        ge=0,
+        allow_inf_nan=False,
+        description="Angstrom rms: nearer geometries are one (datastore.leaks); 0: equal ones only",
     )
 
     @model_serializer(mode="wrap")
@@ -62,7 +65,8 @@ class SplitOptions(BaseModel):
                 f"held_out is {list(self.held_out)} and by is {self.by!r}: name what to hold out, and only by ordering "
                 "or by composition"
             )
-        if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6 or self.fractions[0] <= 0:
+        # Written so that NaN, which compares as False, is refused.
+        if not (min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) <= 1e-6 and self.fractions[0] > 0):
             raise ValueError(f"fractions {self.fractions} must be three numbers that add up to 1, the first above 0")
         return self
 
@@ -113,9 +117,12 @@ class Division:
     split_of: dict[str, Split]
     """point_id -> split; labels that are left out are not in it."""
     tokens: dict[str, Split]
-    """Token -> split, also of labels left out; given back as ``previous``, it keeps every split stable."""
+    """Token -> split, also of labels left out and of what ``previous`` knew and is not here now; given back as
+    ``previous``, it keeps every split stable."""
     left_out: list[str]
     """point_ids of held-out labels whose geometry is trained on."""
+    earlier: list[str]
+    """Tokens of ``previous`` that no label has now, such as those of labels that were retracted since."""
 
 
 def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[str, Split]) -> Division:
@@ -140,7 +147,9 @@ def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[s
         del split_of[point_id]
     if options.by != "group":
         _check_filled(split_of, options)
-    return Division(split_of, tokens, left_out)
+    # A label that is rejected for a while must not come back on the other side.
+    earlier = {token: split for token, split in previous.items() if token not in tokens}
+    return Division(split_of, earlier | tokens, left_out, sorted(earlier))
 
 
 def _with_starts(members: Sequence[Member]) -> list[Member]:

@@ -1,4 +1,6 @@
 import json
+import os
+import time
 
 import numpy as np
 import pytest
@@ -6,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datastore.atoms import read_points
+from datastore.decisions import decide
 from datastore.errors import DataError
+from datastore.quality import with_verdict
 from datastore.queries import find
-from datastore.snapshot import geometry_token, load_snapshot, make_snapshot
+from datastore.snapshot import ABANDONED, EARLIER, geometry_token, load_snapshot, make_snapshot
 from datastore.splits import SPLITS, SplitOptions
 from datastore.stores import open_store
 from tests.datastore.support import make_point, points
@@ -198,3 +202,101 @@ def test_cells_relaxed_from_one_start_share_a_split(store, tmp_path):
     for seed in range(6):
         snapshot = make_snapshot(store, tmp_path, options=SplitOptions(fractions=(0.4, 0.3, 0.3), seed=seed))
         assert len({split for split in SPLITS for cell in cells if cell.point_id in snapshot.points[split]}) == 1
+
+
+def leave(store, point_id, how):
+    """Take a label out of training sets; returns what brings it back."""
+    if how == "outlier":
+        point = store.get_point(point_id)
+        store.put_point(with_verdict(point, ["outlier: +1 eV/atom"]))
+        return lambda: store.put_point(with_verdict(point, []))
+    decide(store, [point_id], how, "Ada", "doubtful")
+    return lambda: decide(store, [point_id], "restore", "Ada", "it was right")
+
+
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 9), st.lists(st.sampled_from(["retract", "reject", "outlier"]), min_size=3, max_size=3))
+def test_labels_that_come_and_go_are_never_trained_on_after_they_were_held_out(tmp_path_factory, seed, ways):
+    folder, options = tmp_path_factory.mktemp("growth"), SplitOptions(fractions=(0.6, 0.2, 0.2), seed=seed)
+    with open_store("memory:") as store:
+        snapshots = []
+        for number, how in enumerate(ways):
+            fill(store, range(6 * number, 6 * (number + 1)))
+            snapshots.append(make_snapshot(store, folder, options=options, previous=(snapshots or [None])[-1]))
+            held = [*snapshots[-1].points["val"], *snapshots[-1].points["test"]]
+            back = [leave(store, point_id, how) for point_id in held]
+            fill(store, range(100 + 8 * number, 103 + 8 * number))
+            snapshots.append(make_snapshot(store, folder, options=options, previous=snapshots[-1]))
+            assert not set(held) & {p for members in snapshots[-1].points.values() for p in members}
+            for restore in back:
+                restore()
+        snapshots.append(make_snapshot(store, folder, options=options, previous=snapshots[-1]))
+    highest = {}
+    for snapshot in snapshots:
+        for rank, split in enumerate(SPLITS):
+            for point_id in snapshot.points[split]:
+                assert rank >= highest.get(point_id, 0)
+                highest[point_id] = rank
+
+
+def test_twins_of_a_geometry_that_is_gone_for_several_snapshots_follow_it(store, tmp_path):
+    options = SplitOptions(fractions=(0.4, 0.3, 0.3))
+    snapshot = make_snapshot(store, tmp_path, options=options)
+    assert EARLIER not in snapshot.files
+    point = store.get_point(snapshot.points["test"][0])
+    assert point.pair_id
+    gone = [p.point_id for p in find(store) if p.pair_id == point.pair_id]
+    decide(store, gone, "retract", "Ada", "doubtful")
+    for number in range(30, 33):
+        fill(store, [number])
+        snapshot = make_snapshot(store, tmp_path, options=options, previous=snapshot)
+        assert EARLIER in snapshot.files
+    moved = {"positions": point.positions + 1.0, "pair_id": "elsewhere"}  # a translated copy
+    twin = point.model_copy(update={**moved, "decision": "", "verdict": "accepted", "verdict_reasons": []})
+    store.put_point(twin)
+    assert twin.point_id not in gone
+    last = make_snapshot(store, tmp_path, options=options, previous=snapshot)
+    assert twin.point_id in last.points["test"]
+
+
+def test_the_same_labels_with_another_memory_are_another_snapshot(store, tmp_path):
+    """Else the first one would be given back, which forgot what was held out."""
+    first = make_snapshot(store, tmp_path)
+    decide(store, first.points["test"], "retract", "Ada", "doubtful")
+    options = SplitOptions(fractions=(1.0, 0.0, 0.0))
+    fresh = make_snapshot(store, tmp_path, options=options, criteria={"point_id": {"$in": first.points["train"]}})
+    grown = make_snapshot(
+        store, tmp_path, options=options, criteria={"point_id": {"$in": first.points["train"]}}, previous=first
+    )
+    assert grown.points == fresh.points
+    assert grown.snapshot_id != fresh.snapshot_id
+    assert set(first.tokens) <= set(grown.tokens)
+
+
+@pytest.mark.parametrize("change", ["retract", "energy"])
+def test_a_label_that_changes_while_twins_are_looked_for_stops_the_snapshot(store, tmp_path, change):
+    victim = pair(3)[0]
+
+    def meanwhile(done, total):
+        if done == 1 and change == "retract":
+            decide(store, [victim.point_id], "retract", "Ada", "wrong U")
+        elif done == 1:
+            store.put_point(victim.model_copy(update={"free_energy": -99.0}))
+
+    with pytest.raises(DataError, match=rf"label {victim.point_id} changed while the snapshot was made.*make it again"):
+        make_snapshot(store, tmp_path / "snaps", progress=meanwhile)
+    assert list((tmp_path / "snaps").iterdir()) == []
+    assert make_snapshot(store, tmp_path / "snaps").counts["train"] in (31, 32)
+
+
+def test_what_a_killed_snapshot_left_is_removed_and_nothing_else(store, tmp_path):
+    names = ("." + "a" * 24 + ".123", "." + "b" * 24 + ".124", ".hidden")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.extxyz").write_text("half")
+    old = time.time() - ABANDONED - 1
+    for name in (names[0], names[2]):
+        for path in (tmp_path / name / "train.extxyz", tmp_path / name):
+            os.utime(path, (old, old))
+    make_snapshot(store, tmp_path)
+    assert [(tmp_path / name).exists() for name in names] == [False, True, True]

@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from datastore.errors import DataError
-from datastore.splits import Member, SplitOptions, assign, divide, group_members
+from datastore.splits import SPLITS, Member, SplitOptions, assign, divide, group_members
 
 
 def members(n, kinds=("shear", "volume", "tensile", "none"), generation=0, size=2, start=0):
@@ -89,7 +90,9 @@ def test_two_old_groups_that_join_stay_held_out():
     assert set(split(both, previous)[1].values()) == {"test"}
 
 
-@pytest.mark.parametrize("fractions", [(0.5, 0.1, 0.1), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1)])
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.1, 0.1), (0.0, 0.5, 0.5), (1.2, -0.1, -0.1), (math.nan, 0.5, 0.5), (0.5, math.nan, 0.5)]
+)
 def test_bad_fractions(fractions):
     with pytest.raises(ValueError, match="add up to 1"):
         SplitOptions(fractions=fractions)
@@ -281,3 +284,21 @@ def test_splits_of_every_kind_are_disjoint_complete_and_stable(population):
     assert divide(shuffled, options, early.tokens) == division
     held = [m for m in them if (m.ordering in options.held_out) or (options.held_out == ("Mn",) and m.formula == "MnO")]
     assert where(division, held, lambda m: True) <= {"test", None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(populations(), st.lists(st.sets(st.integers(0, 60), max_size=30), min_size=2, max_size=5))
+def test_labels_that_come_and_go_never_move_to_a_less_protected_split(population, absences):
+    """As where labels are retracted and restored, overridden, or outliers for a while."""
+    them, options, _, _ = population
+    tokens, highest = {}, {}
+    for absent in absences:
+        try:
+            division = divide([m for i, m in enumerate(them) if i not in absent], options, tokens)
+        except DataError:
+            reject()
+        for name, split in division.split_of.items():
+            assert SPLITS.index(split) >= highest.get(name, 0)
+            highest[name] = SPLITS.index(split)
+        assert tokens.keys() <= division.tokens.keys()
+        tokens = division.tokens
