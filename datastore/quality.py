@@ -92,9 +92,10 @@ def sign_pattern(config: SpinConfig, magmoms: FloatArray) -> str:
     """Name of an ordering by the signs of its moments, (N,) or (N, 3) in muB, modulo one global reversal.
 
     ``NM`` (no moments), ``FM``, a pattern over the magnetic sites in site order such as ``AFM[+--+]`` or ``FiM[++-+]``
-    (as many up as down, or not; first moment up; ``0`` = none), or ``NC`` for non-collinear vectors.
+    (of each element as many up as down, or not; first moment up; ``0`` = none), or ``NC`` for non-collinear vectors.
     """
-    moments = magmoms[magnetic_sites(config)]
+    sites = magnetic_sites(config)
+    moments = magmoms[sites]
     present = _lengths(moments) >= COLLAPSED
     if not present.any():
         return "NM"
@@ -103,7 +104,9 @@ def sign_pattern(config: SpinConfig, magmoms: FloatArray) -> str:
         return "NC"
     if np.all(signs > 0):
         return "FM"
-    kind = "AFM" if signs.sum() == 0 and present.all() else "FiM"
+    # Moments of different elements seldom cancel: Ni up and Mn down is a ferrimagnet, however many there are of each.
+    symbols = np.array(config.species)[sites]
+    kind = "AFM" if all(signs[symbols == symbol].sum() == 0 for symbol in set(symbols)) else "FiM"
     return f"{kind}[{''.join('-0+'[s + 1] for s in signs)}]"
 
 

@@ -117,6 +117,7 @@ def test_judge_forgets_old_reasons():
         ([-1, 1, 1, -1], "AFM[+--+]"),
         ([1, 1, -1, 1], "FiM[++-+]"),
         ([0, -1, 1, -1], "FiM[0+-+]"),
+        ([0, -1, 1, 0], "AFM[0+-0]"),
     ],
 )
 def test_name_ordering(out, name):

@@ -13,9 +13,10 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pymatgen.core import Structure
 
-from datastore.quality import name_ordering
+from datastore.quality import sign_pattern
 from datastore.schema import SpinConfig
-from workflows.structures.enumeration import enumerate_signs
+from workflows.names import short_name
+from workflows.structures.enumeration import enumerate_signs, sign_images, sign_key
 from workflows.structures.errors import StructureError
 from workflows.structures.noncollinear import FloatArray, canted, random_directions, spiral
 from workflows.structures.options import (
@@ -39,13 +40,16 @@ from workflows.structures.orderings import (
 )
 from workflows.structures.recognise import index_rocksalt
 from workflows.structures.rocksalt import ANION
-from workflows.structures.symmetry import IntArray
+from workflows.structures.symmetry import SYMPREC, IntArray, site_symmetry
 
 Arrangement = tuple[str, FloatArray]
 """Name and moments: (N,) signed for collinear ones, (N, 3) vectors otherwise, muB."""
 
 NET_TOLERANCE = 1e-6
 """muB."""
+
+SAME_MOMENT = 1e-9
+"""muB. Arrangements of one name that differ more are two: a cone of 30.00001 degrees is not one of 30.00002."""
 
 MAX_DRAWS = 200
 """Random sign patterns tried for one that is new."""
@@ -56,15 +60,23 @@ class SpinSites:
     """A parent with the length of the moment on every site.
 
     ``magnitudes`` (N,) muB, 0 where a site has none; ``magmoms`` as the user gave them, ``signs`` the own orderings.
+    ``symprec``: Angstrom that the parent may be off its symmetry.
     """
 
     structure: Structure
     magnitudes: FloatArray
     magmoms: dict[str, float]
     signs: Mapping[str, list[int]]
+    symprec: float = SYMPREC
 
     @classmethod
-    def of(cls, structure: Structure, magmoms: Mapping[str, float], signs: Mapping[str, list[int]]) -> SpinSites:
+    def of(
+        cls,
+        structure: Structure,
+        magmoms: Mapping[str, float],
+        signs: Mapping[str, list[int]],
+        symprec: float = SYMPREC,
+    ) -> SpinSites:
         """Moments by element: given, or a default. StructureError where an element of an oxide made here has none.
 
         In the structure of a file the elements without a moment are not magnetic.
@@ -74,7 +86,7 @@ class SpinSites:
         if FILE in structure.properties:
             own = {symbol: own.get(symbol, DEFAULT_MOMENTS.get(symbol, 0.0)) for symbol in set(symbols)}
         magnitude = {symbol: moment_magnitude(symbol, own) for symbol in set(symbols)}
-        return cls(structure, np.array([magnitude[symbol] for symbol in symbols]), own, signs)
+        return cls(structure, np.array([magnitude[symbol] for symbol in symbols]), own, signs, symprec)
 
     @property
     def magnetic(self) -> IntArray:
@@ -99,27 +111,41 @@ class SpinSites:
         return moments
 
     def pattern(self, moments: FloatArray) -> str:
-        """FM, or a sign pattern such as ``AFM[+--+]``, as labels are named."""
+        """FM where all sites with a moment agree, or a sign pattern such as ``AFM[+--+]``, as labels are named."""
+        signs = np.sign(moments)  # however small the moments are
+        if abs(signs.sum()) == len(self.magnetic):
+            return "FM"
         config = SpinConfig(
             species=[site.specie.symbol for site in self.structure],
             lattice=self.structure.lattice.matrix,
             positions=self.structure.cart_coords,
-            magmoms_in=np.zeros(len(moments)),
+            magmoms_in=signs,
             ordering="",
         )
-        return name_ordering(config, moments)
+        return sign_pattern(config, signs)
 
 
 def arrange(sites: SpinSites, entries: Sequence[Any]) -> Iterator[Arrangement]:
     """Arrangements asked for by ``entries`` (names or options), in their order; twins are still among them.
 
-    Raises StructureError where one does not fit the parent.
+    Raises StructureError where one does not fit the parent, or two that differ have one name.
     """
+    met: dict[str, FloatArray] = {}
     for entry in entries:
-        if isinstance(entry, str):
-            yield entry, named(sites, entry)
-        else:
-            yield from _ARRANGERS[entry.kind](sites, entry)
+        found = [(entry, named(sites, entry))] if isinstance(entry, str) else _ARRANGERS[entry.kind](sites, entry)
+        for name, moments in found:
+            if not _same_up_to_reversal(met.setdefault(name, moments), moments):
+                raise StructureError(
+                    f"two different orderings of {sites.label} are called {short_name(name)}; remove one, rename it "
+                    "under signs, or write angles and vectors that differ in their first 4 digits"
+                )
+            yield name, moments
+
+
+def _same_up_to_reversal(first: FloatArray, second: FloatArray) -> bool:
+    if first.shape != second.shape:
+        return False
+    return bool(min(np.abs(first - second).max(), np.abs(first + second).max()) < SAME_MOMENT)
 
 
 def ordered_structures(
@@ -189,7 +215,8 @@ def _enumerated(sites: SpinSites, options: EnumerateOptions) -> Iterator[Arrange
     if "grid_index" in sites.structure.site_properties:
         known = {name: np.sign(named(sites, name)[magnetic]) for name in fitting_orderings(sites.structure)}
     first = np.array(list(known.values())) if known else None
-    found = _with_net_moment(sites, enumerate_signs(sites.structure, magnetic, options.max_period, first), options)
+    every = enumerate_signs(sites.structure, magnetic, options.max_period, first, sites.symprec)
+    found = _with_net_moment(sites, every, options)
     for signs, moments in itertools.islice(found, options.max_count):
         name = next((name for name, own in known.items() if np.array_equal(own, signs)), None)
         yield name or sites.pattern(moments), moments
@@ -212,27 +239,29 @@ def _ferrimagnetic(sites: SpinSites, options: FerrimagneticOptions) -> Iterator[
             f"{sites.label} are {', '.join(sorted(set(symbols)))}; give each one sign"
         )
     moments = sites.collinear(np.array([options.signs[symbol] for symbol in symbols]))
-    kind = "AFM" if abs(moments.sum()) < NET_TOLERANCE else "FiM"
+    kind = sites.pattern(moments).split("[")[0]
     signs = ",".join(symbol + ("+" if sign > 0 else "-") for symbol, sign in sorted(options.signs.items()))
     yield f"{kind}[{signs}]", moments
 
 
 def _random(sites: SpinSites, options: RandomOptions) -> Iterator[Arrangement]:
     draw = _sign_source(sites, options.net_moment)
+    permutations = np.arange(len(sites.magnetic))[None]
+    if options.count > 1:
+        permutations = site_symmetry(sites.structure, sites.symprec).permutations(sites.magnetic)
     seen: set[bytes] = set()
     for item in range(options.count):
         rng = np.random.default_rng([options.seed, item])
         for _ in range(MAX_DRAWS):
             signs = draw(rng)
-            # Reversal makes no new pattern; the first sign decides.
-            key = (signs * signs[0]).tobytes()
-            if key not in seen:
+            if sign_key(signs) not in seen:
                 break
         else:
             raise StructureError(
-                f"random: no more than {item} different orderings were found in {MAX_DRAWS} draws; lower count"
+                f"random: {MAX_DRAWS} draws found no more than {item} orderings of {sites.label} that symmetry and "
+                f"reversal leave distinct; set count to {item}"
             )
-        seen.add(key)
+        seen |= sign_images(signs, permutations)
         moments = sites.collinear(signs)
         yield sites.pattern(moments), moments
 

@@ -6,11 +6,13 @@ plain arrays; pymatgen structures exist once per parent.
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pymatgen.core import Structure
 
 from datastore.schema import SpinConfig, content_hash
@@ -28,12 +30,26 @@ from workflows.structures.equivalence import Crystals
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import canonical, parent_id
 from workflows.structures.lattice import Variant, variants
-from workflows.structures.options import DeformationOptions, ParentOptions, StructureOptions, check_magmoms
+from workflows.structures.options import (
+    DeformationOptions,
+    EnumerateOptions,
+    ParentOptions,
+    StructureOptions,
+    check_magmoms,
+)
+from workflows.structures.orderings import FILE
 from workflows.structures.parents import parent_structures
 from workflows.structures.rocksalt import ANION
+from workflows.structures.symmetry import count_operations
 from workflows.structures.twins import Kept, TwinCount, Twins
 
 __all__ = ["DeformationOptions", "ParentOptions", "StructureOptions", "candidates", "count_configs", "generate"]
+
+MANY = 500
+"""Orderings of one cell that are worth a note."""
+
+LOOSER = 5
+"""Times symprec: symmetry found within this is worth a note."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +97,18 @@ def generate(
     Parents and orderings are checked before this returns. Raises StructureError.
     """
     fields = {"campaign": campaign, "generation": generation, "moment_role": options.moment_role}
-    return _stream(_Run(options, 0, None, fields, TwinCount() if twins is None else twins))
+    run = _Run(options, 0, None, fields, TwinCount() if twins is None else twins)
+    return _stream(run, _prepare(options, run.seen))
 
 
 def candidates(
     options: StructureOptions, generation: int, campaign: str = "", count: int | None = None
 ) -> Iterator[SpinConfig]:
-    """New configurations of the same kind for active learning, different from every other generation's.
+    """New configurations of the same kind for active learning, different from every earlier generation's.
 
     ``generation`` (1 or more) chooses the random streams; ``count`` replaces the count of every deformation.
-    Undeformed parents are left out: generation 0 has them. Raises StructureError.
+    Undeformed parents are left out: generation 0 has them. So are strains of a fixed amplitude that an earlier
+    generation has, or one that symmetry makes the same; StructureError where nothing else is left.
     """
     if generation < 1:
         raise StructureError(f"generation is {generation}; candidates start at 1, generation 0 is generate()")
@@ -99,7 +117,19 @@ def candidates(
     if all(deformation.kind == "none" for deformation in options.deformations):
         raise StructureError("no candidates: every deformation is 'none'; add displacement, shear, tensile or volume")
     fields = {"campaign": campaign, "generation": generation, "moment_role": options.moment_role}
-    return _stream(_Run(options, generation, count, fields, TwinCount()))
+    seen = TwinCount()
+    parents = _prepare(options, seen)
+    for earlier in range(generation):  # fills ``seen``
+        past = _Run(options, earlier, count if earlier else None, fields, seen)
+        collections.deque(_stream(past, parents, repeatable=True), maxlen=0)
+    found = _stream(_Run(options, generation, count, fields, seen), parents)
+    first = next(found, None)
+    if first is None:
+        raise StructureError(
+            "no candidates are left: every strain of these fixed amplitudes was in an earlier generation; give a range "
+            "of amplitudes or a displacement on top"
+        )
+    return itertools.chain([first], found)
 
 
 def count_configs(options: StructureOptions) -> int:
@@ -107,13 +137,13 @@ def count_configs(options: StructureOptions) -> int:
     return sum(1 for _ in generate(options))
 
 
-def _stream(run: _Run) -> Iterator[SpinConfig]:
-    parents = _prepare(run.options)
+def _stream(run: _Run, parents: list[_Parent], repeatable: bool = False) -> Iterator[SpinConfig]:
+    """All configurations; ``repeatable``: of deformations that other streams may give as well only."""
     return itertools.chain.from_iterable(
         _family(run, parent, deformation, d)
         for parent in parents
         for d, deformation in enumerate(run.options.deformations)
-        if not (run.stream and deformation.kind == "none")
+        if not (run.stream and deformation.kind == "none") and (deformation.repeatable or not repeatable)
     )
 
 
@@ -176,8 +206,11 @@ def _draw_recipe(deformation: DeformationOptions, seed: list[int]) -> Recipe:
     return Recipe(deformation.kind, float(rng.uniform(*deformation.amplitude)), direction, deformation.displacement)
 
 
-def _prepare(options: StructureOptions) -> list[_Parent]:
-    """Build all parents and their arrangements. StructureError where an ordering does not fit, or moments are wrong."""
+def _prepare(options: StructureOptions, seen: TwinCount) -> list[_Parent]:
+    """Build all parents and their arrangements, with notes on them in ``seen``.
+
+    StructureError where an ordering does not fit, or moments are wrong.
+    """
     structures = [
         (structure, parent, number, member)
         for number, parent in enumerate(options.parents)
@@ -185,7 +218,31 @@ def _prepare(options: StructureOptions) -> list[_Parent]:
     ]
     check_magmoms(options.magmoms, {ANION}.union(*(_symbols(structure) for structure, *_ in structures)))
     crystals = Crystals()
-    return [cell for item in structures for cell in _ready(options, crystals, *item)]
+    cells = [cell for item in structures for cell in _ready(options, crystals, *item)]
+    seen.notes += [*_notes_on_symmetry(options, [s for s, *_ in structures]), *_notes_on_number(cells)]
+    return cells
+
+
+def _notes_on_symmetry(options: StructureOptions, structures: list[Structure]) -> Iterator[str]:
+    """Structures of files that a looser tolerance finds more symmetric."""
+    wide = LOOSER * options.symprec
+    for structure in structures:
+        if FILE in structure.properties:
+            found, more = (count_operations(structure, symprec) for symprec in (options.symprec, wide))
+            if more > found:
+                yield (
+                    f"{structure.properties[FILE]} has {found} symmetry operations within {options.symprec:g} Angstrom "
+                    f"and {more} within {wide:g}; if it is meant to have these, set symprec: {wide:g}"
+                )
+
+
+def _notes_on_number(parents: list[_Parent]) -> Iterator[str]:
+    for parent in parents:
+        if len(parent.arrangements) > MANY:
+            yield (
+                f"{parent.id} has {len(parent.arrangements)} orderings; max_count or net_moment of enumerate choose "
+                "among them"
+            )
 
 
 def _ready(
@@ -197,8 +254,9 @@ def _ready(
     member: int,
 ) -> list[_Parent]:
     """One undeformed structure, ready for the inner loop: one cell, or one per ordering its lattice was computed in."""
-    sites = SpinSites.of(structure, options.magmoms, options.signs)
-    arrangements = list(arrange(sites, parent.orderings or options.orderings))
+    sites = SpinSites.of(structure, options.magmoms, options.signs, options.symprec)
+    entries = parent.orderings or options.orderings
+    arrangements = list(arrange(sites, entries))
     if not arrangements:
         raise StructureError(f"{sites.label} has no ordering with these filters; change net_moment")
     if parent.lattice is not None:  # a cell is computed once, however often its ordering is listed
@@ -207,18 +265,36 @@ def _ready(
     else:
         names = [name for name, _ in arrangements]
         cells = [Variant(structure, names, list(range(len(names))))]
-    return [_parent(options, crystals, cell, arrangements, number, member) for cell in cells]
+    found = []
+    for cell in cells:
+        own = [(name, moments) for name, moments in arrangements if name in cell.orderings]
+        if cell.how and options.paired:
+            own += _of_lower_symmetry(options, cell.structure, entries, own)
+        found.append(_parent(options, crystals, cell, own, number, member))
+    return found
+
+
+def _of_lower_symmetry(
+    options: StructureOptions, structure: Structure, entries: Sequence[Any], own: list[Arrangement]
+) -> list[Arrangement]:
+    """What enumerating finds in a computed cell and not in the one it started from, which has more symmetry."""
+    listed = [entry for entry in entries if isinstance(entry, EnumerateOptions) and entry.max_count is None]
+    found = list(arrange(SpinSites.of(structure, options.magmoms, options.signs, options.symprec), listed))
+    moments = [moments for _, moments in [*own, *found]]
+    keys = Twins(structure, moments, options.spin_orbit, symprec=options.symprec).keys(np.eye(3))
+    met = set(keys[: len(own)])
+    new = {key: item for key, item in zip(keys[len(own) :], found, strict=True) if key not in met}
+    return list(new.values())
 
 
 def _parent(
     options: StructureOptions,
     crystals: Crystals,
     cell: Variant,
-    arrangements: list[Arrangement],
+    own: list[Arrangement],
     number: int,
     member: int,
 ) -> _Parent:
-    own = [(name, moments) for name, moments in arrangements if name in cell.orderings]
     name = parent_id(cell.structure)
     crystal, first, way = crystals.find(cell.structure, name, (number, member), bool(cell.how))
     return _Parent(

@@ -13,7 +13,7 @@ from workflows.structures.orderings import PROPAGATION
 from workflows.structures.recognise import index_rocksalt
 from workflows.structures.rocksalt import ANION
 
-_SIGNS = re.compile(r"AFM\[([+-]+)\]")
+_SIGNS = re.compile(r"(?:AFM|FiM)\[([+-]+)\]")
 
 
 def recognised_ordering(config: SpinConfig) -> str:

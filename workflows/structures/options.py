@@ -92,8 +92,8 @@ class RandomOptions(_Options):
     """Random signs."""
 
     kind: Literal["random"]
-    count: int = Field(default=1, ge=1, description="orderings")
-    net_moment: Finite | None = Field(default=None, description="muB per cell, of either sign; default: any")
+    count: int = Field(default=1, ge=1, description="orderings that symmetry and reversal leave distinct")
+    net_moment: Finite | None = Field(default=None, description="muB per cell, with its sign; default: any")
     seed: int = Field(default=0, ge=0)
 
 
@@ -236,6 +236,12 @@ class DeformationOptions(_Options):
     def continuous(self) -> bool:
         """Whether amplitudes are drawn, so that no two geometries are the same one."""
         return self.amplitude is not None and self.amplitude[0] < self.amplitude[1]
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether two geometries may be the same one: a fixed amplitude, and no random displacements."""
+        displaced = self.displacement > 0 or (self.kind == "displacement" and self.amplitude != (0, 0))
+        return not self.continuous and not displaced
 
 
 class StructureOptions(_Grown):

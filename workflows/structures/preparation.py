@@ -51,7 +51,7 @@ def starts(options: StructureOptions) -> list[Start]:
 def _configs(options: StructureOptions, parent: ParentOptions, structure: Structure) -> list[SpinConfig]:
     """The given cell in each ordering it is prepared in."""
     assert parent.lattice is not None
-    sites = SpinSites.of(structure, options.magmoms, options.signs)
+    sites = SpinSites.of(structure, options.magmoms, options.signs, options.symprec)
     moments = dict(arrange(sites, parent.orderings or options.orderings))
     return [
         SpinConfig(

@@ -53,6 +53,11 @@ def site_symmetry(structure: Structure, symprec: float = SYMPREC) -> SiteSymmetr
     )
 
 
+def count_operations(structure: Structure, symprec: float) -> int:
+    """Symmetry operations of a structure (moments do not count) within ``symprec`` Angstrom."""
+    return len(_dataset(structure, [site.specie.symbol for site in structure], symprec).rotations)
+
+
 def primitive_lattice(structure: Structure, labels: list[str], symprec: float = SYMPREC) -> FloatArray:
     """(3, 3) rows, Angstrom: primitive lattice of the crystal where sites of one label are of one kind.
 

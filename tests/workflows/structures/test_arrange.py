@@ -10,7 +10,7 @@ from datastore.quality import name_ordering
 from datastore.schema import SpinConfig
 from workflows.structures import StructureError, StructureOptions, generate, rocksalt
 from workflows.structures.arrange import SpinSites, arrange
-from workflows.structures.options import ParentOptions
+from workflows.structures.options import EnumerateOptions, ParentOptions
 
 HALF = {"Ni": 0.5, "Mn": 0.5}
 
@@ -56,8 +56,10 @@ def test_a_sign_per_element():
     assert moments.tolist() == [3.0] * 16 + [-2.5] * 16 + [0.0] * 32
     equal = {"Mn": 2.0, "Ni": 2.0}
     ((name, moments),) = arranged(s, {"kind": "ferrimagnetic", "signs": {"Mn": 1, "Ni": -1}}, magmoms=equal)
-    assert name == "AFM[Mn+,Ni-]"
+    assert name == "FiM[Mn+,Ni-]"  # moments of two elements that cancel by their choice
     assert moments.sum() == 0
+    ((name, _),) = arranged(s, {"kind": "ferrimagnetic", "signs": {"Mn": 1, "Ni": 1}})
+    assert name == "FM[Mn+,Ni+]"
 
 
 @settings(max_examples=30, deadline=None)
@@ -72,12 +74,54 @@ def test_random_signs_have_the_net_moment(seed, up, mixed):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), few=st.integers(1, 4), more=st.integers(1, 4))
 def test_seeds_reproduce_and_a_larger_count_only_adds(seed, few, more):
-    s = rocksalt("Ni", cell="conventional_2x2x2")
+    s = rocksalt(HALF, 4.2, "conventional_2x2x2")
     for kind in ("random", "random_directions"):
         first = arranged(s, {"kind": kind, "count": few, "seed": seed})
         longer = arranged(s, {"kind": kind, "count": few + more, "seed": seed})
         assert [(n, m.tolist()) for n, m in first] == [(n, m.tolist()) for n, m in longer][:few]
         assert len({m.tobytes() for _, m in longer}) == few + more
+
+
+def test_random_orderings_are_as_many_as_asked_for_when_symmetry_is_used():
+    options = {
+        "parents": [{"species": "Ni", "cell": "all8"}],
+        "orderings": [{"kind": "random", "count": 4}],
+        "deformations": [{"kind": "none"}],
+    }
+    assert len(list(generate(StructureOptions.model_validate(options)))) == 4
+
+
+def test_random_and_enumerated_orderings_know_the_symmetry_of_a_noisy_structure():
+    s = rocksalt("Ni", cell="conventional")
+    s.perturb(0.003)
+    assert [name for name, _ in arranged(s, {"kind": "enumerate"})] == ["FM", "AFM-I", "FiM[+-++]"]
+    exact = arrange(SpinSites.of(s, {}, {}, symprec=1e-4), [EnumerateOptions(kind="enumerate")])
+    assert len(list(exact)) == 8
+
+
+def test_names_are_those_of_the_moments():
+    magmoms = {"Ni": 2.0, "Mn": 0.0}
+    s = rocksalt(HALF, 4.2, "all8", decoration="L1_1")
+    found = dict(arranged(s, {"kind": "enumerate"}, magmoms=magmoms))
+    assert list(found) == ["FM", "AFM-I"]
+    assert found["FM"].tolist() == [0, 0, 2, 2, 0, 0, 0, 0]
+    for name, moments in arranged(rocksalt(HALF, 4.2, "conventional_2x2x2"), {"kind": "random", "count": 20}):
+        assert name.startswith("AFM") == (moments.sum() == 0)
+    for name, moments in arranged(rocksalt(HALF, 4.2, "conventional", seed=2), {"kind": "enumerate"}):
+        assert name.startswith("AFM") == (moments.sum() == 0)
+    # However small: a moment is one.
+    small = arranged(rocksalt("Ni", cell="all8"), {"kind": "random", "count": 3}, magmoms={"Ni": 0.2})
+    assert "NM" not in dict(small)
+
+
+def test_two_orderings_of_one_name_are_refused():
+    cones = [{"kind": "cone", "q": [0, 0, 0.5], "angle": angle} for angle in (30.00001, 30.00002)]
+    with pytest.raises(StructureError, match=r"called cone\[q=0,0,0.5 axis=0,0,1 angle=30\]"):
+        arranged(rocksalt("Ni", cell="conventional_2x2x2"), *cones)
+    s, entries = rocksalt("Ni", cell="all8"), ["FiM[+-++]", {"kind": "enumerate"}]
+    assert len(arranged(s, *entries, signs={"FiM[+-++]": [-1, 1, -1, -1]})) == 5  # the same one, reversed
+    with pytest.raises(StructureError, match=r"two different orderings of NiO are called FiM\[\+-\+\+\]"):
+        arranged(s, *entries, signs={"FiM[+-++]": [1, 1, -1, 1]})
 
 
 def test_random_signs_with_a_net_moment_are_even_over_the_possible_ones():
@@ -138,7 +182,7 @@ def test_moments_of_anions_belong_to_the_ferromagnet_only():
     [
         ({"kind": "enumerate"}, {"Ni": 0.0}, "no element of NiO has a moment"),
         ({"kind": "random", "net_moment": 1.0}, {}, "no signs give 1 muB per cell of NiO; near are 0, 5, 10"),
-        ({"kind": "random", "count": 99}, {}, "no more than 8 different orderings"),
+        ({"kind": "random", "count": 99}, {}, "no more than 4 orderings of NiO .* set count to 4"),
         ({"kind": "ferrimagnetic", "signs": {"Mn": 1}}, {}, "the magnetic elements of NiO are Ni"),
         ({"kind": "spiral", "q": [0, 0, 0.5]}, {}, "does not fit the cell"),
         ("file", {}, "for parents with a file"),

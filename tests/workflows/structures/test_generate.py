@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import islice
@@ -20,6 +21,7 @@ from workflows.options import parse_options
 from workflows.structures import (
     StructureError,
     StructureOptions,
+    TwinCount,
     apply_ordering,
     candidates,
     count_configs,
@@ -275,6 +277,42 @@ def test_candidates_are_new_every_generation_and_never_the_undeformed_parent():
     assert {c.deformation for c in rounds[0]} == {"displacement", "shear", "tensile", "volume"}
     assert digest(rounds[0]) == digest(candidates(options(), generation=1, campaign="al", count=4))
     assert len(list(candidates(options(), generation=1))) == 2 * 9 * 3
+
+
+FIXED = [{"kind": "none"}, {"kind": "tensile", "amplitude": [0.01, 0.01]}, {"kind": "volume", "amplitude": [1, 1]}]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candidates_of_fixed_strains_are_what_earlier_generations_left(seed):
+    few = {"parents": [{"species": "Ni"}], "orderings": ["FM"], "seed": seed}
+    made = [{**FIXED[1], "count": 30}]
+    every = len(list(generate(options(**few, deformations=made))))
+    assert every == 2  # of three axes, two of which symmetry makes the same
+    wanted = options(**few, deformations=FIXED)
+    first = {tuple(np.round(c.lattice.diagonal(), 8)) for c in generate(wanted)}
+    assert len(first) == 2
+    later = [tuple(np.round(c.lattice.diagonal(), 8)) for c in candidates(wanted, 1, count=30)]
+    assert len(later) == 1
+    assert not first & set(later)
+    with pytest.raises(StructureError, match="no candidates are left: every strain of these fixed amplitudes"):
+        candidates(wanted, 2, count=30)
+    wider = options(**few, deformations=[{**FIXED[1], "displacement": 0.02}])
+    assert len(list(candidates(wider, 1, count=30))) == 30
+
+
+def test_notes_say_what_is_worth_knowing(tmp_path):
+    noisy = rocksalt("Ni", cell="conventional").copy(site_properties={}, properties={})
+    noisy.perturb(0.03)
+    noisy.to(filename=str(tmp_path / "noisy.vasp"), fmt="poscar")
+    count = TwinCount()
+    parents = [{"file": str(tmp_path / "noisy.vasp"), "orderings": ["FM"]}, {"species": "Ni"}]
+    generate(options(parents=parents, deformations=FIXED), twins=count)
+    (note,) = count.notes
+    assert re.search(r"noisy.vasp has \d+ symmetry operations within 0.01 .* set symprec: 0.05", note)
+    listed = [{"kind": "random", "count": 600}]
+    large = {"species": {"Ni": 0.5, "Mn": 0.5}, "cell": "conventional_2x2x2"}
+    generate(options(parents=[large], orderings=listed), twins=count)
+    assert "has 600 orderings; max_count or net_moment" in count.notes[1]
 
 
 def test_orderings_per_parent_and_own_signs():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from workflows.structures import StructureError, rocksalt
+from workflows.structures import StructureError, StructureOptions, generate, parent_id, rocksalt
 from workflows.structures.lattice import (
     LatticeOptions,
     PreparedLattice,
@@ -118,3 +118,28 @@ def test_a_cell_of_another_parent_is_refused():
     structure, other = rocksalt("Ni", cell="rhombohedral4"), rocksalt("Ni", cell="all8")
     with pytest.raises(StructureError, match="8 sites"):
         with_lattice(structure, prepared(other, "FM"))
+
+
+def test_a_computed_cell_of_lower_symmetry_has_more_orderings():
+    start = rocksalt("Mn", cell="conventional")
+    prepared = [
+        {
+            "start": parent_id(start),
+            "ordering": "AFM-I",
+            "lattice": (start.lattice.matrix * [1, 1, scale]).tolist(),
+            "fractional": start.frac_coords.tolist(),
+            "how": {"kind": "relax"},
+        }
+        for scale in (0.99, 1.0)
+    ]
+    found = []
+    for cell in prepared:
+        lattice = {"relax": {"orderings": ["AFM-I"]}, "prepared": [cell]}
+        parent = {"species": "Mn", "cell": "conventional", "lattice": lattice}
+        wanted = StructureOptions(
+            parents=[parent],
+            orderings=["AFM-I", {"kind": "enumerate"}],
+            deformations=[{"kind": "none"}, {"kind": "displacement", "amplitude": [0.02, 0.02]}],
+        )
+        found.append([config.ordering for config in generate(wanted)])
+    assert found == [["AFM-I", "FM", "FiM[+-++]", "AFM[+-+-]"] * 2, ["AFM-I", "FM", "FiM[+-++]"] * 2]
