@@ -22,7 +22,7 @@ from spinmultinet.heisenberg import ExchangeFit, exchange_shells, fit_exchange
 from spinmultinet.many import States, states_of
 from spinmultinet.relax import flipped_sites, relax
 from workflows.finished import Finished
-from workflows.structures import StructureError, ordered_structures
+from workflows.structures import StructureError, fitting_orderings, ordered_structures
 from workflows.structures.arrange import SpinSites
 from workflows.structures.identity import canonical
 from workflows.structures.naming import recognised_ordering
@@ -178,12 +178,18 @@ def _ranked(rows: list[dict[str, Any]], energies: FloatArray) -> list[dict[str, 
 
 @dataclass(frozen=True)
 class GroundState:
-    """The lowest ordering found: its name, atoms (initial moments set), predicted moments (muB), the search."""
+    """The lowest ordering found: its name, atoms (initial moments set), predicted moments (muB), the search.
+
+    ``known``: orderings by propagation vector that fit the cell, as (name, meV/atom above the one found, spread of that
+    difference over a committee). A search finds the model's errors too: what it puts far below the known ones, with a
+    large spread, is one.
+    """
 
     ordering: str
     atoms: Atoms
     magmoms: FloatArray
     search: AnnealResult
+    known: list[tuple[str, float, float]]
 
 
 def find_ground_state(
@@ -208,9 +214,19 @@ def find_ground_state(
         **watching,
     )
     atoms.set_initial_magnetic_moments(found.moments)
-    states = states_of(calculator, atoms, found.moments[None])
+    named = _known_orderings(structure, magmoms)
+    states = states_of(calculator, atoms, np.array([found.moments, *(moments for _, moments in named)]))
+    above, spread = (1e3 / len(atoms) * x for x in (states.energy - states.energy[0], states.spread_from(0)))
+    known = [(name, float(above[k + 1]), float(spread[k + 1])) for k, (name, _) in enumerate(named)]
     moments = found.moments if states.magmoms is None else states.magmoms[0]
-    return GroundState(name_of_moments(atoms, found.moments), atoms, moments, found)
+    return GroundState(name_of_moments(atoms, found.moments), atoms, moments, found, known)
+
+
+def _known_orderings(structure: Structure, magmoms: Mapping[str, float] | None) -> list[tuple[str, FloatArray]]:
+    """Names and moments of FM and, in a rocksalt oxide, of the antiferromagnets that fit."""
+    fitting = fitting_orderings(structure) if "grid_vectors" in structure.properties else ["FM"]
+    named = ordered_atoms(structure, fitting, magmoms)
+    return [(name, atoms.get_initial_magnetic_moments()) for name, atoms in named]
 
 
 @dataclass(frozen=True)

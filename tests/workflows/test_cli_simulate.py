@@ -112,6 +112,10 @@ def test_a_ground_state_is_found_written_and_taken_up_again(place):
     assert found["ordering"] == best["ordering"]  # 4 metals: the annealing sees every ordering
     assert found["energy"] == pytest.approx(best["energy"], abs=1e-4)
     assert 1 <= found["found"] <= found["restarts"] == 3
+    known = {row["ordering"]: row for row in found["known"]}
+    assert known.keys() == {"FM", "AFM-I"}
+    assert all(row["above"] >= -1e-4 for row in known.values())
+    assert max(row["above_spread"] for row in known.values()) > 0
     frame = ase.io.read(place / "g.extxyz")
     np.testing.assert_allclose(frame.arrays["magmom_in"], found["magmoms_in"])
     state = json.loads((place / "g.extxyz.state.json").read_text())

@@ -139,6 +139,11 @@ def test_annealing_finds_afm_ii_of_nio_in_64_atoms_in_every_restart():
     assert found.search.energy / 64 == pytest.approx(expected, abs=1e-6)
     assert name_of_moments(found.atoms, found.magmoms) == "AFM-II"
     assert abs(found.magmoms.sum()) < 1e-6
+    known = {name: above for name, above, _ in found.known}
+    assert known.keys() == {"FM", "AFM-I", "AFM-II", "AFM-III"}
+    assert known["AFM-II"] == pytest.approx(0, abs=1e-4)
+    fm = label("FM", small).free_energy / 4
+    assert known["FM"] == pytest.approx(1e3 * (fm - expected), abs=1e-3)
 
 
 def test_exchange_constants_are_those_of_the_engines_energy_differences(nio):

@@ -111,6 +111,7 @@ def ground_state_content(found: GroundState) -> dict[str, Any]:
         "restarts": len(energies),
         "found": found.search.found,
         "restarts_above": [1e3 * (float(e) - found.search.energy) / n for e in energies],
+        "known": [{"ordering": name, "above": above, "above_spread": spread} for name, above, spread in found.known],
         "calculations": found.search.calculations,
         "accepted": found.search.accepted,
     }
@@ -122,6 +123,8 @@ def show_ground_state(content: dict[str, Any], out: Path | None) -> None:
     above = ", ".join(f"{value:.3f}" for value in content["restarts_above"])
     doubt = "" if content["found"] > 1 else "; found once only, so raise --steps or --restarts"
     typer.echo(f"found by {content['found']} of {content['restarts']} restarts (meV/atom above: {above}){doubt}")
+    known = ", ".join(f"{k['ordering']} {k['above']:.2f} ({k['above_spread']:.2f})" for k in content["known"])
+    typer.echo(f"known orderings, meV/atom above it (and spread of that over the committee): {known}")
     typer.echo(f"{content['calculations']} energies, {100 * content['accepted']:.0f} % of the flips accepted")
     if out is not None:
         typer.echo(f"written to {out}")
