@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
+from workflows.engines.calculator import RejectedError
 from workflows.structures.errors import StructureError
 from workflows.structures.lattice import RelaxOptions, ScanOptions
 
@@ -20,8 +21,13 @@ Watch = Callable[[float, str], None]
 """Receives how far it is (0 to 1) and what is being done."""
 
 TYPICAL_STEPS = 10
-"""Calculations a relaxation is expected to take, for plans and progress; tests/workflows/test_equilibrium.py counts."""
+"""Calculations a relaxation takes where symmetry holds all atoms; tests/workflows/test_equilibrium.py counts."""
 
+STEPS_PER_ROOT = 4
+"""And so many more per square root of the number of coordinates that symmetry leaves free."""
+
+MIN_POINTS = 5
+"""An equation of state has four parameters."""
 
 MAX_RESIDUAL = 1e-3
 """eV/atom, rms about an equation of state; benchmarks/gpaw_equation_of_state.py shows what a cutoff leaves."""
@@ -67,6 +73,8 @@ class Equilibrium:
     atoms: Atoms
     history: list[Step]
     eos: EquationOfState | None = None
+    dropped: list[float] = field(default_factory=list)
+    """V/V0 at the ends of a scan whose labels were rejected; they take no part in the fit."""
 
     def document(self) -> dict[str, Any]:
         """JSON-able content: structure, energy, stress (3, 3, ASE sign), moments, history. eV, Angstrom, muB."""
@@ -82,7 +90,8 @@ class Equilibrium:
             "fmax": last.fmax,
             "stress": self.atoms.get_stress(voigt=False).tolist(),
             "largest_stress": last.largest_stress,
-            "calculations": len(self.history),
+            "calculations": len(self.history) + len(self.dropped),
+            "dropped": self.dropped,
             "history": [asdict(step) for step in self.history],
             "eos": None if self.eos is None else asdict(self.eos),
         }
@@ -110,14 +119,44 @@ def find_equilibrium(
 
 def _scan(atoms: Atoms, options: ScanOptions, watch: Watch) -> Equilibrium:
     cell, volume = atoms.cell.array.copy(), atoms.get_volume() / len(atoms)
-    history = []
-    for number, ratio in enumerate(np.linspace(*options.ratios, options.points)):
+    history, rejected = [], {}
+    ratios = np.linspace(*options.ratios, options.points)
+    for number, ratio in enumerate(ratios):
         watch(number / (options.points + 1), f"volume {number + 1} of {options.points}")
         atoms.set_cell(cell * np.cbrt(ratio), scale_atoms=True)
-        history.append(Step.of(atoms))
+        try:
+            history.append(Step.of(atoms))
+        except RejectedError as error:
+            rejected[number] = error
+    if rejected:
+        _check_ends(ratios, rejected)
     eos = fit_equation_of_state([s.volume for s in history], [s.energy for s in history], volume)
     atoms.set_cell(cell * np.cbrt(eos.volume / volume), scale_atoms=True)
-    return Equilibrium(atoms, [*history, Step.of(atoms)], eos)
+    return Equilibrium(atoms, [*history, Step.of(atoms)], eos, [float(ratios[number]) for number in rejected])
+
+
+def _check_ends(ratios: FloatArray, rejected: dict[int, RejectedError]) -> None:
+    """A scan can do without volumes at its ends, far from the minimum, where enough are left between them."""
+    kept = [number for number in range(len(ratios)) if number not in rejected]
+    first = next(iter(rejected.values()))
+    if kept and kept[-1] - kept[0] >= len(kept):
+        raise first  # one in the middle: the energies around it may be of two states
+    if len(kept) < MIN_POINTS:
+        raise StructureError(
+            f"scan: {len(rejected)} of {len(ratios)} volumes have no accepted label, too few are left for a fit; "
+            f"write ratios: {_nearer(ratios, kept)}. The first of them: {first}"
+        )
+
+
+def _nearer(ratios: FloatArray, kept: list[int]) -> str:
+    """The range to try where volumes at an end of ``ratios`` are too far off, away from that end."""
+    low, high = float(ratios[0]), float(ratios[-1])
+    if not kept:
+        return "[0.94, 1.14]"
+    below, above = kept[0] > 0, kept[-1] < len(ratios) - 1
+    if below and above:
+        return f"[{ratios[kept[0]]:.2f}, {ratios[kept[-1]]:.2f}]"
+    return _moved(low, high, below=above)
 
 
 def fit_equation_of_state(volumes: list[float], energies: list[float], reference: float) -> EquationOfState:
@@ -152,13 +191,17 @@ def fit_equation_of_state(volumes: list[float], energies: list[float], reference
 
 
 def _missed(ratios: FloatArray, below: bool) -> str:
-    low, high = float(ratios[0]), float(ratios[-1])
-    width = high - low
-    low, high = (low - 0.75 * width, high - 0.5 * width) if below else (low + 0.5 * width, high + 0.75 * width)
     return (
         f"scan: the minimum of the energy is not inside V/V0 = {ratios[0]:.3g} to {ratios[-1]:.3g}, it lies "
-        f"{'below' if below else 'above'}; write ratios: [{max(0.5, low):.2f}, {min(2.0, high):.2f}]"
+        f"{'below' if below else 'above'}; write ratios: {_moved(float(ratios[0]), float(ratios[-1]), below)}"
     )
+
+
+def _moved(low: float, high: float, below: bool) -> str:
+    """A wider range, most of it below or above the given one."""
+    width = high - low
+    low, high = (low - 0.75 * width, high - 0.5 * width) if below else (low + 0.5 * width, high + 0.75 * width)
+    return f"[{max(0.5, low):.2f}, {min(2.0, high):.2f}]"
 
 
 def _relax(atoms: Atoms, calculator: Calculator, options: RelaxOptions, watch: Watch) -> Equilibrium:

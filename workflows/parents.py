@@ -37,7 +37,7 @@ class ParentPlan:
             "method": self.start.kind,
             "using": self.start.method.using,
             "computed": self.result is not None,
-            "calculations": calculations(self.start.method) if self.result is None else self.result["calculations"],
+            "calculations": calculations(self.start) if self.result is None else self.result["calculations"],
             "core_hours": 0.0 if self.result else self.seconds / 3600,
             "volume_per_atom": None if self.result is None else self.result["volume_per_atom"],
             "largest_stress": None if self.result is None else self.result["largest_stress"],
@@ -54,7 +54,7 @@ def plan_parents(structures: StructureOptions, engine: Engine, store: str | None
     for start in starts(structures):
         using = start.method.using
         if using not in sources:
-            sources[using] = _source(using, engine)
+            sources[using] = _source(using, engine, start.number)
         job = parent_job(start, sources[using])
         plans.append(ParentPlan(start, job, sources[using].seconds(start)))
     known = _known(store, [plan.job.uuid for plan in plans]) if store and plans else {}
@@ -66,13 +66,16 @@ def planned_structures(structures: StructureOptions, plans: list[ParentPlan]) ->
     return with_lattices(structures, [plan.result for plan in plans])
 
 
-def _source(using: str, engine: Engine) -> Source:
+def _source(using: str, engine: Engine, parent: int) -> Source:
     if using == ENGINE:
         return Source(engine)
     files = checkpoints(Path(using).expanduser().resolve())
     missing = [path for path in files if not path.is_file()]
     if missing:
-        raise CampaignError(f"lattice: using: there is no model at {missing[0]}; name a checkpoint, or 'engine'")
+        raise CampaignError(
+            f"structures.parents.{parent}.lattice: using: there is no model at {missing[0]}; name a checkpoint, or "
+            "'engine'"
+        )
     return Source(engine, {str(path): sha256(path) for path in files})
 
 

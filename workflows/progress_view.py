@@ -112,6 +112,7 @@ class Tally:
         stage = self._stage(event)
         job = stage.running.pop(event["uuid"], None)
         stage.done += 1
+        stage.reused += bool(event.get("reused"))
         if job is not None:
             self.measured.setdefault(self.stage_of[event["uuid"]][0], []).append(self.clock() - job.started)
 

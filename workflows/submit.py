@@ -2,7 +2,8 @@
 
 jobflow's own ``run_locally`` runs one job at a time and forgets everything when it ends. Here each job's output is in
 the store before it counts as done, job uuids are derived from what the job computes, and a second run of the same flow
-takes from the store what is there.
+takes from the store what is there. So does a run beside others in the same store: it looks again right before it starts
+a calculation. What two runs start at the same time is still computed twice, and stored once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ from workflows.processes import SINGLE_THREAD
 
 Event = dict[str, Any]
 Key = tuple[str, int]
+
+
+SHARED = ("label", "parent")
+"""Kinds of jobs that other campaigns in the same store may have too; each costs far more than a look into the store."""
 
 
 class RunError(RuntimeError):
@@ -134,7 +139,8 @@ class _Run:
                 if worker is None:
                     self.waiting.appendleft(key)
                     break
-                self._start(worker, key)
+                if not self._done_elsewhere(key):
+                    self._start(worker, key)
             if not any(worker.key for worker in self.workers):
                 break
             for ready, _ in selector.select(timeout=1.0):
@@ -170,6 +176,19 @@ class _Run:
         selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
         self.workers.append(worker)
         return worker
+
+    def _done_elsewhere(self, key: Key) -> bool:
+        """Whether another run has finished the job meanwhile; then it counts as reused."""
+        job = self.jobs[key]
+        stored = self._stored([job]) if job_kind(job) in SHARED else {}
+        if key not in stored:
+            return False
+        for text in stored[key]:
+            self.add(MontyDecoder().decode(text))
+        self.result.reused += 1
+        self.open_uuids[job.uuid] -= 1
+        self.watch({"kind": "done", "reused": True, "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+        return True
 
     def _start(self, worker: _Worker, key: Key) -> None:
         job = self.jobs[key]

@@ -1,13 +1,14 @@
 """Cells by equation of state and by relaxation: the two agree, and both agree with the engine's stress."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms
 
 from datastore import SpinConfig
-from workflows.engines.calculator import EngineCalculator
+from workflows.engines.calculator import EngineCalculator, RejectedError
 from workflows.engines.gpaw import GpawEngine, import_problem
 from workflows.engines.spin_lattice.engine import SpinLatticeEngine
 from workflows.equilibrium import TYPICAL_STEPS, find_equilibrium, fit_equation_of_state
@@ -181,3 +182,45 @@ def test_equation_of_state_of_nio_from_first_principles():
     assert 150 < found.eos.bulk_modulus < 230
     assert found.document()["energy_per_atom"] == pytest.approx(found.eos.energy, abs=1.5e-3)
     assert found.document()["largest_stress"] < 0.015  # not zero: Pulay stress
+
+
+def test_a_range_whose_far_end_gives_no_labels_still_names_one_that_holds_the_minimum():
+    """So far compressed that the verdict doubts the stress: no reason to speak of units."""
+    with pytest.raises(StructureError, match=r"V/V0 = 0\.775 to 0\.85, it lies above; write ratios") as error:
+        solve(ScanOptions(ratios=(0.7, 0.85)), "Ni", "FM")
+    assert "units" not in str(error.value)
+    with pytest.raises(StructureError, match=r"9 of 9 volumes have no accepted label.*write ratios: \[0\.94, 1\.14\]"):
+        solve(ScanOptions(ratios=(0.5, 0.6)), "Ni", "FM")
+
+
+class EngineWithLimits(SpinLatticeEngine):
+    """Labels of some volumes (Angstrom^3/atom) are rejected."""
+
+    rejected: tuple[float, float]
+
+    def compute(self, config, workdir):
+        label = super().compute(config, workdir)
+        low, high = self.rejected
+        volume = np.linalg.det(config.lattice) / len(config.species)
+        return replace(label, stress=label.stress + 5.0) if low < volume < high else label
+
+
+def limited(low: float, high: float):
+    atoms, config, _ = start("Ni", "FM")
+    volume = atoms.get_volume() / len(atoms)
+    engine = EngineWithLimits(rejected=(low * volume, high * volume))
+    return find_equilibrium(atoms, EngineCalculator(engine, config), ScanOptions(ratios=(0.96, 1.18), points=9))
+
+
+def test_volumes_at_an_end_are_dropped_and_counted():
+    whole, found = limited(2.0, 3.0), limited(0.9, 1.0)
+    assert whole.dropped == []
+    assert found.dropped == pytest.approx([0.96, 0.9875])
+    assert found.document()["calculations"] == whole.document()["calculations"] == 10
+    assert len(found.history) == 8
+    assert found.eos.volume == pytest.approx(whole.eos.volume, rel=1e-3)
+
+
+def test_a_volume_amid_the_others_is_not_dropped():
+    with pytest.raises(RejectedError, match="its label is rejected"):
+        limited(1.06, 1.09)

@@ -190,9 +190,26 @@ def test_the_uuid_is_that_of_what_decides_the_result(tmp_path):
 def test_costs_are_estimated(tmp_path):
     engine = Counted(log=str(tmp_path / "log"))
     plan = plan_of({"scan": {"orderings": ["FM"], "points": 5}}, engine)
-    assert calculations(plan.start.method) == 6
+    assert calculations(plan.start) == 6
     assert plan.seconds == pytest.approx(6 * engine.seconds_estimate(plan.start.config))
-    assert calculations(plan_of({"relax": {"orderings": ["FM"], "steps": 3}}, engine).start.method) == 3
+    assert calculations(plan_of({"relax": {"orderings": ["FM"], "steps": 3}}, engine).start) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 10),
+        ({"cell": "conventional_2x2x2"}, 10),
+        ({"species": {"Ni": 0.5, "Mn": 0.5}}, 14),
+        ({"species": {"Ni": 0.5, "Mn": 0.5}, "cell": "conventional_2x2x2"}, 65),
+    ],
+    ids=["NiO", "NiO 64 atoms", "MnNiO2", "MnNiO2 64 atoms"],
+)
+def test_free_coordinates_take_more_steps(tmp_path, changes, expected):
+    """docs/parents.md says how many were measured."""
+    engine = Counted(log=str(tmp_path / "log"))
+    assert calculations(plan_of({"relax": {"orderings": ["FM"]}}, engine, **changes).start) == expected
+    assert calculations(plan_of({"relax": {"orderings": ["FM"], "moves": "cell"}}, engine, **changes).start) == 10
 
 
 def parents_only(folder: Path, engine: Counted):
@@ -274,7 +291,7 @@ def test_a_lattice_relaxed_with_a_trained_model(campaign, tmp_path, monkeypatch)
 
 def test_a_model_that_is_not_there_is_found_before_anything_runs(tmp_path):
     lattice = {"relax": {"using": str(tmp_path / "nothing.pt")}}
-    with pytest.raises(CampaignError, match="there is no model at"):
+    with pytest.raises(CampaignError, match=r"structures\.parents\.0\.lattice: using: there is no model at"):
         plan_parents(structures({**PARENTS[0], "lattice": lattice}), Counted(log=""))
 
 

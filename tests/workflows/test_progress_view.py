@@ -45,6 +45,13 @@ def test_measured_times_replace_the_estimate(tally, clock):
     assert (stage.done, stage.reused, stage.total) == (2, 1, 4)
 
 
+def test_a_job_that_another_run_finished_counts_as_reused(tally, clock):
+    tally.handle(event("done", "l0", reused=True))
+    stage = tally.stages[("labels", 0)]
+    assert (stage.done, stage.reused, stage.total) == (2, 2, 4)
+    assert tally.seconds_left(("labels", 0)) == pytest.approx(10)  # two of 10 s on two workers: it took no time
+
+
 def test_fraction_of_a_running_job_gives_its_rest(tally, clock):
     tally.handle(event("added", "t0", "train", done=False))
     tally.handle(event("started", "t0", "train"))

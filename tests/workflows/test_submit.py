@@ -15,6 +15,7 @@ from jobflow import Flow
 from datastore import SpinConfig
 from datastore.ingest import ingest
 from tests.support import toy_jobs
+from tests.support.counted_engine import Counted
 from tests.support.lethal_engine import KillsItself
 from workflows.engines import get_engine
 from workflows.job_store import open_job_store
@@ -82,6 +83,27 @@ def test_independent_jobs_run_side_by_side(place):
     (a0, a1), (b0, b1) = spans.values()
     assert a0 < b1
     assert b0 < a1
+
+
+def test_what_another_run_finishes_meanwhile_is_not_computed_again(place):
+    """Two campaigns in one store at the same time: the second finishes a job that the first has yet to start."""
+    engine = Counted(log=str(place / "log"))
+    fm = ni_o()
+    configs = [fm, fm.model_copy(update={"lattice": fm.lattice * 1.01})]
+    jobs = [label_job(engine, config) for config in configs]
+    events = []
+
+    def watch(event):
+        events.append(event)
+        if event["kind"] == "started":
+            (other,) = [config for config, job in zip(configs, jobs, strict=True) if job.uuid != event["uuid"]]
+            run_local(Flow([label_job(engine, other)]), f"local:{place / 'store'}", place / "other", 1)
+
+    result = run(Flow(jobs), place, workers=1, watch=watch)
+    assert engine.calls() == 2
+    assert (result.executed, result.reused) == (1, 1)
+    assert [event["reused"] for event in events if event["kind"] == "done" and "reused" in event] == [True]
+    assert sum(event["kind"] == "done" for event in events) == 2
 
 
 def test_dynamic_flows_grow_and_are_found_again(place):

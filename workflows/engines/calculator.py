@@ -22,6 +22,10 @@ from workflows.names import short_name
 MEMORY = "single_points.jsonl"
 
 
+class RejectedError(EngineError):
+    """A calculation ended, and its label is rejected."""
+
+
 class EngineCalculator(Calculator):
     """Energy, forces, stress and moments of ``engine`` at one ordering; moments in are the atoms' initial ones.
 
@@ -71,7 +75,7 @@ class EngineCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Fill ``results``. Raises EngineError where the engine gives no label, or gives it for another ordering."""
+        """Fill ``results``. Raises EngineError where the engine gives no label, RejectedError where it is rejected."""
         super().calculate(atoms, list(properties), list(system_changes))
         point = self._point(self._config(self.atoms))
         if self.watch is not None:
@@ -102,7 +106,7 @@ class EngineCalculator(Calculator):
             self.known[key] = self._compute(config)
         point = self.known[key]
         if point.verdict == "rejected":
-            raise EngineError(f"{_name(config)}: its label is rejected ({'; '.join(point.verdict_reasons)})")
+            raise RejectedError(f"{_name(config)}: its label is rejected ({'; '.join(point.verdict_reasons)})")
         return point
 
     def _compute(self, config: SpinConfig) -> SpinPoint:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from jobflow import Job, job
+from pymatgen.core import Lattice, Structure
 
 from datastore.schema import SpinConfig, content_hash
 from workflows.engines import Engine, EngineError
 from workflows.engines.calculator import EngineCalculator
-from workflows.equilibrium import TYPICAL_STEPS, find_equilibrium
+from workflows.equilibrium import STEPS_PER_ROOT, TYPICAL_STEPS, find_equilibrium
 from workflows.jobs.files import sha256
 from workflows.jobs.label import stable_uuid
 from workflows.names import short_name
 from workflows.progress import report
 from workflows.structures.lattice import RelaxOptions, ScanOptions
 from workflows.structures.preparation import Start
+from workflows.structures.symmetry import SYMPREC, site_symmetry
 
 MODEL_SECONDS = 0.5
 """Of one calculation with a model, for plans: far below any first-principles engine's."""
@@ -43,12 +47,29 @@ class Source:
     def seconds(self, start: Start) -> float:
         """Rough single-core time to compute ``start``."""
         each = MODEL_SECONDS if self.model else self.engine.seconds_estimate(start.config)
-        return calculations(start.method) * each
+        return calculations(start) * each
 
 
-def calculations(method: ScanOptions | RelaxOptions) -> int:
-    """How many single points it takes; for a relaxation a typical number."""
-    return method.points + 1 if isinstance(method, ScanOptions) else min(TYPICAL_STEPS, method.steps)
+def calculations(start: Start) -> int:
+    """How many single points it takes; for a relaxation a typical number, more where symmetry leaves atoms free."""
+    method = start.method
+    if isinstance(method, ScanOptions):
+        return method.points + 1
+    free = _free_coordinates(start.config) if method.moves == "all" else 0
+    return min(TYPICAL_STEPS + round(STEPS_PER_ROOT * math.sqrt(free)), method.steps)
+
+
+def _free_coordinates(config: SpinConfig) -> int:
+    """Coordinates of atoms that the space group leaves free: how often displacements hold the identity representation.
+
+    Counted in the primitive cell, as no other displacement keeps the translations.
+    """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    whole = Structure(Lattice(config.lattice), config.species, config.positions, coords_are_cartesian=True)
+    symmetry = site_symmetry(SpacegroupAnalyzer(whole, SYMPREC).find_primitive() or whole)
+    unmoved = (symmetry.sources == np.arange(symmetry.sources.shape[1])).sum(axis=1)
+    return round(float(np.mean(unmoved * np.trace(symmetry.rotations, axis1=1, axis2=2))))
 
 
 def parent_job(start: Start, source: Source) -> Job:
