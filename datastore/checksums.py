@@ -29,3 +29,8 @@ def checksum(document: Mapping[str, Any]) -> str:
 def is_damaged(document: Mapping[str, Any]) -> bool:
     """Whether the document has a checksum and it is not that of its content; earlier versions stored none."""
     return "checksum" in document and document["checksum"] != checksum(document)
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with its checksum."""
+    return {**document, "checksum": checksum(document)}

@@ -22,6 +22,7 @@ import numpy as np
 from datastore.errors import DataError
 from datastore.schema import FloatArray
 from datastore.stores import SpinStore, explained
+from datastore.upgrade import checked
 
 GROUPING = ("campaign", "level_id", "formula", "atoms")
 """By what costs are told where nothing else is asked for."""
@@ -169,7 +170,7 @@ def calculations(store: SpinStore, criteria: Mapping[str, Any] | None = None) ->
     with explained(store.uri):
         for collection in (store.points, store.failures):
             for document in collection.query(dict(criteria or {}), _FIELDS):
-                yield {**document, "atoms": len(document["species"])}
+                yield {**document, "atoms": len(checked(document, species=list, timings=dict)["species"])}
 
 
 def read_log(path: Path) -> dict[str, LogEntry]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from datastore.errors import DataError
 from datastore.schema import Decision, DecisionAction, SpinPoint
 from datastore.stores import SpinStore
-from datastore.upgrade import parse
+from datastore.upgrade import checked, parse
 from datastore.verdicts import decided
 
 
@@ -80,7 +80,8 @@ def affected(store: SpinStore, point_ids: Iterable[str]) -> list[UsedIn]:
     found: list[UsedIn] = []
     snapshots: dict[str, list[str]] = {}
     for document in store.snapshots.query({}, ["snapshot_id", "campaign", "points"]):
-        splits = [split for split, members in document["points"].items() if wanted.intersection(members)]
+        held = checked(document, snapshot_id=str, campaign=str, points=dict)["points"]
+        splits = [split for split, members in held.items() if wanted.intersection(members)]
         if splits:
             snapshots[document["snapshot_id"]] = splits
             found.append(UsedIn("snapshot", document["snapshot_id"], document["campaign"], ", ".join(splits)))

@@ -21,7 +21,7 @@ from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import make_way, salvage
 from datastore.schema import SpinFailure, SpinPoint
 from datastore.stores import SpinStore, explained, stamped
-from datastore.upgrade import parse
+from datastore.upgrade import LOOK, checked, parse
 from datastore.verdicts import automatic_reasons
 
 CHUNK = 100
@@ -72,10 +72,14 @@ class LabelBuilder(Builder):
     def get_items(self) -> Iterator[dict[str, Any]]:
         """Documents of finished jobs that were not ingested since they finished."""
         fields = ["source", "completed_at"]
-        known = {d["source"]: d["completed_at"] for d in self.store.ingested.query({}, fields)}
+        # A damaged marker only means that its job is read again, which changes nothing.
+        known = {d.get("source"): d.get("completed_at") for d in self.store.ingested.query({}, fields)}
         finished = self.store.jobs.query({"output": {"$exists": True}}, ["uuid", "index", "completed_at"])
-        due = [d for d in finished if known.get(_source(d)) != str(d.get("completed_at"))]
+        due = [d for d in finished if "uuid" not in d or known.get(_source(d)) != str(d.get("completed_at"))]
         for job in due:
+            if "uuid" not in job:
+                self.report.unreadable.append(f"a job has no uuid: {LOOK}")
+                continue
             document = self.store.jobs.query_one({"uuid": job["uuid"], "index": job.get("index")})
             if document is not None:
                 yield document
@@ -126,7 +130,7 @@ class LabelBuilder(Builder):
 
     def judge_groups(self) -> None:
         """Reject the outliers of every group with new points, also those of an ingest that was killed before this."""
-        markers = list(self.store.ingested.query({"judged": False}))
+        markers = [checked(m, source=str, groups=list) for m in self.store.ingested.query({"judged": False})]
         families = {tuple(outlier_family(group).values()): tuple(group) for m in markers for group in m["groups"]}
         for _, group in sorted(families.items()):
             self.report.outliers += reject_outliers(self.store, group)
@@ -184,7 +188,7 @@ def rejudge(store: SpinStore) -> int:
     changed, families = apply_decisions(store), {}
     with explained(store.uri):
         for document in store.points.query({}, ["point_id"]):
-            point = store.get_point(document["point_id"])
+            point = store.get_point(checked(document, point_id=str)["point_id"])
             if point is None:  # it was salvaged, and a real label took its place
                 continue
             families[tuple(outlier_family(outlier_group(point)).values())] = outlier_group(point)

@@ -17,7 +17,7 @@ from datastore.errors import DataError
 from datastore.levels import names
 from datastore.schema import SpinConfig, SpinPoint
 from datastore.stores import SpinStore, explained
-from datastore.upgrade import parse
+from datastore.upgrade import checked, parse
 
 Criteria = dict[str, Any]
 
@@ -138,13 +138,15 @@ def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
     labels: Counter[tuple[str, str]] = Counter()
     other = 0
     with explained(store.uri):
-        for document in store.points.query(criteria or {}, fields):
+        for document in store.points.query(criteria or {}, [*fields, "point_id"]):
+            checked(document, **dict.fromkeys(fields, str))
             counts[tuple(document[field] for field in GROUPING)] += 1
             levels[document["level_id"]] += 1
             labels[document["campaign"], document["engine"]] += 1
             other += document["ordering"] != document["ordering_found"]
         readable = {level: _readable(store, level) for level in levels}
-        failed = Counter((d["campaign"], d["engine"]) for d in store.failures.query({}, ["campaign", "engine"]))
+        failures = store.failures.query({}, ["campaign", "engine", "point_id"])
+        failed = Counter((d["campaign"], d["engine"]) for d in (checked(f, campaign=str, engine=str) for f in failures))
     return Stats(
         counts=dict(sorted(counts.items())),
         levels={level: (number, readable[level]) for level, number in levels.most_common()},
@@ -156,11 +158,9 @@ def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
 def levels_of(store: SpinStore) -> dict[str, Level]:
     """The levels of theory of the labels in a store, by level_id, most labels first."""
     with explained(store.uri):
-        counts = Counter(d["level_id"] for d in store.points.query({}, ["level_id"]))
-        theories = {}
-        for level_id in counts:
-            document = store.points.query_one({"level_id": level_id}, ["level_of_theory"]) or {}
-            theories[level_id] = document.get("level_of_theory", {})
+        labels = store.points.query({}, ["level_id", "point_id"])
+        counts = Counter(checked(label, level_id=str)["level_id"] for label in labels)
+        theories = {level_id: _readable(store, level_id) for level_id in counts}
     named = names(theories)
     return {key: Level(key, named[key], count, theories[key]) for key, count in counts.most_common()}
 
@@ -242,5 +242,5 @@ def _sets(members: dict[tuple[str, str], list[SpinPoint]]) -> Iterator[PairSet]:
 
 
 def _readable(store: SpinStore, level_id: str) -> dict[str, Any]:
-    document = store.points.query_one({"level_id": level_id}, ["level_of_theory"])
-    return dict(document["level_of_theory"]) if document else {}
+    document = store.points.query_one({"level_id": level_id}, ["level_of_theory", "point_id"])
+    return dict(checked(document, level_of_theory=dict)["level_of_theory"]) if document else {}

@@ -255,9 +255,13 @@ class SqliteStore(Store):
 
     def _decode(self, row_id: int, text: str) -> Document:
         try:
-            return q.decode(text)
-        except ValueError as error:
+            document = q.decode(text)
+        except (ValueError, AttributeError) as error:
             raise DataError(f"{self.name}: document {row_id} is damaged ({error}); {_REMEDIES['malformed']}") from error
+        if not isinstance(document, dict):
+            what = f"it is a {type(document).__name__}"
+            raise DataError(f"{self.name}: document {row_id} is damaged ({what}); {_REMEDIES['malformed']}")
+        return document
 
     def _distinct_scalars(self, field: str) -> list[Any] | None:
         """Values by SQL alone (from the index, where there is one); None where a value is no plain text or number."""

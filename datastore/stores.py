@@ -21,7 +21,7 @@ from maggma.stores import MemoryStore, MongoStore
 from pymongo import uri_parser
 from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
 
-from datastore.checksums import checksum
+from datastore.checksums import sealed
 from datastore.errors import DataError
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.sqlite_store import SqliteStore
@@ -194,8 +194,8 @@ def stamped(document: dict[str, Any]) -> dict[str, Any]:
 
     Only documents of this project, which have a schema version, get a checksum.
     """
-    sealed = {"checksum": checksum(document)} if "schema_version" in document else {}
-    return {**document, **sealed, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
+    content = sealed(document) if "schema_version" in document else document
+    return {**content, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
 
 
 @contextmanager

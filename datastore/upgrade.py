@@ -11,12 +11,15 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from datastore.checksums import is_damaged
 from datastore.errors import DataError
 from datastore.schema import SCHEMA_VERSION, Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
 
 Document = dict[str, Any]
 STEPS: dict[int, Callable[[Document], Document]] = {}
 """``STEPS[n]`` turns a document of version n into one of version n + 1."""
+
+LOOK = "look for damage with: spinmultinet data verify PLACE"
 
 _Known = TypeVar("_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord, Decision)
 
@@ -44,6 +47,13 @@ def upgrade_document(
 
 def parse(kind: type[_Known], document: Mapping[str, Any]) -> _Known:
     """A stored document as ``kind``, upgraded where it is old. Raises DataError that names a damaged document."""
+    if not isinstance(document, Mapping):
+        raise DataError(f"a {kind.__name__} is stored as {type(document).__name__}; {LOOK}")
+    if is_damaged(document):
+        raise DataError(
+            f"{_label(document)} is damaged: its content is not what was stored, the checksum differs; "
+            "restore it from a backup or label it again"
+        )
     upgraded = upgrade_document(document)
     try:
         return kind.from_document(upgraded)
@@ -56,8 +66,19 @@ def parse(kind: type[_Known], document: Mapping[str, Any]) -> _Known:
         ) from error
 
 
+def checked(document: Document, **kinds: type) -> Document:
+    """The document, if each field named is there and of that kind. Raises DataError that names a damaged one.
+
+    For documents of which only some fields are read: ``checked(document, species=list)``.
+    """
+    for name, kind in kinds.items():
+        if not isinstance(document.get(name), kind):
+            raise DataError(f"{_label(document)} is damaged: {name!r} is missing or no {kind.__name__}; {LOOK}")
+    return document
+
+
 def _label(document: Mapping[str, Any]) -> str:
-    for key in ("decision_id", "point_id", "model_id", "config_id", "uuid"):
+    for key in ("decision_id", "point_id", "model_id", "snapshot_id", "config_id", "uuid"):
         if key in document:
             return f"document {document[key]}"
     return "document"

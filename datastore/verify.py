@@ -28,6 +28,7 @@ from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, explained
 from datastore.upgrade import parse
 from datastore.verdicts import automatic_reasons, decided
+from datastore.verify_jobs import job_problems, marker_problems
 
 Document = dict[str, Any]
 Progress = Callable[[float], None]
@@ -39,6 +40,9 @@ KINDS: dict[str, type[Any]] = {
     "models": ModelRecord,
 }
 RESTORE = "restore it from a backup"
+REREAD = "remove that row; its job is then read again by the next ingest, which changes nothing"
+IMPORTED = "import:"
+"""How the notes of imports begin; they name no job."""
 RELABEL = "restore it from a backup, or remove it and run its campaign again with the label job forgotten"
 REJUDGE = "judge all labels again with: spinmultinet data verify PLACE --rejudge"
 
@@ -48,13 +52,15 @@ class Problem:
     """One thing that is damaged."""
 
     collection: str
-    """``points``, ``failures``, ``decisions``, ``models``, ``snapshots``, or ``store`` for the file itself."""
+    """A collection: ``points``, ``jobs``, ``snapshots`` and so on, or ``store`` for the file itself."""
     name: str
     """Id of the document, or the number of its row."""
     what: str
     remedy: str
     used_in: list[UsedIn] = field(default_factory=list)
     """Snapshots and models that it concerns."""
+    point_ids: list[str] = field(default_factory=list)
+    """Labels that it concerns."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class _Run:
 
     def __init__(self, store: SpinStore, progress: Progress):
         self.store, self.progress = store, progress
-        self.documents = dict.fromkeys((*KINDS, "snapshots"), 0)
+        self.documents = dict.fromkeys((*KINDS, "snapshots", "jobs", "ingested"), 0)
         self.files = 0
         self.total = 1
 
@@ -92,6 +98,9 @@ class _Run:
             yield from self._guarded(name, self._duplicates(name))
             yield from self._guarded(name, self._each(name, kind))
         yield from self._guarded("snapshots", self._snapshots())
+        for name, found in (("jobs", self._jobs()), ("ingested", self._markers())):
+            yield from self._guarded(name, self._duplicates(name))
+            yield from self._guarded(name, found)
 
     def _guarded(self, name: str, found: Iterator[Problem]) -> Iterator[Problem]:
         try:
@@ -113,6 +122,29 @@ class _Run:
         for label, document in self._rows("snapshots"):
             yield from self._snapshot(label, document)
 
+    def _jobs(self) -> Iterator[Problem]:
+        for label, document in self._rows("jobs"):
+            if document is None:
+                yield Problem("jobs", label, "is no valid document", RELABEL)
+            for what, point_id in job_problems(document or {}) if document is not None else ():
+                yield Problem("jobs", label, what, RELABEL, point_ids=[point_id] if point_id else [])
+
+    def _markers(self) -> Iterator[Problem]:
+        for label, document in self._rows("ingested"):
+            if document is None:
+                yield Problem("ingested", label, "is no valid document", REREAD)
+                continue
+            wrong = list(marker_problems(document))
+            if not wrong and not label.startswith(IMPORTED) and not self._job_is_there(label):
+                wrong.append("notes a job that is not there")
+            for what in wrong:
+                yield Problem("ingested", label, what, REREAD)
+
+    def _job_is_there(self, source: str) -> bool:
+        uuid, _, index = source.rpartition(":")
+        jobs = self.store.jobs.query({"uuid": uuid}, ["uuid", "index"])
+        return any(str(job.get("index", 1)) == index for job in jobs)
+
     def _collection(self, name: str) -> Store:
         collection: Store = getattr(self.store, name)
         return collection
@@ -131,11 +163,12 @@ class _Run:
     def _duplicates(self, name: str) -> Iterator[Problem]:
         """Ids that several documents have, by one pass in the order of ids."""
         collection = self._collection(name)
-        before: Any = None
-        for document in collection.query({}, [collection.key], sort={collection.key: 1}):
-            identity = document.get(collection.key)
-            if identity is not None and identity == before:
-                yield Problem(name, str(identity), "is stored twice", "remove one of the two documents")
+        fields = ["uuid", "index"] if name == "jobs" else [collection.key]
+        before: list[Any] = []
+        for document in collection.query({}, fields, sort=dict.fromkeys(fields, 1)):
+            identity = [document.get(key) for key in fields]
+            if identity[0] is not None and identity == before:
+                yield Problem(name, str(identity[0]), "is stored twice", "remove one of the two documents")
             before = identity
 
     def _document(self, name: str, kind: type[Any], label: str, document: Document | None) -> Iterator[Problem]:
@@ -147,9 +180,6 @@ class _Run:
             parsed = parse(kind, document)
         except DataError as error:
             yield Problem(name, label, str(error), remedy)
-            return
-        if "checksum" in document and document["checksum"] != checksum(document):
-            yield Problem(name, label, "its content is not what was stored: the checksum differs", remedy)
             return
         derived = parsed.to_document()
         wrong = [key for key in kind.derived_keys() if document.get(key) != derived[key]]
@@ -254,8 +284,9 @@ def _is_from(point: SpinPoint, original: SpinPoint) -> bool:
 def _with_use(store: SpinStore, problem: Problem) -> Problem:
     """The problem with the snapshots and models it concerns."""
     try:
-        if problem.collection == "points":
-            return replace(problem, used_in=affected(store, [problem.name]))
+        if problem.collection == "points" or problem.point_ids:
+            point_ids = problem.point_ids or [problem.name]
+            return replace(problem, point_ids=point_ids, used_in=affected(store, point_ids))
         if problem.collection == "snapshots":
             models = store.get_models(snapshot_id=problem.name)
             return replace(

@@ -69,7 +69,8 @@ def test_a_sound_store_has_no_problems(store):
     shares = []
     found = verify(store, shares.append)
     assert found.problems == []
-    assert found.documents == {"points": 12, "failures": 1, "decisions": 1, "models": 1, "snapshots": 1}
+    counts = {"points": 12, "failures": 1, "decisions": 1, "models": 1, "snapshots": 1, "jobs": 12, "ingested": 12}
+    assert found.documents == counts
     assert found.files == 4
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobflow import Job, job
 
+from datastore.checksums import sealed
 from datastore.schema import SpinConfig, point_id
 from workflows.engines import Engine, LabelError
 from workflows.engines.clock import Clock
@@ -35,20 +36,20 @@ def label_job(engine: Engine, config: SpinConfig) -> Job:
 
 @job
 def label(engine: Engine, config: SpinConfig) -> dict[str, Any]:
-    """SpinPoint document, or SpinFailure document where the calculation gave no label.
+    """SpinPoint document, or SpinFailure document where the calculation gave no label, with its checksum.
 
     A failure is an output like any other: it is recorded, and the campaign goes on.
     """
     clock = Clock(engine.cores())
     try:
-        return engine.label(config, workdir=Path.cwd()).to_document()
+        return sealed(engine.label(config, workdir=Path.cwd()).to_document())
     except LabelError as error:
-        return engine.failure(config, error).to_document()
+        return sealed(engine.failure(config, error).to_document())
     except Exception as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # a full disk says nothing about the configuration: stop, so that it is tried again
         crash = LabelError(f"{type(error).__name__}: {error}", "crashed", clock.spent())
-        return engine.failure(config, crash).to_document()
+        return sealed(engine.failure(config, crash).to_document())
 
 
 def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
     failure = engine.failure(config, LabelError(reason, "crashed", spent))
     completed = datetime.now().isoformat()  # as jobflow writes it; ingest tells a second crash from the first by it
     return {
-        "output": failure.to_document(),
+        "output": sealed(failure.to_document()),
         "name": lost.name,
         "metadata": lost.metadata,
         "hosts": lost.hosts,
