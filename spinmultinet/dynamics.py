@@ -21,6 +21,7 @@ from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
 from pydantic import BaseModel, ConfigDict, Field
 
+from . import keys
 from .data import input_moments
 from .errors import SpinMultiNetError
 from .relax import flipped_sites
@@ -99,9 +100,10 @@ def run_md(
     frame with energy, forces, stress and momenta, and in its info: step, time_fs, temperature (K), total_energy (eV,
     with the kinetic one), flipped (sites that left the ordering), energy_std and forces_std (largest) of a committee.
 
-    After a stop the same call goes on from the last frame to the very same end; more `steps` prolong a finished run.
-    Velocities in `atoms` are kept, else drawn at the temperature. Raises SpinMultiNetError for missing moments, npt
-    without a periodic cell, and a file that belongs to another run.
+    After a stop the same call goes on from the last frame to the very same end (a calculator that remembers, such as
+    ASE's with a neighbour list, may round differently); more `steps` prolong a finished run. Velocities in `atoms` are
+    kept, else drawn at the temperature. Raises SpinMultiNetError for missing moments, npt without a periodic cell, and
+    a file that belongs to another run.
     """
     if options.ensemble == "npt" and not all(atoms.pbc):
         raise SpinMultiNetError("npt needs a structure that is periodic in all three directions; use langevin or nve")
@@ -129,6 +131,7 @@ def _prepared(atoms: Atoms, calculator: Calculator, options: MDOptions, trajecto
     asked = input_moments(atoms, required=needed)
     work = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, masses=atoms.get_masses())
     work.set_constraint(atoms.constraints)
+    work.info = {k: v for k, v in atoms.info.items() if k == keys.MOMENT_ROLE}  # the calculator compares it
     work.set_initial_magnetic_moments(asked)
     generator = np.random.default_rng(options.seed)
     _set_velocities(work, atoms.get_momenta(), options, generator)
@@ -210,7 +213,7 @@ def _frame(run: _Run) -> Atoms:
     found = _results(run.atoms)
     names = [k for k in ("energy", "free_energy", "forces", "stress", "magmoms") if k in found]
     frame.calc = SinglePointCalculator(frame, **{k: found[k] for k in names})
-    frame.info = {
+    frame.info |= {
         "step": run.step,
         "time_fs": run.step * run.options.timestep,
         "temperature": run.atoms.get_temperature(),
@@ -226,12 +229,18 @@ def _frame(run: _Run) -> Atoms:
 def _record(run: _Run) -> None:
     """Append a frame and then write the state, which says how long the file is: a kill leaves a whole frame or none."""
     run.trajectory.parent.mkdir(parents=True, exist_ok=True)
+    if run.frames == 0:
+        _save(run, 0)  # so that half a first frame is known to be ours
     with open(run.trajectory, "a") as file:
         ase.io.write(file, _frame(run), format="extxyz")
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()
     run.frames, run.written = run.frames + 1, True
+    _save(run, size)
+
+
+def _save(run: _Run, size: int) -> None:
     content = {
         "format": "spinmultinet-md",
         "version": 1,
@@ -256,16 +265,21 @@ def _restore(run: _Run) -> None:
         if content["format"] != "spinmultinet-md" or content["version"] != 1:
             raise ValueError("another format")
         wrong = content["key"] != run.key
-        short = not run.trajectory.exists() or run.trajectory.stat().st_size < content["bytes"]
+        short = content["bytes"] > (run.trajectory.stat().st_size if run.trajectory.exists() else 0)
         positions, momenta = np.array(content["positions"]), np.array(content["momenta"])
     except (ValueError, KeyError, TypeError) as error:
         raise SpinMultiNetError(f"'{run.state}' cannot be read ({error}); delete it and the frames beside it") from None
     if wrong or short:
         problem = "belongs to a run of another structure or other options" if wrong else "has lost frames"
         raise SpinMultiNetError(f"'{run.trajectory}' {problem}; write elsewhere, or delete it and '{run.state.name}'")
-    with open(run.trajectory, "r+b") as file:
+    with open(run.trajectory, "ab") as file:
         file.truncate(content["bytes"])
     run.atoms.set_cell(content["cell"])
-    run.atoms.positions, run.step, run.frames, run.written = positions, content["step"], content["frames"], True
+    run.atoms.positions, run.step, run.frames, run.written = (
+        positions,
+        content["step"],
+        content["frames"],
+        content["frames"] > 0,
+    )
     run.atoms.set_momenta(momenta, apply_constraint=False)
     run.generator.bit_generator.state = content["random"]

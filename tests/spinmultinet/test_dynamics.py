@@ -121,6 +121,22 @@ def test_a_stopped_run_goes_on_to_the_same_file(nio, network, tmp_path, ensemble
     assert again.steps == 23
 
 
+def test_a_run_killed_in_its_first_frame_begins_anew(nio, network, tmp_path, monkeypatch):
+    run_md(nio[0], network, options(steps=5), tmp_path / "whole.extxyz")
+
+    def killed(file, *args, **kwargs):
+        file.write("4\nLatt")
+        file.flush()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ase.io.write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_md(nio[0], network, options(steps=5), tmp_path / "a.extxyz")
+    run_md(nio[0], network, options(steps=5), tmp_path / "a.extxyz")
+    assert (tmp_path / "a.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
+
+
 def test_a_finished_run_is_prolonged(nio, network, tmp_path):
     run_md(nio[0], network, options(steps=10), tmp_path / "a.extxyz")
     run_md(nio[0], network, options(steps=20), tmp_path / "a.extxyz")
@@ -191,6 +207,15 @@ def test_given_velocities_are_kept_and_drawn_ones_have_the_temperature(copper, t
     copper.set_momenta(np.full((len(copper), 3), 0.1))
     run_md(copper, MagneticEMT(), o, tmp_path / "b.extxyz")
     np.testing.assert_allclose(ase.io.read(tmp_path / "b.extxyz", "0").get_momenta(), 0.1)
+
+
+def test_the_role_of_the_moments_reaches_the_calculator(nio, network, tmp_path):
+    nio[0].info["moment_role"] = "guess"
+    run_md(nio[0], network, options(steps=1), tmp_path / "a.extxyz")
+    assert ase.io.read(tmp_path / "a.extxyz").info["moment_role"] == "guess"
+    network.model.metadata["moment_role"] = "constraint"
+    with pytest.raises(SpinMultiNetError, match="not comparable"):
+        run_md(nio[0], network, options(steps=1), tmp_path / "b.extxyz")
 
 
 def test_bad_requests(copper, tmp_path):
