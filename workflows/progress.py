@@ -14,10 +14,11 @@ def _silent(fraction: float, text: str) -> None:
 _reporter: Reporter = _silent
 
 
-def set_reporter(reporter: Reporter) -> None:
-    """Install the function that receives the reports of this process."""
-    global _reporter  # noqa: PLW0603 - one job runs per process at a time
-    _reporter = reporter
+def set_reporter(reporter: Reporter) -> Reporter:
+    """Install the function that receives the reports of this process; gives the one that was installed before."""
+    global _reporter  # one job runs per process at a time
+    before, _reporter = _reporter, reporter
+    return before
 
 
 def report(fraction: float, text: str = "") -> None:

@@ -18,6 +18,7 @@ from workflows import cli
 from workflows.cli import errors
 from workflows.cli.docs import render
 from workflows.cli.output import whole_file
+from workflows.progress import _silent, set_reporter
 from workflows.submit import RunError
 
 runner = CliRunner()
@@ -110,6 +111,22 @@ def test_quickstart_plan():
     result = runner.invoke(cli.app, ["structures", str(ROOT / "configs/campaigns/quickstart_nio.yaml"), "--json"])
     assert result.exit_code == 0, result.output
     assert '"engine": "gpaw"' in result.output
+
+
+def test_structures_shows_how_far_an_enumeration_is_and_how_to_have_less(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("workflows.cli.output.LINE_SECONDS", 0.0)
+    cell = [[2, 0, 0], [0, 2, 0], [0, 0, 3]]
+    parent = {"species": {"Ni": 0.5, "Mn": 0.5}, "cell": cell, "seed": 2}
+    structures = {"parents": [parent], "orderings": [{"kind": "enumerate"}], "deformations": [{"kind": "none"}]}
+    content = {"name": "many", "engine": {"type": "spin-lattice"}, "structures": structures}
+    campaign = tmp_path / "many.yaml"
+    campaign.write_text(yaml.safe_dump({**content, "folder": str(tmp_path / "run")}))
+    result = runner.invoke(cli.app, ["structures", str(campaign)])
+    assert result.exit_code == 0, result.output
+    assert "s left" in result.stderr
+    assert "orderings; max_count or net_moment of enumerate choose among them" in result.stdout.replace("\n", " ")
+    assert set_reporter(_silent) is _silent
 
 
 def test_structures_counts_the_twins_it_leaves_out(tmp_path, monkeypatch):

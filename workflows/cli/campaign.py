@@ -14,7 +14,7 @@ import typer
 
 from workflows.cli.costs import campaign_cost, print_cost
 from workflows.cli.errors import InputError, MissingRequirementError
-from workflows.cli.output import console, print_json, print_table, whole_file
+from workflows.cli.output import console, print_json, print_table, reported, whole_file
 from workflows.cli.relabel import check_where
 from workflows.cli.relabel import relabel as relabel_labels
 from workflows.names import short_name
@@ -79,9 +79,10 @@ def structures(
     from workflows.structures import TwinCount, generate
 
     options, chosen = load_campaign(campaign, engine)
-    parents = plan_parents(options.structures, chosen, options.store)
     twins = TwinCount()
-    configs = list(generate(planned_structures(options.structures, parents), campaign=options.name, twins=twins))
+    with reported("finding orderings"):
+        parents = plan_parents(options.structures, chosen, options.store)
+        configs = list(generate(planned_structures(options.structures, parents), campaign=options.name, twins=twins))
     if out is not None:
         from datastore.atoms import write_configs
 
@@ -89,7 +90,7 @@ def structures(
             write_configs(temporary, configs)
     drawn = [] if pictures is None else _draw(configs, pictures)
     plan = _plan(options, chosen, configs)
-    plan |= {"twins_removed": twins.rows(), "parents": [parent.row() for parent in parents]}
+    plan |= {"twins_removed": twins.rows(), "notes": twins.notes, "parents": [parent.row() for parent in parents]}
     if cost or cost_from:
         plan["cost"] = campaign_cost(options, chosen, configs, cost_from or [])
     if as_json:
@@ -104,6 +105,8 @@ def structures(
     )
     if twins.removed:
         typer.echo(str(twins))
+    for note in twins.notes:
+        typer.echo(note)
     if "cost" in plan:
         print_cost(plan["cost"])
     for path in [*([out] if out else []), *drawn]:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,26 @@ def share_bar(title: str) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(title, total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+@contextmanager
+def reported(title: str) -> Iterator[None]:
+    """A bar of what the block tells :func:`workflows.progress.report`; none where that is nothing."""
+    from workflows.progress import set_reporter
+
+    with ExitStack() as stack:
+        bars: list[Callable[[float], None]] = []
+
+        def tell(share: float, _: str) -> None:
+            if not bars:
+                bars.append(stack.enter_context(share_bar(title)))
+            bars[0](share)
+
+        before = set_reporter(tell)
+        try:
+            yield
+        finally:
+            set_reporter(before)
 
 
 def _share_lines(title: str) -> Callable[[float], None]:

@@ -34,6 +34,10 @@ SQS_STEPS, SQS_START = 4000, 1.0
 Without icet's extra weight on short clusters that match exactly, with which the fourth shell stays at -0.1 to -0.3.
 """
 
+SQS_WORST = 0.15
+"""Root mean square departure above which a cell is refused: 4 and 8 cations are off by 0.3 to 0.5, 16 and more by 0.0
+to 0.1."""
+
 
 def check_decoration(decoration: DecorationLike) -> None:
     """StructureError where the decoration is no known name."""
@@ -136,6 +140,11 @@ def special_quasirandom(
     for name, atoms in (("sqs", best), ("random", sites)):
         off = space.get_cluster_vector(atoms)[1:] - ideal[1:]
         quality[name] = {"rms": float(np.sqrt(np.mean(off**2))), "max": float(np.abs(off).max())}
+    if quality["sqs"]["rms"] > SQS_WORST:
+        raise StructureError(
+            f"sqs: the correlations of the best placement found on {len(grid)} cations are off the random alloy's by "
+            f"{quality['sqs']['rms']:.2f} (rms); take a larger cell such as conventional_2x2x2, or decoration random"
+        )
     return best.get_chemical_symbols(), {"sqs": quality}
 
 

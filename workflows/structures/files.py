@@ -96,10 +96,12 @@ def _plain(structure: Structure, label: str) -> FileStructure:
 def file_parent(content: FileStructure, supercell: Any = None) -> Structure:
     """The structure as a parent: repeated, and indexed where it is a rocksalt oxide. Raises StructureError."""
     label, matrix = content.label, supercell_matrix(supercell)
+    # A left-handed cell, which VASP refuses, becomes that of the opposite vectors: the same crystal.
+    hand = -1.0 if np.linalg.det(content.lattice) < 0 else 1.0
     clean = Structure(
-        Lattice(content.lattice),
+        Lattice(hand * np.array(content.lattice)),
         content.species,
-        content.fractional,
+        hand * np.array(content.fractional),
         site_properties=None if content.magmoms is None else {"magmom": content.magmoms},
     )
     clean.make_supercell(matrix, to_unit_cell=False)

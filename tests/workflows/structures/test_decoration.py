@@ -87,6 +87,7 @@ def test_counts_are_exact(seed, name):
         ({"decoration": "L1_1", "cell": "tetragonal4"}, "use cell rhombohedral4 or all8 or conventional_2x2x2"),
         ({"decoration": ["Ni", "Ni", "Ni", "Mn"]}, "lists {'Mn': 1, 'Ni': 3}"),
         ({"decoration": "sqs", "species": "Ni"}, "sqs is for mixed cations, and Ni is one"),
+        ({"decoration": "sqs", "cell": "all8"}, "on 4 cations are off the random alloy's by 0.5[0-9] .* larger cell"),
         ({"decoration": "L1_0", "species": {"Ni": 0.5, "Mn": 0.25, "Co": 0.25}}, "for two cations"),
     ],
 )

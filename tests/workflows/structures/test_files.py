@@ -7,7 +7,7 @@ import pytest
 from pymatgen.core import Lattice, Species, Structure
 from pymatgen.io.cif import CifWriter
 
-from workflows.structures import StructureError, StructureOptions, generate, rocksalt
+from workflows.structures import StructureError, StructureOptions, fitting_orderings, generate, rocksalt
 from workflows.structures.files import FileStructure, file_parent, read_parents, supercell_matrix
 
 MCIF = """
@@ -231,3 +231,20 @@ def test_what_a_file_holds_goes_through_json_to_the_bit(tmp_path, name):
     parent = file_parent(again, [1, 2, 1])
     np.testing.assert_array_equal(parent.lattice.matrix, np.diag([1, 2, 1]) @ cell.matrix)
     assert ("magmom" in parent.site_properties) == (moments is not None)
+
+
+def test_a_left_handed_cell_becomes_a_right_handed_one_of_the_same_crystal(tmp_path):
+    nio = rocksalt("Ni", cell="rhombohedral4")
+    swapped = Structure(nio.lattice.matrix[[1, 0, 2]], nio.species, nio.frac_coords[:, [1, 0, 2]])
+    assert np.linalg.det(swapped.lattice.matrix) < 0
+    path = tmp_path / "left.json"
+    path.write_text(json.dumps(swapped.as_dict()))
+    (found,) = read_parents(path)
+    (twice,) = read_parents(path, supercell=[1, 1, 2])
+    apart = (found.cart_coords - swapped.cart_coords) @ np.linalg.inv(swapped.lattice.matrix)
+    assert apart == pytest.approx(np.round(apart))
+    assert fitting_orderings(found) == ["FM", "AFM-II"]
+    for structure in (found, twice):
+        assert np.linalg.det(structure.lattice.matrix) > 0
+        assert np.linalg.det(structure.properties["grid_vectors"]) > 0
+    assert twice.volume == pytest.approx(2 * swapped.volume)

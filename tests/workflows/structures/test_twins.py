@@ -1,5 +1,7 @@
 """Twins: every symmetry image is recognised, and what is called a twin has the same energy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -177,3 +179,17 @@ def test_unpaired_geometries_differ_so_that_equal_orderings_stay():
     shear = OPTIONS["deformations"][2:]
     options = {**OPTIONS, "signs": {"one": [1, 1, 1, -1], "other": [-1, -1, -1, 1]}, "deformations": shear}
     assert len(list(generate(StructureOptions.model_validate({**options, "paired": False})))) == 8
+
+
+def test_drawn_strains_leave_nothing_behind():
+    strains = [{"kind": "tensile", "count": 1500, "amplitude": [0.01, 0.02]}]
+    options = {"parents": [{"species": "Ni", "cell": "primitive"}], "orderings": ["FM"], "deformations": strains}
+    configs = generate(StructureOptions.model_validate(options))
+    tracemalloc.start()
+    for _ in range(500):
+        next(configs)
+    before = tracemalloc.get_traced_memory()[0]
+    assert sum(1 for _ in configs) == 1000
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert after - before < 50_000  # keys of 1000 geometries would take 200,000 bytes
