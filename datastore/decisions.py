@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from datastore.errors import DataError
+from datastore.label_sets import labels_behind
+from datastore.salvage import make_way
 from datastore.schema import Decision, DecisionAction, SpinPoint
 from datastore.stores import SpinStore
 from datastore.upgrade import checked, parse
-from datastore.verdicts import decided
+from datastore.verdicts import PAST, decided, decision_text
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,23 @@ def decide(
 ) -> dict[str, SpinPoint]:
     """Log a decision on labels and apply it: point_id -> the label as it is now.
 
-    ``names``: point_ids, or beginnings that fit one label each. A retraction, and its restoration, also concerns the
-    labels salvaged from these: they are the same calculation. Raises DataError (nothing is logged then) for unknown
-    labels, an empty author or reason, overrides of retracted labels, and where there is nothing to restore.
+    ``names``: point_ids, or beginnings that fit one label each. Labels salvaged from these follow: they are the same
+    calculation, so they are rejected or retracted with their originals, and rejected where an original is accepted.
+    Raises DataError (nothing is logged then) for unknown labels, an empty author or reason, overrides of retracted
+    labels, where there is nothing to restore, and for salvaged labels on whose original was decided.
     """
     if not author.strip() or not reason.strip():
         raise DataError("a decision needs an author and a reason; give both")
-    point_ids = [resolve(store, name) for name in dict.fromkeys(names)]
-    if action in ("retract", "restore"):
-        point_ids += [d["point_id"] for d in store.points.query({"salvaged_from": {"$in": point_ids}}, ["point_id"])]
-    for point_id in point_ids[: len(set(names))]:
-        _check(store.decision_on(point_id), point_id, action)
-    created = datetime.now(UTC).isoformat(timespec="microseconds")
-    changed = {}
-    for point_id in dict.fromkeys(point_ids):
-        store.log_decision(
-            Decision(point_id=point_id, action=action, author=author.strip(), reason=reason.strip(), created=created)
-        )
-        changed[point_id] = _apply(store, point_id)
+    points = [_get(store, point_id) for point_id in dict.fromkeys(resolve(store, name) for name in names)]
+    for point in points:
+        _check(store, point, action)
+    created = _time_after(store, points)
+    decision = Decision(point_id="", action=action, author=author.strip(), reason=reason.strip(), created=created)
+    changed: dict[str, SpinPoint] = {}
+    for point in points:
+        of = {"point_id": point.point_id, "salvaged_from": point.salvaged_from}
+        store.log_decision(decision.model_copy(update=of))
+        changed |= _apply(store, point.point_id)
     return changed
 
 
@@ -61,8 +62,8 @@ def apply_decisions(store: SpinStore) -> int:
     """Apply decisions that were logged by a process killed before it applied them; returns how many."""
     late = 0
     for point_id in store.decisions.distinct("point_id"):
-        point = store.get_point(point_id)
-        if point is not None and decided(point, store.decision_on(point_id)) != point:
+        found = (store.get_point(identity) for identity in (point_id, *_salvaged_from(store, point_id)))
+        if any(p != decided(p, store.decision_on(p.point_id, p.salvaged_from)) for p in found if p is not None):
             _apply(store, point_id)
             late += 1
     return late
@@ -75,12 +76,12 @@ def decisions(store: SpinStore) -> Iterator[Decision]:
 
 
 def affected(store: SpinStore, point_ids: Iterable[str]) -> list[UsedIn]:
-    """Snapshots that hold any of the labels, models trained on those, and models started from such models."""
+    """Snapshots that hold any of the labels or differences of them, models trained on those, and their heirs."""
     wanted = set(point_ids)
     found: list[UsedIn] = []
     snapshots: dict[str, list[str]] = {}
-    for document in store.snapshots.query({}, ["snapshot_id", "campaign", "points"]):
-        held = checked(document, snapshot_id=str, campaign=str, points=dict)["points"]
+    for document in store.snapshots.query({}, ["snapshot_id", "campaign", "points", "kind", "levels"]):
+        held = labels_behind(checked(document, snapshot_id=str, campaign=str, points=dict))
         splits = [split for split, members in held.items() if wanted.intersection(members)]
         if splits:
             snapshots[document["snapshot_id"]] = splits
@@ -112,7 +113,15 @@ def resolve(store: SpinStore, name: str) -> str:
     return str(found[0])
 
 
-def _check(current: Decision | None, point_id: str, action: DecisionAction) -> None:
+def _check(store: SpinStore, point: SpinPoint, action: DecisionAction) -> None:
+    point_id = point.point_id
+    current = store.decision_on(point_id, point.salvaged_from)
+    of_original = store.decision_on(point.salvaged_from) if point.salvaged_from else None
+    if of_original is not None and of_original.action in PAST:
+        raise DataError(
+            f"label {point_id} was salvaged from {point.salvaged_from} and follows it "
+            f"({decision_text(of_original)}); decide on that one"
+        )
     in_force = None if current is None or current.action == "restore" else current.action
     if action == "restore" and in_force is None:
         raise DataError(f"nothing was decided on label {point_id}, so there is nothing to restore")
@@ -120,9 +129,38 @@ def _check(current: Decision | None, point_id: str, action: DecisionAction) -> N
         raise DataError(f"label {point_id} is retracted; restore it first with: spinmultinet data restore")
 
 
-def _apply(store: SpinStore, point_id: str) -> SpinPoint:
+def _time_after(store: SpinStore, points: Sequence[SpinPoint]) -> str:
+    """Now, or just after the newest decision on these labels where the clock of its author was ahead of this one."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    earlier = store.decisions.query({"point_id": {"$in": [point.point_id for point in points]}}, ["created"])
+    newest = max((str(document.get("created", "")) for document in earlier), default="")
+    if newest < now:
+        return now
+    try:
+        return (datetime.fromisoformat(newest) + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+    except ValueError as error:
+        raise DataError(
+            f"a decision on these labels has no valid time ({newest!r}); restore it from a backup"
+        ) from error
+
+
+def _apply(store: SpinStore, point_id: str) -> dict[str, SpinPoint]:
+    """Apply what is logged to a label and to what was salvaged from it."""
+    changed = {}
+    for identity in (point_id, *_salvaged_from(store, point_id)):
+        point = _get(store, identity)
+        make_way(store, point)
+        store.put_point(point)
+        changed[identity] = decided(point, store.decision_on(identity, point.salvaged_from))
+    return changed
+
+
+def _salvaged_from(store: SpinStore, point_id: str) -> list[str]:
+    return [d["point_id"] for d in store.points.query({"salvaged_from": point_id}, ["point_id"])]
+
+
+def _get(store: SpinStore, point_id: str) -> SpinPoint:
     point = store.get_point(point_id)
     if point is None:
-        raise DataError(f"label {point_id} vanished meanwhile; its decision is logged")
-    store.put_point(point)
-    return decided(point, store.decision_on(point_id))
+        raise DataError(f"label {point_id} vanished meanwhile; what was decided before is logged")
+    return point

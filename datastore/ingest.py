@@ -138,6 +138,13 @@ class LabelBuilder(Builder):
             self.store.ingested.update([{**marker, "judged": True} for marker in markers])
 
 
+def settle(store: SpinStore) -> None:
+    """Make good what a killed process left: decisions that were only logged, and groups that wait for judgement."""
+    with explained(store.uri):
+        apply_decisions(store)
+        LabelBuilder(store).judge_groups()
+
+
 def ingest(store: SpinStore) -> IngestReport:
     """Run :class:`LabelBuilder` once, in this process, and judge the groups of the new points for outliers."""
     builder = LabelBuilder(store)
@@ -175,7 +182,9 @@ def reject_outliers(store: SpinStore, group: tuple[str, ...]) -> int:
     rejected = 0
     for point_id, reasons in before.items():
         if reasons != found.get(point_id, []) and (point := store.get_point(point_id)) is not None:
-            store.put_point(with_verdict(point, found.get(point_id, [])))
+            judged = with_verdict(point, found.get(point_id, []))
+            make_way(store, judged)
+            store.put_point(judged)
             rejected += not reasons
     return rejected
 

@@ -11,7 +11,7 @@ multi-head
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -97,6 +97,21 @@ class LabelSet:
             for target in chunk:
                 if target.config_id in others:
                     yield delta_point(others[target.config_id], target)
+
+
+def labels_behind(document: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Split -> point_ids of the stored labels that a snapshot, given by its document, is made of.
+
+    Those of its members, but for a delta set, whose members are differences of two labels each.
+    """
+    points: dict[str, list[str]] = document["points"]
+    if document.get("kind") != "delta":
+        return points
+    levels = list(document["levels"])
+    return {
+        split: [point_id(member.split("-")[0], level) for member in members for level in levels]
+        for split, members in points.items()
+    }
 
 
 def check_kinds(kinds: Counter[tuple[str, MomentRole]], options: SetOptions) -> None:

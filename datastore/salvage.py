@@ -1,8 +1,10 @@
 """A flipped label is a good label of another configuration: the one whose input moments have the signs found.
 
 The rejected original stays under its own id, so that nothing is computed twice; the salvaged copy has the magnitudes
-asked for and the signs found, up to one global reversal (time reversal, which changes no energy). A real label of that
-configuration always takes its place; where the two energies then differ the original says so.
+asked for and the signs found, up to one global reversal (time reversal, which changes no energy). An accepted real
+label of that configuration takes its place; where the two energies then differ the original says so. A rejected real
+label leaves it be: the copy moves to the reversed configuration where the two ids clash. Decisions on the original hold
+for the copy too.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastore.quality import RULES, magnetic_sites, name_ordering, signs_changed, with_verdict
-from datastore.schema import FloatArray, SpinConfig, SpinPoint, point_id
-from datastore.verdicts import PAST
+from datastore.schema import Decision, FloatArray, SpinConfig, SpinPoint, point_id
+from datastore.upgrade import parse
+from datastore.verdicts import PAST, decided
 
 if TYPE_CHECKING:
     from datastore.stores import SpinStore
@@ -24,6 +27,9 @@ PREFIX = "salvage"
 
 DISAGREEMENT = 0.005
 """eV/atom between a flipped label and a real one of the state it ended in: they are different electronic states."""
+
+REPLACED = f"{PREFIX}: replaced by label"
+"""Begins the reason on a salvaged label that stays only because training sets may hold it."""
 
 
 def is_salvageable(point: SpinPoint) -> bool:
@@ -78,43 +84,90 @@ def reversed_config(config: SpinConfig) -> SpinConfig:
     return config.model_copy(update={"magmoms_in": -config.magmoms_in})
 
 
+def reversed_label(point: SpinPoint) -> SpinPoint:
+    """The label with all moments reversed, in and out; by time reversal energies, forces and stress stay."""
+    names = ("magmoms_in", "magmoms_out", "total_moment", "magnetic_forces")
+    return point.model_copy(update={n: -v for n in names if (v := getattr(point, n)) is not None})
+
+
 def make_way(store: SpinStore, point: SpinPoint) -> None:
-    """Before a real label is stored: what was salvaged for its configuration, or for the reversed one, goes."""
+    """Before a real label is stored: what was salvaged for its configuration, or for the reversed one, makes way.
+
+    For an accepted label it is rejected, or gone where its id is the same; for a rejected one it moves to the reversed
+    configuration where its id is the same.
+    """
     if point.salvaged_from:
         return
     for identity in (point.point_id, reversed_id(point)):
         old = store.points.query_one({"point_id": identity}, ["salvaged_from"])
-        if old is not None and old.get("salvaged_from"):
-            _compare(store, store.get_point(old["salvaged_from"]), point)
+        copy = store.get_point(identity) if old is not None and old.get("salvaged_from") else None
+        if copy is None:
+            continue
+        accepted = decided(point, store.decision_on(point.point_id)).verdict == "accepted"
+        if accepted:
+            _compare(store, store.get_point(copy.salvaged_from), point)
+        if identity == point.point_id:
+            if not accepted:
+                _move(store, copy)
             store.points.remove_docs({"point_id": identity})
+        elif accepted:
+            _replace(store, copy, point)
+
+
+def _move(store: SpinStore, copy: SpinPoint) -> None:
+    """Put a salvaged label under the id of the reversed configuration, with what was decided on it."""
+    moved = reversed_label(copy)
+    if store.has_label(moved.point_id):
+        return
+    for document in list(store.decisions.query({"point_id": copy.point_id, "salvaged_from": copy.salvaged_from})):
+        store.log_decision(parse(Decision, document).model_copy(update={"point_id": moved.point_id}))
+    store.put_point(moved)
+
+
+def _replace(store: SpinStore, copy: SpinPoint, real: SpinPoint) -> None:
+    reasons = [f"{REPLACED} {real.point_id}"]
+    if copy.verdict_reasons != reasons:
+        store.put_point(with_verdict(copy, reasons))
 
 
 def salvage(store: SpinStore, point: SpinPoint) -> SpinPoint | None:
     """After a label was stored: store what it is a label of, where it is flipped; returns what is new.
 
-    Nothing is stored where a label of that configuration, real or salvaged, is there already. What was salvaged from an
-    earlier result of the same calculation goes. Where somebody decided by hand on the label nothing changes.
+    Nothing is stored where a label of that configuration, real and accepted or salvaged, is there already. What was
+    salvaged from an earlier result of the same calculation goes. Where somebody decided by hand on the label nothing
+    changes.
     """
     decision = store.decision_on(point.point_id)
     if decision is not None and decision.action in PAST:
         return None
     new = _named(store, point) if is_salvageable(point) else None
-    stale: dict[str, Any] = {"salvaged_from": point.point_id}
-    if new is not None:
-        stale["point_id"] = {"$ne": new.point_id}
-    if store.points.query_one(stale, ["point_id"]) is not None:  # removing writes, also where there is nothing
-        store.points.remove_docs(stale)
-    if new is None:
+    places = {} if new is None else {place.point_id: place for place in (new, reversed_label(new))}
+    for document in list(store.points.query({"salvaged_from": point.point_id}, ["point_id"])):
+        if document["point_id"] not in places:
+            store.points.remove_docs({"point_id": document["point_id"]})
+    chosen = _place(store, point, places)
+    if chosen is not None:
+        store.put_point(chosen)
+    return chosen
+
+
+def _place(store: SpinStore, point: SpinPoint, places: dict[str, SpinPoint]) -> SpinPoint | None:
+    """Under which of two ids (of reversed moments) to store what was salvaged from ``point``; None where not at all."""
+    there = {identity: label for identity in places if (label := store.get_point(identity)) is not None}
+    others = [label for label in there.values() if label.salvaged_from != point.point_id]
+    own = next((label for label in there.values() if label.salvaged_from == point.point_id), None)
+    better = next((label for label in others if label.salvaged_from or label.verdict == "accepted"), None)
+    if better is not None:
+        _compare(store, point, better)
+        if own is not None:
+            _replace(store, own, better)
         return None
-    for identity in (new.point_id, reversed_id(new)):
-        there = store.get_point(identity)
-        if there is not None and there.salvaged_from != point.point_id:
-            _compare(store, point, there)
-            return None
-        if there is not None and there.free_energy == new.free_energy:
-            return None  # done before; its verdict may have come from its group since
-    store.put_point(new)
-    return new
+    if own is None:
+        return next((place for identity, place in places.items() if identity not in there), None)
+    replaced = any(reason.startswith(REPLACED) for reason in own.verdict_reasons)
+    if own.free_energy == places[own.point_id].free_energy and not replaced:
+        return None  # done before; its verdict may have come from its group since
+    return places[own.point_id]
 
 
 def _named(store: SpinStore, point: SpinPoint) -> SpinPoint:

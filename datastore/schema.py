@@ -295,11 +295,14 @@ class Decision(_Document):
     author: str = Field(min_length=1)
     reason: str = Field(min_length=1)
     created: str = Field(description="ISO 8601 with microseconds, UTC")
+    salvaged_from: str = Field(
+        default="", description="that of the label decided on; a real label that later gets its id is not concerned"
+    )
 
     @property
     def decision_id(self) -> str:
         """24 hex digits of the content."""
-        return content_hash(self.model_dump())
+        return content_hash({k: v for k, v in self.model_dump().items() if k != "salvaged_from" or v})
 
     def to_document(self) -> dict[str, Any]:
         """Stored dict with ``decision_id``, which identifies it."""

@@ -29,6 +29,7 @@ from datastore.atoms import write_configs, write_points
 from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.fingerprints import Geometry
+from datastore.ingest import settle
 from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
 from datastore.leaks import Progress, find_twins, geometry_of, read_geometries
 from datastore.levels import DELTA, heads_theory, names
@@ -111,6 +112,7 @@ def make_snapshot(
     chosen: dict[str, Any] = {"$and": [{"verdict": "accepted"}, *([dict(criteria)] if criteria else [])]}
     if campaign:
         chosen["$and"].append({"campaign": campaign})
+    settle(store)
     with explained(store.uri):
         source = LabelSet(store, chosen, labels or SetOptions())
         return _make(source, Path(folder), campaign, options or SplitOptions(), previous, progress)

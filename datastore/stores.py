@@ -26,7 +26,7 @@ from datastore.errors import DataError
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.sqlite_store import SqliteStore
 from datastore.upgrade import parse
-from datastore.verdicts import decided
+from datastore.verdicts import PAST, decided, followed
 
 FILE = "store.sqlite"
 DATABASE = "spinmultinet"
@@ -100,7 +100,7 @@ class SpinStore:
 
         A manual decision on it stays in force.
         """
-        judged = decided(point, self.decision_on(point.point_id))
+        judged = decided(point, self.decision_on(point.point_id, point.salvaged_from))
         with explained(self.uri):
             self.points.update(stamped(judged.to_document()))
             failed = {"point_id": judged.point_id}
@@ -113,10 +113,18 @@ class SpinStore:
         with explained(self.uri):
             self.decisions.update(stamped(decision.to_document()))
 
-    def decision_on(self, point_id: str) -> Decision | None:
-        """The newest decision on a label, None where nobody took one."""
+    def decision_on(self, point_id: str, salvaged_from: str = "") -> Decision | None:
+        """The newest decision on a label, None where nobody took one.
+
+        A salvaged label follows the one in force on its original (``salvaged_from``), where there is one. Decisions on
+        a salvaged label are none on a real label of the same id.
+        """
+        of_original = self.decision_on(salvaged_from) if salvaged_from else None
+        if of_original is not None and of_original.action in PAST:
+            return followed(of_original, salvaged_from)
+        mine = {"point_id": point_id, "salvaged_from": {"$in": [salvaged_from, None]}}
         with explained(self.uri):
-            newest = list(self.decisions.query({"point_id": point_id}, sort={"created": -1}, limit=1))
+            newest = list(self.decisions.query(mine, sort={"created": -1}, limit=1))
         return parse(Decision, newest[0]) if newest else None
 
     def put_failure(self, failure: SpinFailure) -> bool:

@@ -26,6 +26,17 @@ def decided(point: SpinPoint, decision: Decision | None) -> SpinPoint:
     return point.model_copy(update=fields)
 
 
+def followed(decision: Decision, original: str) -> Decision:
+    """What a decision on a flipped label (``original``) means for the label salvaged from it: the same calculation.
+
+    Where the original is accepted as it is, the salvaged label would count it twice, so it is rejected.
+    """
+    if decision.action != "accept":
+        return decision
+    reason = f"its original {original} is accepted as it is: {decision.reason}"
+    return decision.model_copy(update={"action": "reject", "reason": reason})
+
+
 def decision_text(decision: Decision) -> str:
     """The decision in a line, as on the label."""
     return f"{PAST[decision.action]} by {decision.author} on {decision.created[:10]}: {decision.reason}"

@@ -17,10 +17,11 @@ from maggma.core import Store
 from datastore.checksums import checksum, file_sha256
 from datastore.decisions import UsedIn, affected
 from datastore.errors import DataError
+from datastore.label_sets import labels_behind
 from datastore.outliers import PREFIX as OUTLIER
 from datastore.quality import judge
 from datastore.salvage import PREFIX as SALVAGE
-from datastore.salvage import is_salvageable, salvaged
+from datastore.salvage import is_salvageable, reversed_id, salvaged
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.snapshot import load_snapshot
 from datastore.sqlite_query import decode
@@ -190,7 +191,7 @@ class _Run:
             yield from self._point(label, parsed)
         elif isinstance(parsed, ModelRecord):
             yield from self._model(label, parsed)
-        elif isinstance(parsed, Decision) and not self._has(parsed.point_id):
+        elif isinstance(parsed, Decision) and not parsed.salvaged_from and not self._has(parsed.point_id):
             yield Problem(name, label, f"decides on label {parsed.point_id}, which is not there", RESTORE)
 
     def _point(self, label: str, point: SpinPoint) -> Iterator[Problem]:
@@ -198,7 +199,7 @@ class _Run:
         if reasons != (expected := judge(point).verdict_reasons):
             what = f"its verdict is not that of the rules: stored {reasons or 'accepted'}, now {expected or 'accepted'}"
             yield Problem("points", label, what, REJUDGE)
-        if decided(point, self.store.decision_on(label)) != point:
+        if decided(point, self.store.decision_on(label, point.salvaged_from)) != point:
             yield Problem("points", label, "the decision in force is not applied", REJUDGE)
         if point.deformation != "none" and point.parent_lattice is None and point.parent and not point.source:
             yield Problem(
@@ -215,6 +216,13 @@ class _Run:
         if original is None:
             what = f"was salvaged from label {point.salvaged_from}, which is not there"
             yield Problem("points", label, what, "restore the original, or retract this one: spinmultinet data retract")
+            return
+        if point.verdict == "rejected":  # kept for the training sets that hold it
+            return
+        real = self.store.points.query_one({"point_id": reversed_id(point), "verdict": "accepted"}, ["point_id"])
+        if real is not None or original.verdict == "accepted":
+            other = original.point_id if real is None else real["point_id"]
+            yield Problem("points", label, f"counts a calculation or state twice, beside label {other}", REJUDGE)
         elif not original.decision and not _is_from(point, original):
             what = f"is not what label {point.salvaged_from} is salvaged to"
             yield Problem("points", label, what, "retract it: spinmultinet data retract")
@@ -240,7 +248,7 @@ class _Run:
         if "checksum" in document and document["checksum"] != checksum(document):
             yield Problem("snapshots", label, "its content is not what was stored: the checksum differs", remedy)
             return
-        members = [point_id for split in document["points"].values() for point_id in split]
+        members = [point_id for split in labels_behind(document).values() for point_id in split]
         gone = [point_id for point_id in members if not self._has(point_id)]
         if gone:
             yield Problem("snapshots", label, f"{len(gone)} of its labels are not in the store: {gone[0]}...", RESTORE)

@@ -11,7 +11,7 @@ from datastore.errors import DataError
 from datastore.ingest import ingest, reject_outliers
 from datastore.outliers import outlier_group
 from datastore.quality import with_verdict
-from datastore.schema import Decision
+from datastore.schema import Decision, content_hash
 from datastore.snapshot import make_snapshot
 from datastore.stores import open_store
 from datastore.verdicts import automatic_reasons, decided
@@ -90,6 +90,26 @@ def test_retracted_labels_enter_no_snapshot_and_models_are_named(store, tmp_path
         decide(store, [bad.point_id], "accept", "Bob", "why not")
     decide(store, [bad.point_id], "restore", "Ada", "the U was right")
     assert make_snapshot(store, tmp_path).snapshot_id == first.snapshot_id
+
+
+def test_the_newest_decision_is_in_force_whatever_the_clock_of_its_author(store):
+    point = make_point()
+    store.put_point(point)
+    ahead = Decision(
+        point_id=point.point_id, action="retract", author="A", reason="B", created="2100-01-01T00:00:00.000000+00:00"
+    )
+    store.log_decision(ahead)
+    assert apply_decisions(store) == 1
+    assert decide(store, [point.point_id], "restore", "Bob", "no")[point.point_id].verdict == "accepted"
+    assert store.get_point(point.point_id).verdict == "accepted"
+    assert [d.action for d in decisions(store)] == ["retract", "restore"]
+
+
+def test_decisions_of_earlier_versions_keep_their_ids():
+    old = Decision(point_id="p", action="reject", author="A", reason="B", created="2026-01-01")
+    content = {k: v for k, v in old.model_dump().items() if k != "salvaged_from"}
+    assert old.decision_id == content_hash(content)
+    assert old.model_copy(update={"salvaged_from": "q"}).decision_id != old.decision_id
 
 
 def test_a_decision_that_was_logged_but_not_applied_is_made_good(store):

@@ -6,12 +6,14 @@ import ase.io
 import pytest
 
 from datastore.atoms import read_points
+from datastore.decisions import affected, decide
 from datastore.errors import DataError
 from datastore.label_sets import SetOptions
 from datastore.levels import delta_point, level_name
 from datastore.snapshot import load_snapshot, make_snapshot
 from datastore.splits import SPLITS
 from datastore.stores import open_store
+from datastore.verify import verify
 from tests.datastore.support import make_point
 
 A = {"code": "cheap"}
@@ -59,6 +61,29 @@ def test_a_delta_set_holds_b_minus_a_of_what_both_accepted(store, tmp_path):
             info = atoms.info
             assert (info["label_kind"], info["level_id_from"], info["level_id_to"]) == ("delta", LEVEL_A, LEVEL_B)
             assert info["level_id"] == snapshot.level_id
+
+
+def test_a_delta_set_is_named_to_who_retracts_either_of_its_labels_and_is_no_damage(store, tmp_path):
+    snapshot = make_snapshot(store, tmp_path, labels=SetOptions(kind="delta", levels=(LEVEL_A, LEVEL_B)))
+    assert not [problem for problem in verify(store).problems if problem.collection == "snapshots"]
+    member = next(read_points(snapshot.path("test")))
+    for level in (LEVEL_A, LEVEL_B):
+        (used,) = affected(store, [f"{member.config_id}-{level}"])
+        assert (used.name, used.how) == (snapshot.snapshot_id, "test")
+    assert affected(store, [label(0, A).point_id]) == []  # which has no partner
+    store.points.remove_docs({"point_id": f"{member.config_id}-{LEVEL_A}"})
+    (problem,) = [problem for problem in verify(store).problems if problem.collection == "snapshots"]
+    assert "1 of its labels are not in the store" in problem.what
+
+
+@pytest.mark.parametrize("level", [LEVEL_A, LEVEL_B])
+def test_a_delta_set_stops_where_either_label_is_retracted_meanwhile(store, tmp_path, level):
+    def meanwhile(done, total):
+        if done == 1:
+            decide(store, [f"{label(6, A).config_id}-{level}"], "retract", "Ada", "wrong")
+
+    with pytest.raises(DataError, match="make it again"):
+        make_snapshot(store, tmp_path, labels=SetOptions(kind="delta", levels=(LEVEL_A, LEVEL_B)), progress=meanwhile)
 
 
 def test_the_other_sign_is_another_set(store, tmp_path):

@@ -6,12 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datastore.decisions import decide
-from datastore.ingest import LabelBuilder, ingest
+from datastore.errors import DataError
+from datastore.ingest import LabelBuilder, ingest, rejudge
 from datastore.quality import judge
-from datastore.salvage import found_moments, is_salvageable, reversed_config, reversed_id, salvaged
+from datastore.salvage import (
+    REPLACED,
+    found_moments,
+    is_salvageable,
+    reversed_config,
+    reversed_id,
+    reversed_label,
+    salvaged,
+)
 from datastore.snapshot import make_snapshot
 from datastore.splits import SplitOptions
-from datastore.stores import open_store
+from datastore.stores import open_store, stamped
+from datastore.verify import verify
 from tests.datastore.support import make_failure, make_point
 from tests.datastore.test_ingest import run
 
@@ -78,8 +88,11 @@ def test_a_real_label_takes_the_place_also_when_its_moments_are_reversed(store, 
     for number, label in enumerate(order):
         run(store, label.to_document(), start=number)
         ingest(store)
-    assert store.points.count() == 2
-    assert store.points.count({"salvaged_from": flipped().point_id}) == 0
+    copies = list(store.points.query({"salvaged_from": flipped().point_id}))
+    assert [c["verdict_reasons"] for c in copies] == [[f"{REPLACED} {real.point_id}"]] * int(
+        first == "flipped" and sign < 0
+    )
+    assert store.points.count({"verdict": "accepted"}) == 1
     assert store.get_point(real.point_id).verdict == "accepted"
     reasons = store.get_point(flipped().point_id).verdict_reasons
     assert reasons == [
@@ -172,6 +185,108 @@ def test_snapshots_hold_salvaged_labels_beside_their_pair(store, tmp_path):
         assert partner.point_id in snapshot.points[split]
 
 
+def copy_of(store, original=None):
+    (document,) = store.points.query({"salvaged_from": (original or flipped()).point_id})
+    return store.get_point(document["point_id"])
+
+
+def test_decisions_on_a_flipped_label_say_nothing_on_a_real_one_that_comes_later(store):
+    run(store, flipped().to_document())
+    ingest(store)
+    decide(store, [flipped().point_id], "retract", "Ada", "setup of this calculation")
+    assert copy_of(store).decision.startswith("retracted by Ada")
+    run(store, ferromagnetic().to_document(), start=1)
+    ingest(store)
+    real = store.get_point(ferromagnetic().point_id)
+    assert (real.verdict, real.decision, real.salvaged_from) == ("accepted", "", "")
+
+
+def test_decisions_on_a_salvaged_label_say_nothing_on_a_real_one_that_comes_later(store):
+    run(store, flipped().to_document())
+    ingest(store)
+    decide(store, [copy_of(store).point_id], "reject", "Ada", "doubtful")
+    run(store, flipped().to_document(), completed="2")
+    ingest(store)
+    assert copy_of(store).decision.startswith("rejected by Ada")
+    run(store, ferromagnetic().to_document(), start=1)
+    ingest(store)
+    assert store.get_point(ferromagnetic().point_id).verdict == "accepted"
+    assert verify(store).problems == []
+
+
+@pytest.mark.parametrize("action", ["accept", "reject", "retract"])
+def test_a_calculation_counts_once_whatever_is_decided_on_it(store, action):
+    run(store, flipped().to_document())
+    ingest(store)
+    before = copy_of(store)
+    changed = decide(store, [flipped().point_id], action, "Ada", "I looked")
+    assert changed[flipped().point_id].verdict == ("accepted" if action == "accept" else "rejected")
+    assert changed[before.point_id].verdict == "rejected"
+    rejudge(store)
+    assert store.points.count({"verdict": "accepted"}) == (action == "accept")
+    assert verify(store).problems == []
+    with pytest.raises(DataError, match=r"was salvaged from .* and follows it.*decide on that one"):
+        decide(store, [before.point_id], "accept", "Bob", "why not")
+    decide(store, [flipped().point_id], "restore", "Ada", "no")
+    assert copy_of(store) == before
+    assert verify(store).problems == []
+
+
+def test_an_override_of_an_earlier_version_that_counts_twice_is_found_and_mended(store):
+    run(store, flipped().to_document())
+    ingest(store)
+    copy = copy_of(store)
+    decide(store, [flipped().point_id], "accept", "Ada", "I looked")
+    store.points.update(stamped(copy.to_document()))
+    assert any("twice, beside label" in problem.what for problem in verify(store).problems)
+    ingest(store)
+    assert verify(store).problems == []
+    assert store.points.count({"verdict": "accepted"}) == 1
+
+
+@pytest.mark.parametrize("first", ["flipped", "real"])
+def test_a_rejected_real_label_leaves_an_accepted_salvaged_one_be(store, first):
+    bad = ferromagnetic(magmoms_out=A([1.8, 0.1, 0.01, -0.01]), total_moment=2.0)
+    assert bad.verdict == "rejected"
+    order = [flipped(), bad] if first == "flipped" else [bad, flipped()]
+    for number, label in enumerate(order):
+        run(store, label.to_document(), start=number)
+        ingest(store)
+    assert store.get_point(bad.point_id) == bad
+    copy = copy_of(store)
+    assert (copy.verdict, copy.ordering, copy.free_energy) == ("accepted", "FM", flipped().free_energy)
+    assert copy.point_id == reversed_id(bad)
+    assert verify(store).problems == []
+    assert rejudge(store) == 0
+    run(store, ferromagnetic().to_document(), start=1 if first == "flipped" else 0, completed="2")
+    ingest(store)
+    (accepted,) = store.points.query({"verdict": "accepted"})
+    assert accepted["point_id"] == bad.point_id
+    assert verify(store).problems == []
+
+
+def test_what_was_decided_on_a_salvaged_label_moves_with_it(store):
+    run(store, flipped().to_document())
+    ingest(store)
+    decide(store, [copy_of(store).point_id], "reject", "Ada", "doubtful")
+    run(store, ferromagnetic(magmoms_out=A([1.8, 0.1, 0.01, -0.01]), total_moment=2.0).to_document(), start=1)
+    ingest(store)
+    assert copy_of(store).point_id == reversed_id(ferromagnetic())
+    assert copy_of(store).decision.startswith("rejected by Ada")
+
+
+def test_snapshots_stay_whole_when_a_real_label_of_reversed_moments_comes(store, tmp_path):
+    run(store, *(make_point(shift=0.5 + 0.1 * i).to_document() for i in range(6)), flipped().to_document())
+    ingest(store)
+    snapshot = make_snapshot(store, tmp_path, options=SplitOptions(twins=0))
+    assert copy_of(store).point_id in [p for members in snapshot.points.values() for p in members]
+    run(store, ferromagnetic(magmoms_in=-FERRO["magmoms_in"]).to_document(), start=10)
+    ingest(store)
+    assert copy_of(store).verdict == "rejected"
+    assert verify(store).problems == []
+    assert rejudge(store) == 0
+
+
 signs = st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4)
 SPECIES = ["Mn", "Co", "Ni", "Ni", "O", "O", "O", "O"]
 HIGH = A([4.5, 2.6, 1.8, 1.75, 0, 0, 0, 0])
@@ -202,4 +317,6 @@ def test_signs_and_time_reversal(asked, found):
     assert new.point_id != one.point_id != reversed_id(new)
     assert salvaged(one, upwards=-1).point_id == reversed_id(new)
     assert reversed_config(reversed_config(new)).config_id == new.config_id
+    assert reversed_label(new).point_id == reversed_id(new)
+    assert judge(reversed_label(new)) == reversed_label(new)
     assert np.array_equal(found_moments(one), new.magmoms_in)

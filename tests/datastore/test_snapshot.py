@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from datastore.atoms import read_points
 from datastore.decisions import decide
 from datastore.errors import DataError
+from datastore.ingest import LabelBuilder
 from datastore.quality import with_verdict
 from datastore.queries import find
+from datastore.schema import Decision
 from datastore.snapshot import ABANDONED, EARLIER, geometry_token, load_snapshot, make_snapshot
 from datastore.splits import SPLITS, SplitOptions
 from datastore.stores import open_store
 from tests.datastore.support import make_point, points
+from tests.datastore.test_ingest import run
 
 KINDS = ["shear", "volume", "tensile", "displacement"]
 
@@ -300,3 +303,19 @@ def test_what_a_killed_snapshot_left_is_removed_and_nothing_else(store, tmp_path
             os.utime(path, (old, old))
     make_snapshot(store, tmp_path)
     assert [(tmp_path / name).exists() for name in names] == [False, True, True]
+
+
+def test_labels_whose_group_or_decision_waits_are_judged_first(store, tmp_path):
+    """As after an ingest or import that was killed before it compared the labels of a group."""
+    labels = [make_point(shift=0.3 + 0.01 * i, cell="c", free_energy=-25.5 + 0.001 * i) for i in range(8)]
+    outlier = make_point(shift=0.7, cell="c", free_energy=-20.0)
+    run(store, *(label.to_document() for label in [*labels, outlier]))
+    builder = LabelBuilder(store)
+    builder.update_targets([builder.process_item(item) for item in builder.get_items()])
+    assert store.get_point(outlier.point_id).verdict == "accepted"
+    now = "2026-11-21T10:00:00.000000+00:00"
+    decision = Decision(point_id=labels[0].point_id, action="retract", author="A", reason="B", created=now)
+    store.log_decision(decision)
+    snapshot = make_snapshot(store, tmp_path)
+    assert sum(snapshot.counts.values()) == 40 + 7
+    assert store.get_point(outlier.point_id).verdict == "rejected"
