@@ -64,12 +64,7 @@ def relax(
     Raises SpinMultiNetError for missing moments, an unknown optimiser, a structure that cannot be strained, or moments
     that should move with a model that holds them.
     """
-    if optimizer not in _OPTIMISERS:
-        raise SpinMultiNetError(f"unknown optimiser '{optimizer}'; choose one of {', '.join(_OPTIMISERS)}")
-    if relax_cell and not all(atoms.pbc):
-        raise SpinMultiNetError(
-            "the cell can only be relaxed if the structure is periodic in all three directions; use relax_cell=False"
-        )
+    _check(atoms, optimizer, relax_cell)
     carry = _checked_carry(calculator, carry)
     work = atoms.copy()
     asked = input_moments(work, required=not hasattr(calculator, "model") or calculator.model.options.spin)
@@ -104,6 +99,15 @@ def relax(
         energies,
         moments,
     )
+
+
+def _check(atoms: Atoms, optimizer: str, relax_cell: bool | Literal["volume"]) -> None:
+    if optimizer not in _OPTIMISERS:
+        raise SpinMultiNetError(f"unknown optimiser '{optimizer}'; choose one of {', '.join(_OPTIMISERS)}")
+    if relax_cell and not all(atoms.pbc):
+        raise SpinMultiNetError(
+            "the cell can only be relaxed if the structure is periodic in all three directions; use relax_cell=False"
+        )
 
 
 def _checked_carry(calculator: Calculator, carry: Carry | None) -> Carry:

@@ -161,3 +161,18 @@ def test_a_bad_structure_file_names_campaign_and_parent(write, tmp_path):
     ) as caught:
         load_campaign(write(structures=structures(file="x.cif")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [
+        ({"species": "Ni", "cell": [[1, 0], [0, 1]]}, "is not a 3x3 matrix"),
+        ({"species": {"Ni": 0.3, "Mn": 0.7}, "cell": "all8"}, "no whole atoms"),
+        ({"species": "Cr"}, "no lattice constant is known for Cr"),
+    ],
+    ids=str,
+)
+def test_a_parent_that_cannot_be_is_named_with_the_campaign(write, parent, message):
+    content = {**structures(file="unused"), "parents": [{"species": "Ni"}, parent]}
+    with pytest.raises(CampaignError, match=rf"campaign\.yaml: structures\.parents\.1: .*{message}"):
+        load_campaign(write(structures=content))

@@ -26,7 +26,7 @@ from workflows.structures.errors import StructureError
 from workflows.structures.files import FileStructure
 from workflows.structures.lattice import LatticeOptions, parse_lattice
 from workflows.structures.orderings import FILE, PROPAGATION
-from workflows.structures.rocksalt import ANION, parse_species
+from workflows.structures.rocksalt import ANION, check_rocksalt, parse_species
 from workflows.structures.symmetry import SYMPREC
 
 
@@ -197,7 +197,7 @@ class ParentOptions(_Grown):
             source = "species" if self.file is None else "file"
             raise StructureError(f"{', '.join(sorted(wrong))} does not go with {source}; remove it")
         if self.species is not None:
-            parse_species(self.species)
+            check_rocksalt(self.species, self.lattice_constant, self.cell)
             check_decoration(self.decoration)
         return self
 

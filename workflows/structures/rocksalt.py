@@ -81,6 +81,13 @@ def rocksalt(
     return structure
 
 
+def check_rocksalt(species: SpeciesLike, lattice_constant: float | None, cell: CellLike) -> None:
+    """StructureError where rocksalt() cannot use these; places no cation, which takes long for a quasirandom cell."""
+    fractions = parse_species(species)
+    resolve_lattice_constant(fractions, lattice_constant)
+    cation_counts(fractions, abs(integer_det(resolve_cell(cell)[1])) // 2)
+
+
 def parse_species(species: SpeciesLike) -> dict[str, float]:
     """Fractions per cation symbol in alphabetical order, summing to 1; StructureError names what is wrong."""
     given = {species: 1.0} if isinstance(species, str) else dict(species)

@@ -370,8 +370,6 @@ def test_bad_options_are_one_line_each(changes, message):
 def test_errors_that_need_the_cell_come_before_the_first_configuration():
     with pytest.raises(StructureError, match="AFM-II does not fit"):
         generate(options(parents=[{"species": "Ni", "cell": "tetragonal4"}]))
-    with pytest.raises(StructureError, match="no lattice constant"):
-        generate(options(parents=[{"species": "Cr"}], magmoms={}))
     with pytest.raises(StructureError, match="4 values"):
         generate(options(orderings=["mine"], signs={"mine": [1, -1]}))
 
