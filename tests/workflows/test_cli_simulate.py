@@ -11,6 +11,7 @@ from ase.build import bulk
 from spinmultinet import SpinMultiNetCalculator, build_model, load_model
 from spinmultinet.checkpoint import save_model
 from tests.support.cli import assert_one_line, in_this_process
+from workflows.cli.simulate_output import undecided
 from workflows.spin_orderings import exchange_constants, ordered_atoms, rank_orderings
 from workflows.structures import read_parents
 
@@ -79,6 +80,9 @@ def test_a_ranking_is_shown_written_and_drawn(place):
     assert "meV/atom" in done.stdout
     frames = ase.io.read(place / "r.extxyz", ":")
     rows = run_json(place, *arguments)
+    close = rows[1]["above"] < 2 * rows[1]["above_spread"]
+    assert ("does not decide" in done.stdout) == close
+    assert undecided([{"ordering": "a", "above": x, "above_spread": 1.0} for x in (0.0, 1.9, 2.1)]) == ["a"]
     for frame, row in zip(frames, rows, strict=True):
         assert frame.info["ordering"] == row["ordering"]
         assert frame.get_potential_energy() == pytest.approx(row["energy"], abs=1e-6)

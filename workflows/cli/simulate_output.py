@@ -73,9 +73,17 @@ def show_ranking(rows: list[dict[str, Any]], out: Path | None, picture: Path | N
     for row in changed:
         sites = ", ".join(map(str, row["flipped"])) or "none flipped, but moments vanished"
         typer.echo(f"{row['ordering']} became {row['ordering_found']} (sites {sites}): its energy is that state's")
+    close = undecided(rows)
+    if close:
+        typer.echo(f"within two spreads of the lowest, so the committee does not decide: {', '.join(close)}")
     for path in (out, picture):
         if path is not None:
             typer.echo(f"written to {path}")
+
+
+def undecided(rows: list[dict[str, Any]]) -> list[str]:
+    """Orderings whose energy above the lowest is less than twice its spread over the committee."""
+    return [row["ordering"] for row in rows[1:] if row["above"] < 2 * row["above_spread"]]
 
 
 def draw_ranking(rows: list[dict[str, Any]], title: str, path: Path) -> None:
