@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -115,14 +115,18 @@ class SpinSites:
         signs = np.sign(moments)  # however small the moments are
         if abs(signs.sum()) == len(self.magnetic):
             return "FM"
-        config = SpinConfig(
+        return sign_pattern(self._any_signs, signs)
+
+    @cached_property
+    def _any_signs(self) -> SpinConfig:
+        """A configuration with 1 muB where there is a moment; made once, as there may be thousands of patterns."""
+        return SpinConfig(
             species=[site.specie.symbol for site in self.structure],
             lattice=self.structure.lattice.matrix,
             positions=self.structure.cart_coords,
-            magmoms_in=signs,
+            magmoms_in=np.sign(self.magnitudes),
             ordering="",
         )
-        return sign_pattern(config, signs)
 
 
 def arrange(sites: SpinSites, entries: Sequence[Any]) -> Iterator[Arrangement]:
