@@ -18,7 +18,8 @@ from pathlib import Path
 
 from benchmarks.store import ATOMS, make_points
 from datastore.atoms import write_points
-from datastore.importing import ImportLevel, foreign, import_labels, own
+from datastore.converters import ImportLevel, foreign, own
+from datastore.importing import import_labels
 from datastore.mapping import ImportMapping
 from datastore.schema import SpinPoint
 from datastore.stores import open_store

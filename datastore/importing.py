@@ -6,78 +6,43 @@ killed, or is given the same files twice, only does what is left.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bson
 import numpy as np
-from bson.errors import BSONError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from datastore.atoms import atoms_to_point
 from datastore.batches import in_batches
 from datastore.checksums import file_sha256
-from datastore.errors import DataError
+from datastore.converters import Converter, checked, own
+from datastore.decisions import UsedIn, affected, decide
 from datastore.frames import Frame, read_frames
-from datastore.identity import geometry_id
 from datastore.ingest import LabelBuilder
-from datastore.mapping import ImportMapping, RefusedError, converted
-from datastore.outliers import outlier_group
-from datastore.quality import judge, name_ordering, sign_pattern
+from datastore.levels import same_numbers, spelling
+from datastore.mapping import RefusedError
+from datastore.outliers import PREFIX, outlier_group
+from datastore.queries import levels_of
 from datastore.salvage import make_way, reversed_id, salvage
-from datastore.schema import SpinConfig, SpinPoint, content_hash
-from datastore.sqlite_query import decode, encode
+from datastore.schema import SpinPoint, content_hash
 from datastore.stores import SpinStore, explained, stamped
-
-IMPORTER = "spinmultinet import 1"
-"""Written into every imported label; raised when the conversion changes."""
+from datastore.verdicts import PAST
 
 CHUNK = 100
 EXAMPLES = 3
 """Frames that the report shows for each reason."""
 
-LEVEL_KEYS = ("code", "functional", "hubbard_u", "ecut", "kpts")
-LEVEL_EXAMPLE = "level_of_theory: {code: VASP, functional: PBE+U, hubbard_u: {Ni: 5.3}, ecut: 600, kpts: [4, 4, 4]}"
-
 TOLERANCES = {"energy": 1e-6, "free_energy": 1e-6, "forces": 1e-5, "stress": 1e-6, "magmoms_out": 1e-4}
 """eV per cell, eV/Angstrom, eV/Angstrom^3, muB. Two labels of one calculation that differ by more disagree; files with
 eight decimals do not."""
 
-ARRAYS = {"positions", "forces", "magmoms_in", "magmoms_out", "magnetic_forces"}
+DOUBT = 0.1
+"""Share of a file's frames with one fault (and DOUBTED frames at least) above which the mapping is doubted."""
 
-Namer = Callable[[SpinConfig], str]
-Converter = Callable[[Frame, str], SpinPoint]
-
-
-class ImportLevel(BaseModel):
-    """Level of theory and origin of foreign labels: the content of ``--level LEVEL.yaml``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    level_of_theory: dict[str, Any] = Field(description="code, functional, hubbard_u, ecut, kpts, and what else counts")
-    engine: str = Field("", description="name in the store; default: the code")
-    engine_version: str = "not stated"
-    licence: str = ""
-    citation: str = ""
-    url: str = ""
-
-    @field_validator("level_of_theory")
-    @classmethod
-    def _complete(cls, value: dict[str, Any]) -> dict[str, Any]:
-        missing = [key for key in LEVEL_KEYS if value.get(key) is None]
-        if missing:
-            raise ValueError(
-                f"state {', '.join(missing)}; write for example {LEVEL_EXAMPLE}, with {{}} for no U and 'unknown' for "
-                "what the authors do not say"
-            )
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"only texts, numbers, lists and mappings can be stored ({error})") from None
-        return value
+DOUBTED = 3
+FRAMES = "frames"
 
 
 @dataclass
@@ -101,6 +66,10 @@ class ImportReport:
     """Already there (from an earlier import, or twice in the files) with the same numbers."""
     disagreeing: Refusals = field(default_factory=Refusals)
     """Already there with other numbers; the earlier ones were kept."""
+    replaced: int = 0
+    """Already there with other numbers, from an earlier import, and replaced as asked."""
+    used_in: list[UsedIn] = field(default_factory=list)
+    """Snapshots and models that have seen what was replaced."""
     refused: dict[str, Refusals] = field(default_factory=dict)
     verdict_reasons: dict[str, int] = field(default_factory=dict)
     """Rule -> new labels that it rejected."""
@@ -112,6 +81,8 @@ class ImportReport:
     """Frames with one energy, which was taken for the free energy and the extrapolated one."""
     without_stress: int = 0
     levels: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """What makes units, signs or spelling of mapping and level doubtful, one line each."""
 
     @property
     def not_in(self) -> int:
@@ -119,38 +90,12 @@ class ImportReport:
         return self.disagreeing.count + sum(refusals.count for refusals in self.refused.values())
 
 
-def foreign(mapping: ImportMapping, level: ImportLevel, name: Namer | None = None, campaign: str = "") -> Converter:
-    """Converter of frames described by a mapping, at a stated level of theory.
+@dataclass(frozen=True)
+class Replacement:
+    """Who lets imported labels be replaced by other numbers of a corrected import, and why."""
 
-    ``name`` gives the ordering of a configuration where the file does not; default: its pattern of signs.
-    """
-    engine = {
-        "engine": level.engine or str(level.level_of_theory["code"]),
-        "engine_version": level.engine_version,
-        "level_of_theory": level.level_of_theory,
-        "campaign": campaign,
-    }
-    origin = {key: value for key in ("licence", "citation", "url") if (value := getattr(level, key))}
-
-    def convert(frame: Frame, where: str) -> SpinPoint:
-        fields = converted(frame.values, mapping)
-        source = {"importer": IMPORTER, **origin}
-        if mapping.key("energy") not in frame.values or mapping.key("free_energy") not in frame.values:
-            source["energies"] = "the file has one energy"
-        return _point({**fields, **engine, "moment_role": mapping.moment_role, "source": source}, name or _pattern)
-
-    return convert
-
-
-def own(frame: Frame, where: str) -> SpinPoint:
-    """Converter of our own export, which states mapping and level of theory itself. Raises RefusedError."""
-    if frame.atoms is None or "level_of_theory" not in frame.values:
-        raise RefusedError("no label of ours", "it states no level of theory; give --mapping and --level")
-    try:
-        point = atoms_to_point(frame.atoms, where)
-    except (DataError, OverflowError) as error:
-        raise RefusedError("no label of ours", str(error)) from None
-    return judge(point if point.source else point.model_copy(update={"source": {"importer": IMPORTER}}))
+    author: str
+    reason: str
 
 
 def import_labels(
@@ -158,137 +103,218 @@ def import_labels(
     files: Iterable[Path],
     convert: Converter,
     watch: Callable[[Path, float], None] = lambda path, share: None,
+    replace: Replacement | None = None,
 ) -> ImportReport:
     """Store the labels in ``files``; ``watch`` hears how much of which file is done, after each chunk.
 
+    With ``replace``, labels that an earlier import left with other numbers are replaced, and decisions on the old
+    numbers are revoked; the old numbers are kept in ``source["replaced"]``. Labels calculated here never are.
     Raises DataError where a file cannot be read at all; what was stored before stays.
     """
-    report = ImportReport()
     with explained(store.uri):
+        work = _Import(store, convert, replace)
         for path in files:
-            frames = read_frames(path)
-            origin = {"file": path.name, "sha256": file_sha256(path)}
-            for chunk in in_batches(frames, CHUNK):
-                _store(store, list(_converted(chunk, path, origin, convert, report)), report)
-                watch(path, chunk[-1].fraction)
-        builder = LabelBuilder(store)
+            work.file(path, watch)
+        work.finish()
+    return work.report
+
+
+class _Import:
+    """One import under way."""
+
+    def __init__(self, store: SpinStore, convert: Converter, replace: Replacement | None):
+        self.store = store
+        self.convert = convert
+        self.replace = replace
+        self.report = ImportReport()
+        self.before = {level.level_id: level.theory for level in levels_of(store).values()}
+        self.theories = dict(self.before)
+        self.met: set[str] = set()
+        self.replaced: list[str] = []
+        self.files: list[tuple[Path, set[str]]] = []
+
+    def file(self, path: Path, watch: Callable[[Path, float], None]) -> None:
+        """Take in one file, chunk by chunk."""
+        frames = read_frames(path)
+        origin = {"file": path.name, "sha256": file_sha256(path)}
+        faults: Counter[str] = Counter()
+        ids: set[str] = set()
+        for chunk in in_batches(frames, CHUNK):
+            points = list(self._converted(chunk, path, origin, faults))
+            if doubt := _doubt(faults):
+                for point in points:
+                    self._refuse("units in doubt", f"{_where(point)}: {doubt}")
+                points = []
+            self._store(points)
+            ids.update(point.point_id for point in points)
+            watch(path, chunk[-1].fraction)
+        self.files.append((path, ids))
+
+    def finish(self) -> None:
+        """Judge the groups, and say what is doubtful."""
+        builder = LabelBuilder(self.store)
         builder.judge_groups()
-        report.outliers = builder.report.outliers
-    return report
+        self.report.outliers = builder.report.outliers
+        self.report.doubts += [text for path, ids in self.files if (text := self._misfits(path, ids))]
+        self.report.doubts += _spellings(self.before, self.theories)
+        self.report.used_in = affected(self.store, self.replaced) if self.replaced else []
+
+    def _converted(
+        self, chunk: list[Frame], path: Path, origin: dict[str, Any], faults: Counter[str]
+    ) -> Iterator[SpinPoint]:
+        """Labels of the frames that give one; the others are noted."""
+        for frame in chunk:
+            where = f"{path}, frame {frame.number}"
+            self.report.frames += 1
+            faults[FRAMES] += 1
+            try:
+                if frame.problem:
+                    raise RefusedError("unreadable", frame.problem)
+                point = self._at_known_level(checked(frame, self.convert, where))
+            except RefusedError as error:
+                faults[error.reason] += 1
+                self._refuse(error.reason, f"{where}: {error}")
+                continue
+            if "sha256" not in point.source:
+                point = point.model_copy(update={"source": {**origin, "frame": frame.number, **point.source}})
+            yield point
+
+    def _refuse(self, reason: str, example: str) -> None:
+        _note(self.report.refused.setdefault(reason, Refusals()), example)
+
+    def _at_known_level(self, point: SpinPoint) -> SpinPoint:
+        """The label with its level of theory as the store writes it, where 600 and 600.0 are one number.
+
+        Labels exported here keep theirs, because the engines look for it.
+        """
+        if point.level_id in self.theories:
+            return point
+        theory = same_numbers(point.level_of_theory, self.theories.values())
+        if theory is None or self.convert is own:
+            self.theories[point.level_id] = point.level_of_theory
+            return point
+        return point.model_copy(update={"level_of_theory": dict(theory)})
+
+    def _store(self, points: list[SpinPoint]) -> None:
+        """Write what is new, then the note that its groups wait for judgement; salvage what is flipped."""
+        _make_way(self.store, points)
+        ids = [point.point_id for point in points]
+        fields = ["point_id", "source.replaced", *TOLERANCES]
+        known = {d["point_id"]: d for d in self.store.points.query({"point_id": {"$in": ids}}, fields)}
+        new, changed, present = self._sort(points, known)
+        if new or changed:
+            self.store.points.update([stamped(point.to_document()) for point in {**new, **changed}.values()])
+            self.store.failures.remove_docs({"point_id": {"$in": [*new, *changed]}})
+        if changed:
+            self.store.points.remove_docs({"salvaged_from": {"$in": list(changed)}})
+        if points:  # also of labels that were there: a kill may have come between the two writes
+            groups = sorted({outlier_group(point) for point in points})
+            mark = {"source": f"import:{content_hash(ids)}", "completed_at": "", "groups": groups}
+            self.store.ingested.update(stamped({**mark, "judged": False}))
+        for point_id, point in {**present, **new, **changed}.items():  # the same holds here
+            if self.replace is not None:
+                self._revoke(point_id, known[point_id].get("source", {}).get("replaced", []))
+            salvaged = salvage(self.store, point) if point.verdict == "rejected" and not point.salvaged_from else None
+            self.report.salvaged += salvaged is not None and point_id in new
+        self._count(points, new)
+
+    def _sort(self, points: list[SpinPoint], known: dict[str, dict[str, Any]]) -> tuple[dict[str, SpinPoint], ...]:
+        """What is new, what replaces a stored label, and what is there, by point_id; ``known`` gets the numbers."""
+        new: dict[str, SpinPoint] = {}
+        changed: dict[str, SpinPoint] = {}
+        present: dict[str, SpinPoint] = {}
+        for point in points:
+            point_id = point.point_id
+            if point_id not in known:
+                new[point_id] = point
+                known[point_id] = point.model_dump(include=set(TOLERANCES))
+            elif difference := _difference(known[point_id], point):
+                if self.replace is not None and (old := self._replaceable(point_id)) is not None:
+                    changed[point_id] = _replacing(old, point, self.replace)
+                    known[point_id] = changed[point_id].model_dump(include={*TOLERANCES, "source"})
+                else:
+                    _note(self.report.disagreeing, f"{_where(point)}: {difference} from label {point_id}")
+            else:
+                present.setdefault(point_id, point)
+                self.report.present += 1
+            self.met.add(point_id)
+        self.replaced += changed
+        self.report.replaced += len(changed)
+        return new, changed, present
+
+    def _replaceable(self, point_id: str) -> SpinPoint | None:
+        """The stored label, where it came from an earlier import; of two in the files the first counts."""
+        old = None if point_id in self.met else self.store.get_point(point_id)
+        return old if old is not None and "importer" in old.source and not old.salvaged_from else None
+
+    def _revoke(self, point_id: str, history: list[dict[str, Any]]) -> None:
+        """End a decision that was about replaced numbers, also one that a killed import has left in force."""
+        decision = self.store.decision_on(point_id) if history else None
+        if decision is not None and decision.action in PAST and decision.created < history[-1]["created"]:
+            reason = f"its numbers were replaced: {history[-1]['reason']}"
+            decide(self.store, [point_id], "restore", history[-1]["author"], reason)
+
+    def _count(self, points: list[SpinPoint], new: Mapping[str, SpinPoint]) -> None:
+        report = self.report
+        for point in points:
+            report.one_energy += "energies" in point.source
+            report.without_stress += point.stress is None
+            if point.level_id not in report.levels:
+                report.levels.append(point.level_id)
+        for point in new.values():
+            report.accepted += point.verdict == "accepted"
+            report.rejected += point.verdict == "rejected"
+            for reason in {text.split(":")[0] for text in point.verdict_reasons}:
+                report.verdict_reasons[reason] = report.verdict_reasons.get(reason, 0) + 1
+
+    def _misfits(self, path: Path, ids: set[str]) -> str:
+        """What to say where many labels of a file are outliers; empty where few are."""
+        found = 0
+        for batch in in_batches(sorted(ids), CHUNK):
+            stored = self.store.points.query({"point_id": {"$in": batch}}, ["verdict_reasons"])
+            found += sum(any(reason.startswith(PREFIX) for reason in d["verdict_reasons"]) for d in stored)
+        if not _many(found, len(ids)):
+            return ""
+        return (
+            f"{path}: {found} of {len(ids)} labels do not fit the other energies, forces and stresses of their kind; "
+            "units or signs of energy, forces and stress do not fit each other, or labels of several settings are mixed"
+        )
 
 
-def _converted(
-    chunk: list[Frame], path: Path, origin: dict[str, Any], convert: Converter, report: ImportReport
-) -> Iterator[SpinPoint]:
-    """Labels of the frames that give one; the others are noted."""
-    for frame in chunk:
-        where = f"{path}, frame {frame.number}"
-        report.frames += 1
-        try:
-            if frame.problem:
-                raise RefusedError("unreadable", frame.problem)
-            point = _checked(frame, convert, where)
-        except RefusedError as error:
-            _note(report.refused.setdefault(error.reason, Refusals()), f"{where}: {error}")
-            continue
-        report.one_energy += "energies" in point.source
-        report.without_stress += point.stress is None
-        if point.level_id not in report.levels:
-            report.levels.append(point.level_id)
-        if "sha256" not in point.source:
-            point = point.model_copy(update={"source": {**origin, "frame": frame.number, **point.source}})
-        yield point
+def _doubt(faults: Counter[str]) -> str:
+    """Why no frame of a file is believed, where many have numbers that cannot be; empty where few have."""
+    implausible = [(count, name) for name, count in faults.items() if name.startswith("implausible")]
+    number, reason = max(implausible, default=(0, ""))
+    if not _many(number, faults[FRAMES]):
+        return ""
+    return f"{number} of {faults[FRAMES]} frames so far have an {reason}; correct key or unit in the mapping"
 
 
-def _checked(frame: Frame, convert: Converter, where: str) -> SpinPoint:
-    """The label of a frame, which any store takes and gives back as it is. Raises RefusedError."""
-    try:
-        point = convert(frame, where)
-        problem = _unstorable(point)
-    except RecursionError:
-        problem = "it is nested too deeply"
-    if problem:
-        raise RefusedError("not storable", problem)
-    timings = point.timings.items()
-    if wrong := [name for name, value in timings if value < 0 or (name == "cores" and value == 0)]:
-        raise RefusedError("implausible timings", f"{wrong[0]} is {point.timings[wrong[0]]:g}")
-    return point
+def _many(number: int, total: int) -> bool:
+    return number >= DOUBTED and number > DOUBT * total
 
 
-def _unstorable(point: SpinPoint) -> str:
-    """Why a store would refuse the label, or change it; empty where none does. Arrays hold finite numbers only."""
-    try:
-        fields = point.model_dump(exclude=ARRAYS)
-        if name := next((name for name in _names(fields) if name.startswith("$")), ""):
-            return f"a name begins with a dollar sign, which is for operators of MongoDB: {name[:40]!r}"
-        bson.encode(fields)  # as MongoDB wants it: no null characters in names, 64 bits in an integer
-        return "" if decode(encode(fields)) == fields else "a number is not finite, or a name is no text"
-    except (DataError, BSONError, ValueError, OverflowError) as error:
-        return str(error)[:200]
+def _spellings(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What to say where a new level of theory is an old one in other words."""
+    old: dict[str, str] = {}
+    for level_id, theory in before.items():
+        old.setdefault(spelling(theory), level_id)
+    new = {level_id: spelling(theory) for level_id, theory in after.items() if level_id not in before}
+    return [
+        f"level of theory {level_id} differs from {old[text]}, which was there, in spelling only; labels of two levels "
+        "never meet in a training set, so describe it in the same words"
+        for level_id, text in new.items()
+        if text in old
+    ]
 
 
-def _names(value: Any) -> Iterator[str]:
-    """Keys of all mappings within a value."""
-    if isinstance(value, dict):
-        yield from map(str, value)
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _names(inner)
-
-
-def _point(fields: dict[str, Any], name: Namer) -> SpinPoint:
-    """The judged label of converted fields."""
-    fields.setdefault("deformation", "unknown")
-    fields.setdefault("pair_id", geometry_id(fields["species"], fields["lattice"], fields["positions"]))
-    moments = fields["magmoms_out"]
-    if fields["magmoms_in"].shape != moments.shape:
-        raise RefusedError("wrong shape", f"magmoms_in is {fields['magmoms_in'].shape}, magmoms_out {moments.shape}")
-    if fields["total_moment"] is None:
-        total = moments.sum(axis=0)
-        fields["total_moment"] = float(total if moments.ndim == 1 else np.linalg.norm(total))
-    try:
-        names = SpinConfig.model_fields
-        config = SpinConfig(**{"ordering": "", **{key: value for key, value in fields.items() if key in names}})
-        fields["ordering"] = config.ordering or name(config)
-        config = config.model_copy(update={"ordering": fields["ordering"]})
-        return judge(SpinPoint(**fields, ordering_found=name_ordering(config, moments), verdict="accepted"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RefusedError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def _pattern(config: SpinConfig) -> str:
-    return sign_pattern(config, config.magmoms_in)
-
-
-def _store(store: SpinStore, points: list[SpinPoint], report: ImportReport) -> None:
-    """Write the labels that are new, then the note that their groups wait for judgement; salvage what is flipped."""
-    _make_way(store, points)
-    ids = [point.point_id for point in points]
-    fields = ["point_id", *TOLERANCES]
-    known = {d["point_id"]: d for d in store.points.query({"point_id": {"$in": ids}}, fields)}
-    new: dict[str, SpinPoint] = {}
-    for point_id, point in zip(ids, points, strict=True):
-        if point_id not in known:
-            known[point_id], new[point_id] = point.model_dump(include=set(TOLERANCES)), point
-        elif difference := _difference(known[point_id], point):
-            _note(report.disagreeing, f"{_where(point)}: {difference} from label {point_id}")
-        else:
-            report.present += 1
-    if new:
-        store.points.update([stamped(point.to_document()) for point in new.values()])
-        store.failures.remove_docs({"point_id": {"$in": list(new)}})
-    if points:  # also of labels that were there: a kill may have come between the two writes
-        groups = sorted({outlier_group(point) for point in points})
-        mark = {"source": f"import:{content_hash(ids)}", "completed_at": "", "groups": groups, "judged": False}
-        store.ingested.update(stamped(mark))
-    for point_id, point in dict(zip(ids, points, strict=True)).items():  # the same holds here
-        salvaged = salvage(store, point) if point.verdict == "rejected" and not point.salvaged_from else None
-        report.salvaged += salvaged is not None and point_id in new
-    for point in new.values():
-        report.accepted += point.verdict == "accepted"
-        report.rejected += point.verdict == "rejected"
-        for reason in {text.split(":")[0] for text in point.verdict_reasons}:
-            report.verdict_reasons[reason] = report.verdict_reasons.get(reason, 0) + 1
+def _replacing(old: SpinPoint, new: SpinPoint, why: Replacement) -> SpinPoint:
+    """The new label, which remembers what was different in the old one."""
+    before, after = old.model_dump(), new.model_dump()
+    past = {name: before[name] for name in before if name != "source" and before[name] != after[name]}
+    past |= {"source": {key: value for key, value in old.source.items() if key != "replaced"}}
+    past |= {"created": datetime.now(UTC).isoformat(timespec="microseconds"), **vars(why)}
+    return new.model_copy(update={"source": {**new.source, "replaced": [*old.source.get("replaced", []), past]}})
 
 
 def _make_way(store: SpinStore, points: list[SpinPoint]) -> None:

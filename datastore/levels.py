@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datastore.errors import DataError
@@ -40,6 +40,33 @@ def names(theories: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     plain = {level_id: level_name(theory) for level_id, theory in theories.items()}
     count = Counter(plain.values())
     return {level_id: name if count[name] == 1 else f"{name}-{level_id[:6]}" for level_id, name in plain.items()}
+
+
+def plain(theory: Any) -> Any:
+    """The content with whole numbers as integers: 600.0 becomes 600. For new levels only, because ids hash the text."""
+    if isinstance(theory, Mapping):
+        return {key: plain(value) for key, value in theory.items()}
+    if isinstance(theory, list | tuple):
+        return [plain(value) for value in theory]
+    return int(theory) if isinstance(theory, float) and theory.is_integer() else theory
+
+
+def same_numbers(theory: Mapping[str, Any], known: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The known level that differs at most in 600 for 600.0, which Python finds equal; None where there is none."""
+    return next((other for other in known if other == theory), None)
+
+
+def spelling(theory: Any) -> str:
+    """Text that is equal for levels which differ in case, spaces and quotes around numbers only."""
+    if isinstance(theory, Mapping):
+        return repr(sorted((spelling(key), spelling(value)) for key, value in theory.items()))
+    if isinstance(theory, list | tuple):
+        return repr([spelling(value) for value in theory])
+    text = "".join(str(theory).split()).casefold()
+    try:
+        return repr(float(text))
+    except ValueError:
+        return text
 
 
 def delta_levels(theory: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
 from datastore.errors import DataError
-from datastore.levels import delta_levels, delta_point, heads_theory, level_name, names
+from datastore.levels import delta_levels, delta_point, heads_theory, level_name, names, plain, same_numbers, spelling
 from datastore.queries import find_level, levels_of
 from datastore.schema import content_hash
 from datastore.stores import open_store
@@ -74,3 +76,36 @@ def test_a_label_without_stress_gives_a_difference_without():
 
 def test_several_levels_together_do_not_depend_on_their_order():
     assert heads_theory({"a": PBEU, "b": {}}) == heads_theory({"b": {}, "a": PBEU})
+
+
+def test_whole_numbers_are_integers_and_all_else_stays():
+    theory = {"ecut": 600.0, "U": {"Ni": 5.3}, "kpts": (4.0, 4, 2), "spin": True, "text": "600.0", "none": None}
+    assert json.dumps(plain(theory)) == (
+        '{"ecut": 600, "U": {"Ni": 5.3}, "kpts": [4, 4, 2], "spin": true, "text": "600.0", "none": null}'
+    )
+
+
+def test_levels_that_differ_in_the_kind_of_number_are_one():
+    stored = [{"ecut": "600"}, {"ecut": 600.0, "U": {"Ni": 5}}]
+    assert same_numbers({"ecut": 600, "U": {"Ni": 5.0}}, stored) is stored[1]
+    assert same_numbers({"ecut": 601, "U": {"Ni": 5.0}}, stored) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ({"ecut": "600", "xc": "PBE+U"}, True),
+        ({"xc": "pbe + u", "ecut": 600.0}, True),
+        ({"ecut": 601, "xc": "PBE+U"}, False),
+        ({"ecut": [600], "xc": "PBE+U"}, False),
+        ({"ecut": 600, "xc": "PBE+U", "kpts": 4}, False),
+    ],
+)
+def test_spelling_is_what_content_is_not(other, same):
+    assert (spelling({"ecut": 600, "xc": "PBE+U"}) == spelling(other)) == same
+
+
+def test_ids_of_levels_that_are_in_use_stay():
+    """Stored labels, snapshots and checkpoints are found by them."""
+    assert make_point(level_of_theory=PBEU).level_id == "03dcbbdd47d133af"
+    assert make_point(level_of_theory=PBEU | {"ecut": 700}).level_id != "03dcbbdd47d133af"

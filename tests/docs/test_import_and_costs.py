@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datastore import mapping
-from datastore.importing import LEVEL_KEYS
+from datastore import importing, mapping, plausible
+from datastore.converters import LEVEL_KEYS
 from tests.support.cli import in_this_process
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,9 @@ def only(outputs, part):
 
 
 def test_the_import_takes_every_frame(outputs):
-    assert "125 frames; 125 new labels accepted" in only(outputs, "--mapping map.yaml")
+    first, again = [text for line, text in outputs.items() if "--mapping map.yaml" in line]
+    assert "125 frames; 125 new labels accepted" in first
+    assert "125 were there already" in again
     assert "AFM-II" in only(outputs, "data query")
     count = int(re.search(r"nio.extxyz: (\d+) labels", only(outputs, "data export"))[1])
     assert f"{count} frames; {count} new labels accepted" in only(outputs, "--into local:copy")
@@ -60,9 +62,14 @@ def test_costs_and_estimates(outputs):
 
 def test_numbers_of_the_page_are_those_of_the_code():
     assert "1e5 eV per atom, 1000 eV/Angstrom, 10 muB, or 1 eV/Angstrom^3" in PAGE
-    assert (mapping.MAX_ENERGY, mapping.MAX_FORCE, mapping.MAX_MOMENT, mapping.MAX_STRESS) == (1e5, 1000, 10, 1)
+    limits = (plausible.MAX_ENERGY, plausible.MAX_FORCE, plausible.MAX_MOMENT, plausible.MAX_STRESS)
+    assert limits == (1e5, 1000, 10, 1)
     assert "outside 3 to 50 Angstrom^3" in PAGE
-    assert mapping.VOLUME == (3, 50)
+    assert plausible.VOLUME == (3, 50)
+    assert "nearer than 0.5 Angstrom" in PAGE
+    assert plausible.MIN_DISTANCE == 0.5
+    assert "more than 10 % of a file's frames, and three at least" in PAGE
+    assert (importing.DOUBT, importing.DOUBTED) == (0.1, 3)
     assert set(LEVEL_KEYS) <= set(yaml.safe_load(FILES["level.yaml"])["level_of_theory"])
     for name in mapping.LAYOUTS:
         assert name in FILES["map.yaml"]

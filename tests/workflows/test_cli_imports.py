@@ -107,6 +107,29 @@ def test_refused_frames_are_reported_and_change_the_exit_code(capsys):
     assert "3 were there already; 1 not taken in" in out
 
 
+def test_a_wrong_mapping_is_corrected_with_a_reason(capsys):
+    Path("wrong.yaml").write_text(yaml.safe_dump({**MAPPING, "stress_sign": "vasp"}))
+    assert run(capsys, "ours.extxyz", *FOREIGN[:3], "wrong.yaml", *FOREIGN[4:])[0] == 0
+    code, out, _ = run(capsys, "ours.extxyz", *FOREIGN)
+    assert code == 1
+    assert "--replace REASON" in out
+    code, out, _ = run(capsys, "ours.extxyz", *FOREIGN, "--replace", "sign of stress", "--author", "Ada")
+    assert code == 0
+    assert "2 replaced" in out
+    assert [point.source["replaced"][0]["author"] for point in stored()] == ["Ada", "Ada"]
+    np.testing.assert_array_equal(stored()[0].stress, make_point().stress)
+
+
+def test_doubtful_units_change_the_exit_code(capsys):
+    shifts = np.linspace(-0.4, 0.4, 20)
+    pull = np.outer([1, -1, 0, 0], [1, 0, 0])
+    energies = [{"energy": 5 * s**2, "free_energy": 5 * s**2, "forces": -10 * s * pull} for s in shifts]
+    write_points("sign.extxyz", [make_point(shift=s, **e) for s, e in zip(shifts, energies, strict=True)])
+    code, out, _ = run(capsys, "sign.extxyz", *FOREIGN)
+    assert code == 1
+    assert "units or signs of energy, forces and stress do not fit each other" in out
+
+
 def test_the_proposal_is_a_mapping_once_the_role_is_stated(capsys):
     code, out, _ = run(capsys, "ours.extxyz", "--show-keys")
     assert code == 0
@@ -143,6 +166,7 @@ def test_the_proposal_is_a_mapping_once_the_role_is_stated(capsys):
         (["ours.extxyz", "--into", "nowhere"], "names no store"),
         (["ours.extxyz", *FOREIGN[:3], "wrong.yaml", *FOREIGN[4:]], "did you mean 'forces'"),
         (["ours.extxyz", *FOREIGN[:5], "poor.yaml"], "state kpts; write for example"),
+        (["ours.extxyz", *FOREIGN, "--author", "Ada"], "say why with --replace"),
     ],
 )
 def test_bad_input_is_one_line_and_stores_nothing(capsys, arguments, part):

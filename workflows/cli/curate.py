@@ -21,6 +21,12 @@ PointIds = Annotated[
     list[str], typer.Argument(metavar="POINT_ID...", help="Labels: their ids, or beginnings that fit one label each.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; stays in the log for good.")]
+NOT_KNOWN = (
+    "models trained outside of campaigns are in no store; look for these snapshots in what their checkpoints say "
+    "(snapshot_id, data_sha256)"
+)
+"""What a decision cannot be followed to."""
+
 Author = Annotated[str, typer.Option(help="Who decides; default: the user's login name.", show_default=False)]
 
 
@@ -47,7 +53,8 @@ def override(
 def retract(place: Place, point_ids: PointIds, reason: Reason, author: Author = "", as_json: AsJson = False) -> None:
     """Withdraw labels that should not have been used.
 
-    They stay queryable but enter no training set any more. Names the snapshots and models that have seen them.
+    They stay queryable but enter no training set any more. Names the snapshots and models of this store that have seen
+    them. A model trained elsewhere ('spinmultinet train') is in no store: its checkpoint names its snapshot.
 
     \b
     Example:
@@ -124,30 +131,38 @@ def _decide(place: str, point_ids: list[str], action: DecisionAction, author: st
     from datastore.decisions import affected, decide
 
     with _open(place) as opened:
-        changed = decide(opened, point_ids, action, author or _login(), reason)
+        changed = decide(opened, point_ids, action, author or login(), reason)
         used = affected(opened, changed)
     if as_json:
         points = [
             {"point_id": key, "verdict": p.verdict, "verdict_reasons": p.verdict_reasons, "overruled": p.overruled}
             for key, p in changed.items()
         ]
-        print_json({"action": action, "points": points, **_by_kind(used)})
+        print_json({"action": action, "points": points, **_by_kind(used), "not_known": NOT_KNOWN})
         return
     for point_id, point in changed.items():
         why = "; ".join(point.verdict_reasons or point.overruled)
         typer.echo(f"{point_id}: {point.verdict}{f' ({why})' if why else ''}")
+    print_used(used)
+
+
+def print_used(used: list[UsedIn]) -> None:
+    """Table of the snapshots and models that have seen labels which are other labels now; nothing where none has."""
     if used:
         print_table(["seen by", "id", "campaign", "how"], [(u.kind, u.name, u.campaign, u.how) for u in used])
     models = sum(u.kind == "model" for u in used)
     if models:
         typer.echo(f"{models} models know of it: train them again on a new snapshot")
+    if any(u.kind == "snapshot" for u in used):
+        typer.echo(f"not known here: {NOT_KNOWN}")
 
 
 def _by_kind(used: list[UsedIn]) -> dict[str, list[dict[str, Any]]]:
     return {f"{kind}s": [asdict(u) for u in used if u.kind == kind] for kind in ("snapshot", "model")}
 
 
-def _login() -> str:
+def login() -> str:
+    """Name of the user. Raises InputError where the machine knows none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError) as error:

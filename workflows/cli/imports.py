@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workflows.cli.curate import login, print_used
 from workflows.cli.data import AsJson, _open
 from workflows.cli.errors import FAILED, InputError
 from workflows.cli.output import print_json, print_table, share_bar, whole_file
 
 if TYPE_CHECKING:
-    from datastore.importing import Converter, ImportReport
+    from datastore.converters import Converter
+    from datastore.importing import ImportReport, Replacement
 
 SHOWN_FRAMES = 100
 """Frames that --show-keys looks at."""
@@ -35,6 +37,13 @@ def import_files(
     level: LevelFile = None,
     campaign: Annotated[str, typer.Option(help="Name of a campaign, written on the labels.")] = "",
     report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
+    replace: Annotated[
+        str,
+        typer.Option(metavar="REASON", help="Replace labels that an earlier import left with other numbers; say why."),
+    ] = "",
+    author: Annotated[
+        str, typer.Option(help="Who lets them be replaced; default: the user's login name.", show_default=False)
+    ] = "",
     show_keys: Annotated[
         bool, typer.Option("--show-keys", help="Show the keys of the files and propose a mapping; import nothing.")
     ] = False,
@@ -43,12 +52,15 @@ def import_files(
     """Take in labels that others computed, or that were exported here.
 
     Judged by the same rules as our own; what is there already is skipped, so the same command goes on after a stop.
-    Exports of this program need neither --mapping nor --level. Exit code 1: some frames were refused.
+    Exports of this program need neither --mapping nor --level. Exit code 1: some frames were refused, or so
+    many are outliers that units or signs are doubtful.
 
     \b
     Examples:
       spinmultinet data import nio.extxyz --show-keys
       spinmultinet data import nio.extxyz --into local:labels --mapping map.yaml --level level.yaml
+      spinmultinet data import nio.extxyz --into local:labels --mapping mended.yaml --level level.yaml \\
+        --replace "the stress was in GPa" --author Ada
       spinmultinet data import exported.extxyz --into configs/campaigns/quickstart_nio.yaml --report import.json
     """
     if show_keys:
@@ -58,7 +70,7 @@ def import_files(
         raise InputError("name the store with --into, such as --into local:labels or --into CAMPAIGN.yaml")
     _check_files(files)
     convert = _converter(files, mapping, level, campaign)
-    result = _import(files, into, convert)
+    result = _import(files, into, convert, _replacement(replace, author))
     content = {**asdict(result), "in_store": result.frames - result.not_in, "not_in_store": result.not_in}
     if report is not None:
         import json
@@ -69,7 +81,7 @@ def import_files(
         print_json(content)
     else:
         _print(result)
-    if result.not_in:
+    if result.not_in or result.doubts:
         raise typer.Exit(FAILED)
 
 
@@ -82,7 +94,7 @@ def _check_files(files: list[Path]) -> None:
 
 
 def _converter(files: list[Path], mapping: Path | None, level: Path | None, campaign: str) -> Converter:
-    from datastore.importing import LEVEL_EXAMPLE, ImportLevel, foreign, own
+    from datastore.converters import LEVEL_EXAMPLE, ImportLevel, foreign, own
     from datastore.mapping import ImportMapping
     from workflows.options import load_yaml, parse_options
     from workflows.structures.naming import recognised_ordering
@@ -112,7 +124,15 @@ def _require_own(files: list[Path]) -> None:
             )
 
 
-def _import(files: list[Path], into: str, convert: Converter) -> ImportReport:
+def _replacement(reason: str, author: str) -> Replacement | None:
+    from datastore.importing import Replacement
+
+    if author and not reason:
+        raise InputError("--author says who replaces labels; say why with --replace REASON")
+    return Replacement(author or login(), reason) if reason.strip() else None
+
+
+def _import(files: list[Path], into: str, convert: Converter, replace: Replacement | None) -> ImportReport:
     """Run it with a bar; the share of a file counts by its size."""
     from datastore.importing import import_labels
 
@@ -124,7 +144,7 @@ def _import(files: list[Path], into: str, convert: Converter) -> ImportReport:
         def watch(path: Path, share: float) -> None:
             bar((before[path] + share * sizes[path]) / total)
 
-        return import_labels(store, files, convert, watch)
+        return import_labels(store, files, convert, watch, replace)
 
 
 def _print(result: ImportReport) -> None:
@@ -141,6 +161,7 @@ def _print(result: ImportReport) -> None:
         f"{result.rejected} new labels rejected by the rules ({_counted(result.verdict_reasons)})": result.rejected,
         f"{result.salvaged} of these salvaged: they are labels of the ordering they ended in": result.salvaged,
         f"{result.outliers} rejected as outliers of their groups": result.outliers,
+        f"{result.replaced} replaced": result.replaced,
         f"{result.present} were there already": result.present,
         f"{result.not_in} not taken in": result.not_in,
     }
@@ -151,6 +172,11 @@ def _print(result: ImportReport) -> None:
         typer.echo(f"{result.without_stress} labels have no stress")
     for level in result.levels:
         typer.echo(f"level of theory {level}")
+    for doubt in result.doubts:
+        typer.echo(f"doubtful: {doubt}")
+    if result.disagreeing.count:
+        typer.echo("labels of an earlier import with a wrong mapping are corrected with --replace REASON")
+    print_used(result.used_in)
 
 
 def _counted(reasons: dict[str, int]) -> str:
