@@ -267,7 +267,8 @@ def _ready(
         cells = [Variant(structure, names, list(range(len(names))))]
     found = []
     for cell in cells:
-        own = [(name, moments) for name, moments in arrangements if name in cell.orderings]
+        mine = set(cell.orderings)
+        own = [(name, moments) for name, moments in arrangements if name in mine]
         if cell.how and options.paired:
             own += _of_lower_symmetry(options, cell.structure, entries, own)
         found.append(_parent(options, crystals, cell, own, number, member))

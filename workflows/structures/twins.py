@@ -99,14 +99,16 @@ class Twins:
             else:
                 chosen = np.isin(self._distinct[1], turns)
                 sources, rotations = self._symmetry.sources[chosen], self._symmetry.rotations[chosen]
-            self._keys[name] = [self._key(moments, sources, rotations) for moments in self.arrangements]
+            unique = np.unique(sources, axis=0)
+            self._keys[name] = [
+                _vector_key(moments, sources, rotations)
+                if moments.ndim == 2 and self.spin_orbit
+                else _product_key(moments, unique)
+                if moments.ndim == 2
+                else _sign_key(moments, unique)
+                for moments in self.arrangements
+            ]
         return self._keys[name]
-
-    def _key(self, moments: FloatArray, sources: IntArray, rotations: FloatArray) -> bytes:
-        if moments.ndim == 2 and self.spin_orbit:
-            return _vector_key(moments, sources, rotations)
-        unique = np.unique(sources, axis=0)
-        return _product_key(moments, unique) if moments.ndim == 2 else _sign_key(moments, unique)
 
 
 class TwinCount:
