@@ -23,6 +23,7 @@ METADATA: dict[str, Any] = {
     keys.MOMENT_ROLE: keys.GUESS,
     keys.SPIN_AXES: None,  # of the training data: 1 signed scalars, 3 vectors
     "snapshot_id": "unknown",
+    "data_sha256": {},  # of the files of labels: train, val
     "training_seed": None,
     "training_options": {},
     "fingerprint": "unknown",

@@ -38,12 +38,14 @@ def test_retract_names_what_was_trained_and_restore_undoes_it(place, capsys):
     assert f"{point_id}: rejected (retracted by Ada on 20" in text
     assert "snapshot" in text
     assert "1 models know of it" in text
+    assert "not known here: models trained outside of campaigns" in text
     with open_store("local:store") as store:
         assert store.get_point(point_id).verdict == "rejected"
     content = json.loads(run(capsys, "restore", "local:store", point_id, *WHO, "--json"))
     assert content["points"][0]["verdict"] == "accepted"
     assert [model["name"] for model in content["models"]] == ["m1"]
     assert content["snapshots"][0]["how"] in ("train", "val", "test")
+    assert "snapshot_id, data_sha256" in content["not_known"]
     log = json.loads(run(capsys, "decisions", "local:store", "--json"))
     assert [(entry["action"], entry["author"]) for entry in log] == [("retract", "Ada"), ("restore", "Ada")]
     assert "2 decisions" in run(capsys, "decisions", "local:store")
@@ -73,7 +75,7 @@ def test_verify(place, capsys):
     content = json.loads(run(capsys, "verify", "local:store", "--json", code=1))
     assert [problem["what"][:19] for problem in content["problems"]] == ["its verdict is not "]
     text = run(capsys, "verify", "local:store", "--rejudge")
-    assert "checked 11 points, 0 failures, 0 decisions, 1 models, 1 snapshots, 3 files: no problems" in text
+    assert "checked 11 points, 0 failures, 0 decisions, 1 models, 1 snapshots, 0 jobs, 0 ingested, 3 files: no problems" in text
     assert "1 verdicts are new" in text
     (folder,) = (place / "snapshots").iterdir()
     (folder / "train.extxyz").write_text("cut")

@@ -74,7 +74,8 @@ def train(
     """Train a model or a committee.
 
     A training that was stopped goes on: give the same options again. Fine-tuning takes the architecture of the model it
-    begins with; the section 'model' of --model, if there is one, must agree.
+    begins with; the section 'model' of --model, if there is one, must agree. The checkpoint keeps the SHA-256 of the
+    files, and the snapshot they are of.
 
     \b
     Examples:
@@ -92,8 +93,10 @@ def train(
     from spinmultinet.data import unit_doubts
     from spinmultinet.train import UnitWarning
     from spinmultinet.train import train as train_one
+    from workflows.trained_on import trained_on
 
-    for note in unit_doubts([*frames, *validation]):
+    metadata, notes = trained_on(data, val)
+    for note in [*unit_doubts([*frames, *validation]), *notes]:
         _note(note)
     cores = len(os.sched_getaffinity(0))
     names = [f"member {seed + k}" for k in range(committee)]
@@ -109,12 +112,21 @@ def train(
                     out,
                     seed,
                     lambda *report: _tell(view, names[0], *report),
+                    metadata,
                 )
             ]
         else:
             seeds = range(seed, seed + committee)
             results = train_committee(
-                options, model_options, frames, validation, out, seeds, cores, lambda *report: _tell(view, *report)
+                options,
+                model_options,
+                frames,
+                validation,
+                out,
+                seeds,
+                cores,
+                lambda *report: _tell(view, *report),
+                metadata,
             )
     for result in results:
         last = result.history[-1] if result.history else {}
