@@ -85,14 +85,18 @@ def foreign(mapping: ImportMapping, level: ImportLevel, name: Namer | None = Non
 
 
 def own(frame: Frame, where: str) -> SpinPoint:
-    """Converter of our own export, which states mapping and level of theory itself. Raises RefusedError."""
+    """Converter of our own export, which states mapping and level of theory itself. Raises RefusedError.
+
+    The label is judged by the rules; the text of a manual decision stays on it (:func:`datastore.decisions.adopt`).
+    """
     if frame.atoms is None or "level_of_theory" not in frame.values:
         raise RefusedError("no label of ours", "it states no level of theory; give --mapping and --level")
     try:
         point = atoms_to_point(frame.atoms, where)
     except (DataError, OverflowError) as error:
         raise RefusedError("no label of ours", str(error)) from None
-    return judge(point if point.source else point.model_copy(update={"source": {"importer": IMPORTER}}))
+    origin = {"source": point.source or {"importer": IMPORTER}, "decision": point.decision}
+    return judge(point).model_copy(update=origin)
 
 
 def checked(frame: Frame, convert: Converter, where: str) -> SpinPoint:

@@ -20,6 +20,11 @@ from datastore.stores import SpinStore
 from datastore.upgrade import checked, parse
 from datastore.verdicts import PAST, decided, decision_text
 
+_TOLD = re.compile(
+    rf"(?P<past>{'|'.join(PAST.values())}) by (?P<author>.+?) on (?P<day>\d{{4}}-\d\d-\d\d): (?P<reason>.+)", re.DOTALL
+)
+"""What :func:`datastore.verdicts.decision_text` writes onto a label."""
+
 
 @dataclass(frozen=True)
 class UsedIn:
@@ -56,6 +61,24 @@ def decide(
         store.log_decision(decision.model_copy(update=of))
         changed |= _apply(store, point.point_id)
     return changed
+
+
+def adopt(store: SpinStore, point: SpinPoint) -> SpinPoint:
+    """Log the decision that an exported label tells of, and return the label, judged by the rules, with it."""
+    found = _TOLD.fullmatch(point.decision)
+    if found is None:
+        return point.model_copy(update={"decision": ""})
+    action = next(action for action, past in PAST.items() if past == found["past"])
+    decision = Decision(
+        point_id=point.point_id,
+        action=action,
+        author=found["author"],
+        reason=found["reason"],
+        created=f"{found['day']}T00:00:00.000000+00:00",
+        salvaged_from=point.salvaged_from,
+    )
+    store.log_decision(decision)
+    return decided(point, store.decision_on(point.point_id, point.salvaged_from))
 
 
 def apply_decisions(store: SpinStore) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from datastore.batches import in_batches
 from datastore.checksums import file_sha256
 from datastore.converters import Converter, checked, own
-from datastore.decisions import UsedIn, affected, decide
+from datastore.decisions import UsedIn, adopt, affected, decide
 from datastore.frames import Frame, read_frames
 from datastore.ingest import LabelBuilder
 from datastore.levels import same_numbers, spelling
@@ -202,6 +202,7 @@ class _Import:
         fields = ["point_id", "source.replaced", *TOLERANCES]
         known = {d["point_id"]: d for d in self.store.points.query({"point_id": {"$in": ids}}, fields)}
         new, changed, present = self._sort(points, known)
+        new = {point_id: adopt(self.store, point) for point_id, point in new.items()}
         if new or changed:
             self.store.points.update([stamped(point.to_document()) for point in {**new, **changed}.values()])
             self.store.failures.remove_docs({"point_id": {"$in": [*new, *changed]}})
@@ -314,7 +315,8 @@ def _replacing(old: SpinPoint, new: SpinPoint, why: Replacement) -> SpinPoint:
     past = {name: before[name] for name in before if name != "source" and before[name] != after[name]}
     past |= {"source": {key: value for key, value in old.source.items() if key != "replaced"}}
     past |= {"created": datetime.now(UTC).isoformat(timespec="microseconds"), **vars(why)}
-    return new.model_copy(update={"source": {**new.source, "replaced": [*old.source.get("replaced", []), past]}})
+    source = {**new.source, "replaced": [*old.source.get("replaced", []), past]}
+    return new.model_copy(update={"source": source, "decision": ""})
 
 
 def _make_way(store: SpinStore, points: list[SpinPoint]) -> None:

@@ -33,6 +33,7 @@ from datastore.ingest import settle
 from datastore.label_sets import LabelSet, SetKind, SetOptions, check_kinds
 from datastore.leaks import Progress, find_twins, geometry_of, read_geometries
 from datastore.levels import DELTA, heads_theory, names
+from datastore.quality import sign_pattern
 from datastore.schema import MomentRole, SpinConfig, SpinPoint, content_hash
 from datastore.splits import SPLITS, Division, Member, Split, SplitOptions, divide
 from datastore.stores import SpinStore, explained, stamped
@@ -164,7 +165,14 @@ class _Survey:
         self.species |= set(point.species)
         self.content[point_id], self.level_of[point_id] = _label_hash(point), level_id
         tokens = (token, *([f"pair:{point.pair_id}"] if point.pair_id else []))
-        of_point = (point.parent, point.ordering, point.formula, frozenset(point.species), _start(point))
+        of_point = (
+            point.parent,
+            point.ordering,
+            point.formula,
+            frozenset(point.species),
+            _start(point),
+            _pattern(point),
+        )
         self.members.append(Member(point_id, tokens, point.deformation, point.generation, *of_point))
         if token not in self.geometries:
             self.geometries[token] = replace(geometry_of(point), name=token, moments=None)
@@ -262,6 +270,14 @@ def _start(point: SpinPoint) -> str:
     """Parent that the cell of the point's parent was computed from; empty where it was given."""
     how = point.deformation_parameters.get("parent")
     return str(how.get("start", "")) if isinstance(how, dict) else ""
+
+
+def _pattern(point: SpinPoint) -> str:
+    """Cell, sites and signs of the input moments; empty for vectors, which have none."""
+    signs = sign_pattern(point, point.magmoms_in)
+    # A custom cell says nothing of its sites, but those of one parent are the same.
+    cell = [point.cell, point.parent if point.cell == "custom" else "", point.species, signs]
+    return "" if signs == "NC" else content_hash(cell)
 
 
 def _level(theories: dict[str, dict[str, Any]], options: SetOptions) -> tuple[str, dict[str, Any]]:

@@ -86,6 +86,9 @@ class Member:
     elements: frozenset[str] = frozenset()
     start: str = ""
     """Parent that the parent's own cell was computed from; empty where that was given."""
+    pattern: str = ""
+    """Cell and signs of its moments, modulo one reversal; empty where they say nothing. One ordering has one pattern in
+    a cell, whatever it is called."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[s
     Raises DataError where a split would be empty (not by group, which leaves that to ``min_test`` and ``min_val``) and
     where ``previous`` trained on what is to be held out.
     """
-    known = _with_starts(list(members))
+    known = _with_names(_with_starts(list(members)), options)
     if options.by == "parent":
         parents = [m.start or m.parent for m in known]
         known = [replace(m, tokens=(*m.tokens, f"parent:{p}")) if p else m for m, p in zip(known, parents, strict=True)]
@@ -160,6 +163,27 @@ def _with_starts(members: Sequence[Member]) -> list[Member]:
         replace(m, tokens=(*m.tokens, f"start:{origin}")) if origin in starts else m
         for m, origin in zip(members, origins, strict=True)
     ]
+
+
+def _with_names(members: list[Member], options: SplitOptions) -> list[Member]:
+    """Held-out orderings under one name: also labels called by their signs, as salvaged and imported ones may be.
+
+    Raises DataError for what no label is.
+    """
+    if options.by == "ordering":
+        present = {m.ordering for m in members}
+    else:
+        present = {m.formula for m in members}.union(*(m.elements for m in members))
+    unknown = sorted(set(options.held_out) - present)
+    if unknown:
+        raise DataError(
+            f"no label is of {options.by} {', '.join(unknown)}, so it cannot be held out; there are "
+            f"{', '.join(sorted(present - {''}))}"
+        )
+    if options.by != "ordering":
+        return members
+    named = {m.pattern: m.ordering for m in members if m.pattern and m.ordering in options.held_out}
+    return [replace(m, ordering=named.get(m.pattern, m.ordering)) for m in members]
 
 
 def _is_held(member: Member, options: SplitOptions) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datastore.schema import Decision, SpinPoint
+from datastore.schema import Decision, DecisionAction, SpinPoint
 
-PAST = {"accept": "accepted", "reject": "rejected", "retract": "retracted"}
+PAST: dict[DecisionAction, str] = {"accept": "accepted", "reject": "rejected", "retract": "retracted"}
 """Actions that give a verdict, as they are told on the label; ``restore`` returns to the rules' verdict."""
 
 

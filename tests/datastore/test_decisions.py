@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastore.decisions import affected, apply_decisions, decide, decisions, resolve
+from datastore.decisions import adopt, affected, apply_decisions, decide, decisions, resolve
 from datastore.errors import DataError
 from datastore.ingest import ingest, reject_outliers
 from datastore.outliers import outlier_group
@@ -90,6 +90,23 @@ def test_retracted_labels_enter_no_snapshot_and_models_are_named(store, tmp_path
         decide(store, [bad.point_id], "accept", "Bob", "why not")
     decide(store, [bad.point_id], "restore", "Ada", "the U was right")
     assert make_snapshot(store, tmp_path).snapshot_id == first.snapshot_id
+
+
+@pytest.mark.parametrize("action", ["accept", "reject", "retract"])
+def test_a_decision_goes_with_an_exported_label(store, action):
+    labels, far = fill(store)
+    reason = "k mesh: on 2026-01-01\nof 4 points"
+    exported = decide(store, [far.point_id], action, "Ada", reason)[far.point_id]
+    with open_store("memory:") as other:
+        judged = with_verdict(exported, automatic_reasons(exported)).model_copy(update={"decision": exported.decision})
+        other.put_point(adopt(other, judged))
+        assert other.get_point(far.point_id) == exported
+        (decision,) = decisions(other)
+        assert (decision.action, decision.author, decision.reason) == (action, "Ada", reason)
+        restored = decide(other, [far.point_id], "restore", "Bob", "no")[far.point_id]
+        assert (restored.verdict, restored.verdict_reasons) == ("rejected", automatic_reasons(exported))
+        assert adopt(other, labels[0]) == labels[0]
+        assert other.decisions.count() == 2
 
 
 def test_the_newest_decision_is_in_force_whatever_the_clock_of_its_author(store):

@@ -23,6 +23,7 @@ from datastore.queries import find
 from datastore.schema import content_hash
 from datastore.snapshot import make_snapshot
 from datastore.splits import SplitOptions
+from datastore.verify import verify
 from tests.datastore.support import make_failure, make_point, points
 
 LEVEL = ImportLevel(
@@ -57,6 +58,25 @@ def test_an_export_comes_back_to_the_bit(point, tmp_path):
         (found,) = find(store)
     assert stripped(found) == stripped(point)
     assert found.source["file"] == "a.extxyz"
+
+
+@pytest.mark.parametrize(("action", "verdict"), [("retract", "rejected"), ("accept", "accepted")])
+def test_decisions_by_hand_go_with_an_export(store, tmp_path, action, verdict):
+    label = make_point(magmoms_out=[1.8, 0.1, 0, 0]) if action == "accept" else make_point()
+    store.put_point(judge(label))
+    exported = decide(store, [label.point_id], action, "Ada", "the DOS: looked at")[label.point_id]
+    write_points(tmp_path / "a.extxyz", [exported])
+    with open_store("memory:") as other:
+        for _ in range(2):
+            report = import_labels(other, [tmp_path / "a.extxyz"], own)
+            assert report.not_in == 0
+            found = other.get_point(label.point_id)
+            assert (found.verdict, found.decision) == (verdict, exported.decision)
+            assert (found.verdict_reasons, found.overruled) == (exported.verdict_reasons, exported.overruled)
+            assert other.decisions.count() == 1
+        assert verify(other).problems == []
+        restored = decide(other, [label.point_id], "restore", "Bob", "no")[label.point_id]
+        assert restored.verdict == judge(label).verdict
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from datastore.atoms import read_points
 from datastore.decisions import decide
 from datastore.errors import DataError
-from datastore.ingest import LabelBuilder
-from datastore.quality import with_verdict
+from datastore.ingest import LabelBuilder, ingest
+from datastore.quality import judge, with_verdict
 from datastore.queries import find
 from datastore.schema import Decision
 from datastore.snapshot import ABANDONED, EARLIER, geometry_token, load_snapshot, make_snapshot
@@ -319,3 +319,22 @@ def test_labels_whose_group_or_decision_waits_are_judged_first(store, tmp_path):
     snapshot = make_snapshot(store, tmp_path)
     assert sum(snapshot.counts.values()) == 40 + 7
     assert store.get_point(outlier.point_id).verdict == "rejected"
+
+
+def test_a_held_out_ordering_is_known_by_its_signs(tmp_path):
+    """Flipped in a parent where nothing was labelled in AFM-II, so that it is called by its signs."""
+    with open_store("memory:") as store:
+        ferro = {"ordering": "FM", "ordering_found": "FM", "magmoms_in": np.array([2.5, 2.5, 0, 0])}
+        for i in range(12):
+            store.put_point(make_point(shift=0.01 * i, parent=f"p{i}", **ferro))
+        for i in range(4):
+            store.put_point(make_point(shift=0.12 + 0.005 * i, parent="other"))
+        flipped = judge(make_point(shift=0.005, parent="p0", **ferro))
+        run(store, flipped.to_document())
+        assert ingest(store).salvaged == 1
+        (named,) = [p for p in find(store) if p.salvaged_from]
+        assert named.ordering == "AFM[+-]"
+        options = SplitOptions(by="ordering", held_out=("AFM-II",), twins=0)
+        snapshot = make_snapshot(store, tmp_path, options=options)
+        assert named.point_id in snapshot.points["test"]
+        assert len(snapshot.points["test"]) == 5
