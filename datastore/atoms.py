@@ -45,6 +45,7 @@ INFO_TEXT_POINT = (
     "salvaged_from",
     "salvage_reason",
     "decision",
+    "calculated_by",
 )
 INFO_NUMBERS = ("schema_version", "generation")
 INFO_NUMBERS_POINT = ("total_moment", "band_gap")

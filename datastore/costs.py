@@ -38,7 +38,16 @@ MIN_SAMPLES = 3
 DRAWS = 400
 """Bootstrap repetitions behind a range."""
 
-_FIELDS = ["timings", "verdict", "error_type", "species", "salvaged_from", *(g for g in GROUPS if g != "atoms")]
+_FIELDS = [
+    "point_id",
+    "calculated_by",
+    "timings",
+    "verdict",
+    "error_type",
+    "species",
+    "salvaged_from",
+    *(g for g in GROUPS if g != "atoms"),
+]
 
 
 @dataclass
@@ -53,7 +62,7 @@ class Cost:
     seconds: float = 0.0
     """Core seconds of all calculations."""
     wasted: float = 0.0
-    """Core seconds of rejected labels and failures."""
+    """Core seconds of rejected labels and failures; not of a flipped label that is of use as a salvaged one."""
 
     @property
     def per_accepted(self) -> float | None:
@@ -67,7 +76,7 @@ class Cost:
         seconds = core_seconds(document)
         self.untimed += seconds is None
         self.seconds += seconds or 0.0
-        self.wasted += 0.0 if verdict == "accepted" else seconds or 0.0
+        self.wasted += 0.0 if verdict == "accepted" or document.get("of_use") else seconds or 0.0
 
 
 @dataclass
@@ -166,11 +175,39 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def calculations(store: SpinStore, criteria: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Labels, then failures, with what costs depend on, and ``atoms``."""
+    """Labels, then failures, with what costs depend on, ``atoms``, and ``of_use`` (an accepted salvaged copy exists).
+
+    ``campaign`` is the one that paid, in the criteria too.
+    """
     with explained(store.uri):
+        copies = store.points.query({"salvaged_from": {"$gt": ""}, "verdict": "accepted"}, ["salvaged_from"])
+        of_use = {document["salvaged_from"] for document in copies}
         for collection in (store.points, store.failures):
-            for document in collection.query(dict(criteria or {}), _FIELDS):
-                yield {**document, "atoms": len(checked(document, species=list, timings=dict)["species"])}
+            for document in collection.query(_by_payer(criteria or {}), _FIELDS):
+                atoms = len(checked(document, species=list, timings=dict)["species"])
+                campaign = document.get("calculated_by") or document.get("campaign", "")
+                yield {
+                    **document,
+                    "atoms": atoms,
+                    "campaign": campaign,
+                    "of_use": document.get("point_id") in of_use and "verdict" in document,
+                }
+
+
+def _by_payer(criteria: Any) -> Any:
+    """The criteria with ``campaign`` meaning the one that paid: ``calculated_by`` where it is stated."""
+    if isinstance(criteria, list):
+        return [_by_payer(part) for part in criteria]
+    if not isinstance(criteria, Mapping):
+        return criteria
+    terms = [
+        {key: _by_payer(part) if key.startswith("$") else part} for key, part in criteria.items() if key != "campaign"
+    ]
+    if "campaign" in criteria:
+        unstated = {"calculated_by": {"$in": ["", None]}, "campaign": criteria["campaign"]}
+        stated = [{"calculated_by": {"$gt": ""}}, {"calculated_by": criteria["campaign"]}]
+        terms.append({"$or": [unstated, {"$and": stated}]})
+    return {"$and": terms} if len(terms) > 1 else terms[0] if terms else {}
 
 
 def read_log(path: Path) -> dict[str, LogEntry]:

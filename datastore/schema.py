@@ -211,6 +211,7 @@ class _Calculated(SpinConfig):
     corrections: list[str] = Field(default_factory=list, description="what was changed on the way to convergence")
     kpoints: list[int] | None = Field(default=None, description="Gamma-centred mesh used, None where there is none")
     timings: dict[str, float] = Field(default_factory=dict, description="seconds: wall, cpu; counts: cores, iterations")
+    calculated_by: str = Field(default="", description="campaign that paid for it; empty: the one that asked for it")
 
     @property
     def level_id(self) -> str:

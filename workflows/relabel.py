@@ -1,7 +1,8 @@
 """Label the configurations of one store again, at another level of theory: only what is not labelled there yet.
 
 A label is identified by its configuration and its level, so a run that was stopped goes on, and source and target may
-be one store. Where the configurations come from (campaign, generation, parent, pair) stays on the new labels.
+be one store. Where the configurations come from (campaign, generation, parent, pair) stays on the new labels; the
+campaign that runs is in ``calculated_by``, and the ledger of costs goes by it.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ def plan_relabel(
     return RelabelPlan(due, list(ids), {level: (names[level], count) for level, count in levels.most_common()})
 
 
-def relabel_flow(plan: RelabelPlan, engine: Engine) -> Flow:
-    """Independent label jobs, one per configuration that is due."""
-    return LabelFlowMaker(engine, name="relabel").make(plan.configs)
+def relabel_flow(plan: RelabelPlan, engine: Engine, campaign: str = "") -> Flow:
+    """Independent label jobs, one per configuration that is due; ``campaign`` pays for them."""
+    return LabelFlowMaker(engine, name="relabel", campaign=campaign).make(plan.configs)
 
 
 def run_relabel(

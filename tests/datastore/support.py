@@ -92,6 +92,7 @@ def points(draw: st.DrawFn) -> SpinPoint:
         ordering_found=draw(_name),
         pair_id=draw(_name),
         campaign=draw(_name),
+        calculated_by=draw(_name),
         cell=draw(_name),
         parent_lattice=draw(st.none() | st.just(np.eye(3) * 4.17)),
         deformation_parameters=draw(st.dictionaries(_key, _number | _name, max_size=3)),

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from datastore import open_store
+from datastore.checksums import sealed
 from datastore.costs import Cost, Work, core_seconds, estimate, ledger, read_log, total
+from datastore.decisions import decide
 from datastore.errors import DataError
+from datastore.ingest import LabelBuilder
+from datastore.quality import judge
 from tests.datastore.support import LEVEL, make_failure, make_point
 
 EIGHT = {
@@ -73,6 +77,38 @@ def test_a_salvaged_label_was_paid_for_already():
     assert core_seconds({"timings": {"wall": 5.0}, "salvaged_from": ""}) == 5.0
     assert core_seconds({"timings": {}}) is None
     assert core_seconds({}) is None
+
+
+def test_a_flip_that_was_salvaged_is_not_wasted():
+    flipped = {"magmoms_out": np.array([1.8, 1.8, 0.01, -0.01]), "total_moment": 4.0, "timings": {"wall": 60.0}}
+    with open_store("memory:") as opened:
+        builder = LabelBuilder(opened)
+        builder.update_targets([builder.process_item(job_of(judge(make_point(**flipped))))])
+        (cost,) = ledger(opened, by=["formula"]).values()
+        assert (cost.accepted, cost.rejected, cost.seconds, cost.wasted) == (1, 1, 60.0, 0.0)
+        (copy,) = opened.points.distinct("point_id", {"verdict": "accepted"})
+        decide(opened, [copy], "reject", "Ada", "of no use")
+        (cost,) = ledger(opened, by=["formula"]).values()
+        assert (cost.accepted, cost.wasted) == (0, 60.0)
+
+
+def job_of(point):
+    return {"uuid": "u", "index": 1, "completed_at": "now", "output": sealed(point.to_document())}
+
+
+def test_the_campaign_that_paid_is_the_one_of_the_ledger(store):
+    store.put_point(make_point(campaign="a", calculated_by="again", shift=0.7, timings={"wall": 5.0}))
+    store.put_failure(make_failure(campaign="a", calculated_by="again", shift=0.8, timings={"wall": 2.0}))
+    found = ledger(store, by=["campaign"])
+    assert {key[0]: cost.seconds for key, cost in found.items()} == {"a": 180.0, "b": 107.0, "again": 7.0}
+    for criteria in (
+        {"campaign": "again"},
+        {"campaign": {"$in": ["again", "none"]}},
+        {"$and": [{"campaign": "again"}, {"formula": "NiO"}]},
+        {"formula": "NiO", "campaign": {"$nin": ["a", "b"]}},
+    ):
+        assert list(ledger(store, criteria, ["campaign"])) == [("again",)]
+    assert ledger(store, {"campaign": "a"}, ["campaign"])["a",].seconds == 180.0
 
 
 def test_negative_times_say_nothing():

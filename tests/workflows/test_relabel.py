@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from datastore import open_store
+from datastore.costs import ledger
 from datastore.queries import find
 from tests.support.cli import assert_one_line, command, environment, in_this_process, tiny_campaign
 from workflows.engines import get_engine
@@ -76,7 +77,10 @@ def test_everything_is_labelled_once_and_keeps_its_provenance(place):
         assert label.config() == source.config()
         assert (label.campaign, label.generation, label.pair_id) == ("first", source.generation, source.pair_id)
         assert (label.level_id, label.energy) == (ENGINE.level_id(), source.energy)
+        assert label.calculated_by == "tiny"
     assert not of
+    with open_store(f"local:{place}/runs/tiny/store") as store:
+        assert list(ledger(store, by=["campaign"])) == [("tiny",)]
     again = relabelled(place)
     assert (again["calculations_run"], again["calculations_reused"], again["accepted"]) == (0, 12, 12)
     assert len(events(place)) == len(set(events(place))) == 12

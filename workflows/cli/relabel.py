@@ -34,7 +34,7 @@ def relabel(
     with _open(place) as source, open_store(options.store) as target:
         same = source.uri == target.uri
         plan = plan_relabel(target if same else source, target, engine, criteria)
-        flow = relabel_flow(plan, engine)
+        flow = relabel_flow(plan, engine, options.name)
         if retry_failed:
             typer.echo(f"{forget_failures(flow, target)} failed calculations will be done again", err=True)
     seconds = sum(map(engine.seconds_estimate, plan.configs)) / max(1, len(plan.configs))

@@ -25,9 +25,13 @@ def stable_uuid(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "|".join(parts)))
 
 
-def label_job(engine: Engine, config: SpinConfig) -> Job:
-    """Job that labels ``config``; its uuid is that of the point, so no run computes it twice."""
-    new: Job = label(engine, config)
+def label_job(engine: Engine, config: SpinConfig, campaign: str = "") -> Job:
+    """Job that labels ``config``; its uuid is that of the point, so no run computes it twice.
+
+    ``campaign`` pays for it where another one asked for the configuration.
+    """
+    payer = {"calculated_by": campaign} if campaign and campaign != config.campaign else {}
+    new: Job = label(engine, config, **payer)
     new.name = f"{engine.type} {config.formula} {short_name(config.ordering)} {config.deformation}"
     new.set_uuid(stable_uuid("label", point_id(config.config_id, engine.level_id())))
     new.update_metadata({"kind": "label"}, dynamic=False)
@@ -35,21 +39,22 @@ def label_job(engine: Engine, config: SpinConfig) -> Job:
 
 
 @job
-def label(engine: Engine, config: SpinConfig) -> dict[str, Any]:
+def label(engine: Engine, config: SpinConfig, calculated_by: str = "") -> dict[str, Any]:
     """SpinPoint document, or SpinFailure document where the calculation gave no label, with its checksum.
 
     A failure is an output like any other: it is recorded, and the campaign goes on.
     """
     clock = Clock(engine.cores())
     try:
-        return sealed(engine.label(config, workdir=Path.cwd()).to_document())
+        done = engine.label(config, workdir=Path.cwd()).to_document()
+        return sealed({**done, "calculated_by": calculated_by})
     except LabelError as error:
-        return sealed(engine.failure(config, error).to_document())
+        return sealed({**engine.failure(config, error).to_document(), "calculated_by": calculated_by})
     except Exception as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # a full disk says nothing about the configuration: stop, so that it is tried again
         crash = LabelError(f"{type(error).__name__}: {error}", "crashed", clock.spent())
-        return sealed(engine.failure(config, crash).to_document())
+        return sealed({**engine.failure(config, crash).to_document(), "calculated_by": calculated_by})
 
 
 def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
     failure = engine.failure(config, LabelError(reason, "crashed", spent))
     completed = datetime.now().isoformat()  # as jobflow writes it; ingest tells a second crash from the first by it
     return {
-        "output": sealed(failure.to_document()),
+        "output": sealed({**failure.to_document(), **lost.function_kwargs}),
         "name": lost.name,
         "metadata": lost.metadata,
         "hosts": lost.hosts,

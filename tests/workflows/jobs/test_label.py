@@ -5,6 +5,8 @@ from jobflow import JobStore, run_locally
 
 from datastore import open_store
 from datastore.ingest import ingest
+from datastore.schema import SpinFailure
+from datastore.upgrade import parse
 from datastore.verify import verify
 from workflows.engines.spin_lattice import SpinLatticeEngine
 from workflows.jobs.label import crash_document, label_job
@@ -38,3 +40,11 @@ def test_its_output_is_as_it_was_written(config, tmp_path, monkeypatch):
 def test_so_does_that_of_a_lost_process(config):
     document = crash_document(label_job(SpinLatticeEngine(), config), "killed", 1.0)
     assert document["output"]["checksum"]
+
+
+def test_a_crash_is_paid_by_the_campaign_that_ran(config):
+    asked = config.model_copy(update={"campaign": "first"})
+    for campaign, payer in (("second", "second"), ("first", ""), ("", "")):
+        document = crash_document(label_job(SpinLatticeEngine(), asked, campaign), "killed", 1.0)["output"]
+        assert (document["campaign"], document["calculated_by"]) == ("first", payer)
+        assert parse(SpinFailure, document).calculated_by == payer
