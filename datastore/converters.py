@@ -15,7 +15,7 @@ from datastore.atoms import LABEL_KIND, atoms_to_point
 from datastore.errors import DataError
 from datastore.frames import Frame
 from datastore.identity import geometry_id
-from datastore.levels import DELTA, delta_levels, plain
+from datastore.levels import DELTA, delta_levels
 from datastore.mapping import ImportMapping, RefusedError, converted
 from datastore.quality import judge, name_ordering, sign_pattern
 from datastore.schema import SpinConfig, SpinPoint
@@ -55,10 +55,12 @@ class ImportLevel(BaseModel):
                 "what the authors do not say"
             )
         try:
-            json.dumps(value, allow_nan=False)
+            text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"only texts, numbers, lists and mappings can be stored ({error})") from None
-        return plain(value)
+        # Numbers stay as they are written: ids hash the text, and an engine's own level has to stay its own.
+        content: dict[str, Any] = json.loads(text)
+        return content
 
 
 def foreign(mapping: ImportMapping, level: ImportLevel, name: Namer | None = None, campaign: str = "") -> Converter:

@@ -42,15 +42,6 @@ def names(theories: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {level_id: name if count[name] == 1 else f"{name}-{level_id[:6]}" for level_id, name in plain.items()}
 
 
-def plain(theory: Any) -> Any:
-    """The content with whole numbers as integers: 600.0 becomes 600. For new levels only, because ids hash the text."""
-    if isinstance(theory, Mapping):
-        return {key: plain(value) for key, value in theory.items()}
-    if isinstance(theory, list | tuple):
-        return [plain(value) for value in theory]
-    return int(theory) if isinstance(theory, float) and theory.is_integer() else theory
-
-
 def same_numbers(theory: Mapping[str, Any], known: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The known level that differs at most in 600 for 600.0, which Python finds equal; None where there is none."""
     return next((other for other in known if other == theory), None)

@@ -1,10 +1,8 @@
-import json
-
 import numpy as np
 import pytest
 
 from datastore.errors import DataError
-from datastore.levels import delta_levels, delta_point, heads_theory, level_name, names, plain, same_numbers, spelling
+from datastore.levels import delta_levels, delta_point, heads_theory, level_name, names, same_numbers, spelling
 from datastore.queries import find_level, levels_of
 from datastore.schema import content_hash
 from datastore.stores import open_store
@@ -76,13 +74,6 @@ def test_a_label_without_stress_gives_a_difference_without():
 
 def test_several_levels_together_do_not_depend_on_their_order():
     assert heads_theory({"a": PBEU, "b": {}}) == heads_theory({"b": {}, "a": PBEU})
-
-
-def test_whole_numbers_are_integers_and_all_else_stays():
-    theory = {"ecut": 600.0, "U": {"Ni": 5.3}, "kpts": (4.0, 4, 2), "spin": True, "text": "600.0", "none": None}
-    assert json.dumps(plain(theory)) == (
-        '{"ecut": 600, "U": {"Ni": 5.3}, "kpts": [4, 4, 2], "spin": true, "text": "600.0", "none": null}'
-    )
 
 
 def test_levels_that_differ_in_the_kind_of_number_are_one():

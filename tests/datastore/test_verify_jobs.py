@@ -82,8 +82,9 @@ def damage(store, table, kind):
 @pytest.mark.parametrize("kind", sorted(DAMAGE))
 @pytest.mark.parametrize("table", ["points", "failures", "decisions", "snapshots", "jobs", "ingested"])
 def test_damage_is_found_and_ends_in_no_traceback(store, table, kind):
-    if not damage(store, table, kind):
-        pytest.skip("SQLite refuses such a row")
+    if not damage(store, table, kind):  # SQLite refuses such a row, because an index is on it
+        assert verify(store).problems == []
+        return
     assert table in {problem.collection for problem in verify(store).problems}
     for use in USES.values():
         with contextlib.suppress(DataError):

@@ -151,9 +151,9 @@ def test_mean_field_temperatures():
 
 def test_constants_and_temperatures_of_the_literature_are_in_this_convention():
     folder = os.environ.get("SPINMULTINET_TEST_DATA")
-    file = None if folder is None else Path(folder).parent / "papers" / "reference_facts.json"
+    file = None if folder is None else Path(folder) / "papers" / "reference_facts.json"
     if file is None or not file.is_file():
-        pytest.skip("SPINMULTINET_TEST_DATA is not set, or papers/reference_facts.json is not beside it")
+        pytest.skip("SPINMULTINET_TEST_DATA is not set, or has no papers/reference_facts.json")
     facts = json.loads(file.read_text())
     per_metal = facts["derived_oracle"]["from_experimental_J_meV_per_atom"]["NiO"]["FM_minus_AFMII"] * 2
     j1, j2 = 1e3 * np.array(NIO)
