@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,21 +97,26 @@ def structures(
     if as_json:
         print_json({**plan, "out": out, "pictures": drawn})
         return
+    _show_plan(plan, [*([str(twins)] if twins.removed else []), *twins.notes])
+    for path in [*([out] if out else []), *drawn]:
+        typer.echo(str(path))
+
+
+def _show_plan(plan: dict[str, Any], notes: Sequence[str]) -> None:
+    """The dry run in tables and sentences."""
     _show_parents(plan["parents"])
     rows = [(g["parent"], g["ordering"], g["deformation"], g["count"], g["core_hours"]) for g in plan["groups"]]
-    print_table(["parent", "ordering", "deformation", "count", "core hours"], rows, title=f"campaign {options.name}")
+    print_table(
+        ["parent", "ordering", "deformation", "count", "core hours"], rows, title=f"campaign {plan['campaign']}"
+    )
     typer.echo(
-        f"{plan['configurations']} configurations, about {plan['core_hours']:.2f} core hours with {chosen.type}; "
+        f"{plan['configurations']} configurations, about {plan['core_hours']:.2f} core hours with {plan['engine']}; "
         f"then {plan['later']} more chosen by active learning"
     )
-    if twins.removed:
-        typer.echo(str(twins))
-    for note in twins.notes:
+    for note in notes:
         typer.echo(note)
     if "cost" in plan:
         print_cost(plan["cost"])
-    for path in [*([out] if out else []), *drawn]:
-        typer.echo(str(path))
 
 
 def _show_parents(parents: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from spinmultinet.committee import Committee
     from spinmultinet.relax import RelaxResult
+    from spinmultinet.train import TrainResult
     from workflows.progress_view import ProgressView
 
 Model = Annotated[
@@ -103,38 +105,21 @@ def train(
     with warnings.catch_warnings(), _training_view(names, min(cores, committee)) as view:
         warnings.simplefilter("ignore", UnitWarning)  # said just now, in plainer words
         if committee == 1:
-            results = [
-                train_one(
-                    options,
-                    model_options,
-                    frames,
-                    validation,
-                    out,
-                    seed,
-                    lambda *report: _tell(view, names[0], *report),
-                    metadata,
-                )
-            ]
+            one = partial(_tell, view, names[0])
+            results = [train_one(options, model_options, frames, validation, out, seed, one, metadata)]
         else:
-            seeds = range(seed, seed + committee)
-            results = train_committee(
-                options,
-                model_options,
-                frames,
-                validation,
-                out,
-                seeds,
-                cores,
-                lambda *report: _tell(view, *report),
-                metadata,
-            )
+            seeds, each = range(seed, seed + committee), partial(_tell, view)
+            results = train_committee(options, model_options, frames, validation, out, seeds, cores, each, metadata)
     for result in results:
-        last = result.history[-1] if result.history else {}
-        shown = {key: value for key, value in last.items() if key.startswith("val_")} or last
-        errors = ", ".join(
-            f"{key} {value:.4g}" for key, value in shown.items() if key not in ("epoch", "learning_rate")
-        )
-        typer.echo(f"{result.checkpoint}: {result.n_parameters} parameters, {result.seconds:.0f} s; {errors}")
+        typer.echo(_trained(result))
+
+
+def _trained(result: TrainResult) -> str:
+    """One line on a finished training: validation errors, or those of training where there is no validation."""
+    last = result.history[-1] if result.history else {}
+    shown = {key: value for key, value in last.items() if key.startswith("val_")} or last
+    errors = ", ".join(f"{key} {value:.4g}" for key, value in shown.items() if key not in ("epoch", "learning_rate"))
+    return f"{result.checkpoint}: {result.n_parameters} parameters, {result.seconds:.0f} s; {errors}"
 
 
 def _training_view(names: list[str], workers: int) -> ProgressView:

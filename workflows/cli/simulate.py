@@ -153,15 +153,8 @@ def ground_state(
     calculator = _calculator(model)
     with share_bar("annealing") as tell:
         try:
-            found = find_ground_state(
-                structure,
-                calculator,
-                options,
-                magnitudes,
-                state=known,
-                save=state.save,
-                tell=lambda share, text: tell(share),
-            )
+            watching = {"state": known, "save": state.save, "tell": lambda share, text: tell(share)}
+            found = find_ground_state(structure, calculator, options, magnitudes, **watching)
         finally:
             state.write()
     content = ground_state_content(found)
