@@ -21,10 +21,18 @@ import numpy as np
 from ase import Atoms
 
 from . import keys
+from .calibration import (
+    Calibration,
+    calibration_file,
+    file_sha256,
+    fitted,
+    read_calibration,
+    write_calibration,
+)
 from .checkpoint import load_model
 from .data import Graph, unit_doubts
 from .errors import SpinMultiNetError
-from .evaluate import Prediction, graphs_of, predict_graphs
+from .evaluate import Prediction, evaluate, graphs_of, predict_graphs
 from .hypers import ModelOptions, TrainOptions
 from .metrics import Metrics
 from .model import SpinMultiNet
@@ -189,11 +197,18 @@ class Committee:
     """Mean and spread (sample standard deviation over members) of several models.
 
     Members must agree in species, level of theory and role of the input moments. With `iterate` > 0 each member feeds
-    its predicted moments back, at most so many rounds (see `self_consistency`).
+    its predicted moments back, at most so many rounds (see `self_consistency`). `calibration` (or its file) turns the
+    spread into the expected error; members given by their paths find the one that was saved for them.
     """
 
-    def __init__(self, members: Sequence[SpinMultiNet | str | Path], iterate: int = 0) -> None:
+    def __init__(
+        self,
+        members: Sequence[SpinMultiNet | str | Path],
+        iterate: int = 0,
+        calibration: Calibration | str | Path | None = None,
+    ) -> None:
         self.iterate = iterate
+        self._files = [] if any(isinstance(m, SpinMultiNet) for m in members) else [Path(str(m)) for m in members]
         self.members = [m if isinstance(m, SpinMultiNet) else load_model(m) for m in members]
         if not self.members:
             raise SpinMultiNetError("a committee needs at least one member; give models or paths of checkpoints")
@@ -208,6 +223,41 @@ class Committee:
                 raise SpinMultiNetError(
                     f"committee members differ in {what}: {sorted(map(str, values))}; use members of one training set"
                 )
+        self._checksums = sorted(map(file_sha256, self._files))
+        self.calibration = self._saved() if calibration is None else self._given(calibration)
+
+    def _saved(self) -> Calibration | None:
+        """The calibration kept beside the members, if there is one."""
+        path = calibration_file(self._files, self._checksums, self.iterate) if len(self._files) > 1 else None
+        return read_calibration(path) if path is not None and path.exists() else None
+
+    def _given(self, calibration: Calibration | str | Path) -> Calibration:
+        found = calibration if isinstance(calibration, Calibration) else read_calibration(Path(calibration))
+        if found.members and self._files and (found.members, found.iterate) != (self._checksums, self.iterate):
+            raise SpinMultiNetError(
+                "the calibration is of other members, or of another number of rounds (iterate): calibrate again"
+            )
+        return found
+
+    def calibrate(self, frames: Sequence[Atoms]) -> Calibration:
+        """Fit and use a calibration on labels that the members were not trained on.
+
+        Raises SpinMultiNetError for fewer than two members or too few labels, and as `evaluate`.
+        """
+        self.calibration = None
+        found = evaluate(self, frames)["uncertainty"]
+        self.calibration = fitted(found, frames, self._checksums, self.iterate)
+        return self.calibration
+
+    def save_calibration(self) -> Path:
+        """Write the calibration beside the members, where committees of the same paths find it. Returns its path.
+
+        Raises SpinMultiNetError if there is none, or members are not files.
+        """
+        if self.calibration is None or not self._files:
+            raise SpinMultiNetError("nothing to save: calibrate first, and give the members by paths of checkpoints")
+        path = calibration_file(self._files, self._checksums, self.iterate)
+        return write_calibration(self.calibration, path)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -219,7 +269,9 @@ class Committee:
         """Mean prediction per structure (as `evaluate.predict`) and the spread over members.
 
         energy_std (eV, total), forces_std [N] (eV/Angstrom, norm over components), stress_std [3, 3] (eV/Angstrom^3),
-        magmoms_std [N] (muB); zeros for a single member. `rounds` and `moment_change` are the largest of any member.
+        magmoms_std [N] (muB); zeros for a single member. With a calibration also energy_sigma, forces_sigma and
+        magmoms_sigma: the expected errors, spreads times a factor. `rounds` and `moment_change` are the largest of any
+        member.
         """
         graphs: dict[tuple[object, ...], list[Graph]] = {}  # members of equal cutoff share their neighbour lists
         members = []
@@ -228,7 +280,8 @@ class Committee:
             if kind not in graphs:
                 graphs[kind] = graphs_of(m, frames)
             members.append(predict_graphs(m, graphs[kind], self.iterate))
-        return [_combine([m[k] for m in members]) for k in range(len(frames))]
+        combined = [_combine([m[k] for m in members]) for k in range(len(frames))]
+        return combined if self.calibration is None else [self.calibration.applied(p) for p in combined]
 
 
 def _combine(predictions: Sequence[Prediction]) -> Prediction:

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from ase import Atoms
 
 from . import keys
+from .comparison import REPORT_UNITS, axes_of, compare, grouped, per_element, right_sign, summary
 from .data import Graph, batches, collate, input_moments, labels, name_of
 from .errors import SpinMultiNetError
 from .inputs import graph_of, warn_of_angles
 from .levels import LevelWarning, check_levels, check_role, described
 from .model import SpinMultiNet
+from .pair_energies import pair_energies
 from .self_consistency import self_consistent
+from .spin_states import spin_states
+from .uncertainty import SIGMAS, SPREADS, uncertainty
 
 Prediction = dict[str, Any]
 STRUCTURES_PER_BATCH, EDGES_PER_BATCH = 64, 60_000
-# What turns eV, eV/Angstrom, eV/Angstrom^3, muB and eV/muB into the units of the report.
-REPORT_UNITS = {
-    "energy": "meV/atom",
-    "forces": "meV/Angstrom",
-    "stress": "meV/Angstrom^3",
-    "moments": "muB",
-    "moments_all": "muB",
-    "magnetic_forces": "meV/muB",
-}
-_FACTORS = {"energy": 1e3, "forces": 1e3, "stress": 1e3, "moments": 1.0, "moments_all": 1.0, "magnetic_forces": 1e3}
 
 
 class Predictor(Protocol):
@@ -113,30 +107,40 @@ def _split(result: dict[str, np.ndarray], sizes: list[int]) -> list[Prediction]:
     return out
 
 
-def evaluate(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> dict[str, Any]:
+def evaluate(
+    model: SpinMultiNet | Predictor,
+    frames: Sequence[Atoms],
+    boundaries: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, Any]:
     """Errors of a model, committee or baseline on labelled structures; JSON-able, units in `units`.
 
-    `overall`, `per_ordering`, `per_deformation`: MAE and RMSE per task (`moments` and `magnetic_forces` on magnetic
-    sites, i.e. with an input moment; `moments_all` on all). `per_element`: forces and moments. `pairs`: differences of
-    energy between structures of one pair_id. `right_sign`: fraction of magnetic sites with the sign of the label.
-    `structures`: arrays for parity plots. Tasks that are not predicted or not labelled are absent. Raises
-    SpinMultiNetError for an empty list and for
-    labels that mix levels of theory or are of another one than the model's; warns (LevelWarning) if one is unknown.
+    `overall`, `per_ordering`, `per_deformation`, `per_element` (sites): MAE and RMSE per task (`moments` and
+    `magnetic_forces` on magnetic sites, i.e. with an input moment; `moments_all` on all), and but for overall their
+    `right_sign`. `pairs`: differences of energy between structures of one pair_id. `right_sign`: fraction of magnetic
+    sites with the sign of the label. `spin_states`: fraction with the right sign and the right branch of |m|; branches
+    are seen in the labels, or parted at `boundaries` (see `spin_states`). `uncertainty`: spread of a committee against
+    its errors (see `uncertainty`). `structures`: arrays for parity plots. Tasks that are not predicted or not labelled
+    are absent.
+
+    Raises SpinMultiNetError for an empty list and for labels that mix levels of theory or are of another one than the
+    model's; warns (LevelWarning) if one is unknown.
     """
     if not frames:
         raise SpinMultiNetError("nothing to evaluate: the list of structures is empty; check the split")
     _check(model, frames)
     predictions = predict(model, frames) if isinstance(model, SpinMultiNet) else model.predict(frames)
-    rows = [_compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
+    rows = [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
     return {
         "n_structures": len(frames),
         "units": REPORT_UNITS,
-        "overall": _summary(rows),
-        "per_ordering": _grouped(rows, frames, keys.ORDERING),
-        "per_deformation": _grouped(rows, frames, keys.DEFORMATION),
-        "per_element": _per_element(rows, frames),
-        "pairs": _pairs(frames, predictions),
-        "right_sign": _right_sign(rows),
+        "overall": summary(rows),
+        "per_ordering": grouped(rows, frames, keys.ORDERING),
+        "per_deformation": grouped(rows, frames, keys.DEFORMATION),
+        "per_element": per_element(rows, frames),
+        "pairs": pair_energies(frames, [p["energy"] for p in predictions]),
+        "right_sign": right_sign(rows),
+        "spin_states": spin_states(rows, frames, boundaries),
+        "uncertainty": uncertainty(rows, frames, predictions),
         "structures": [_structure(a, p, r) for a, p, r in zip(frames, predictions, rows, strict=True)],
     }
 
@@ -150,108 +154,9 @@ def _check(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> None:
         warnings.warn(note, LevelWarning, stacklevel=3)
 
 
-def _compare(atoms: Atoms, p: Prediction, where: str) -> dict[str, np.ndarray]:
-    """Errors [n, ...] of one structure per task, predicted minus label in eV, Angstrom, muB; absent tasks left out."""
-    found = labels(atoms, _axes(p), where)
-    moments_in = input_moments(atoms, where, required=False).reshape(len(atoms), -1)
-    row = {
-        "energy": np.atleast_1d(p["energy"] - found["energy"][0]) / len(atoms),
-        "forces": p["forces"] - found["forces"],
-        "stress": (np.asarray(p["stress"]) - found["stress"][0])[None],
-        "magnetic": np.linalg.norm(moments_in, axis=1) > 0,
-    }
-    if keys.MAGNETIC_FORCES in p:
-        predicted = np.asarray(p[keys.MAGNETIC_FORCES]).reshape(len(atoms), -1)
-        row["magnetic_forces"] = (predicted - found["magnetic_forces"])[row["magnetic"]]
-    if "magmoms" in p:
-        predicted = np.asarray(p["magmoms"]).reshape(len(atoms), -1)
-        row["moments_all"] = predicted - found["moments_out"]
-        row["moments"] = row["moments_all"][row["magnetic"]]
-        row["agrees"] = ((predicted * found["moments_out"]).sum(1) > 0)[row["magnetic"]]
-    return {k: v for k, v in row.items() if v.dtype == bool or (v.size and np.all(np.isfinite(v)))}
-
-
-def _axes(p: Prediction) -> int:
-    """Spin axes of the labels to compare with: those of predictions, else three, which takes either kind."""
-    predicted = [p[k] for k in ("magmoms", keys.MAGNETIC_FORCES) if k in p]
-    return 1 if predicted and np.ndim(predicted[0]) == 1 else 3
-
-
-def _scores(values: Iterable[np.ndarray], factor: float) -> dict[str, float] | None:
-    parts = [v.ravel() for v in values]
-    if not parts:
-        return None
-    e = np.concatenate(parts) * factor
-    return {"mae": float(np.abs(e).mean()), "rmse": float(np.sqrt((e**2).mean())), "n": int(e.size)}
-
-
-def _summary(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, Any]:
-    scores = {task: _scores((r[task] for r in rows if task in r), factor) for task, factor in _FACTORS.items()}
-    return {task: s for task, s in scores.items() if s is not None}
-
-
-def _grouped(rows: Sequence[dict[str, np.ndarray]], frames: Sequence[Atoms], key: str) -> dict[str, Any]:
-    groups: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
-    for atoms, row in zip(frames, rows, strict=True):
-        groups[str(atoms.info.get(key, "unknown"))].append(row)
-    return {name: {"n_structures": len(members), **_summary(members)} for name, members in sorted(groups.items())}
-
-
-def _per_element(rows: Sequence[dict[str, np.ndarray]], frames: Sequence[Atoms]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for element in sorted({s for a in frames for s in a.get_chemical_symbols()}):
-        mine: list[dict[str, np.ndarray]] = [{k: r[k] for k in ("forces", "moments_all") if k in r} for r in rows]
-        for atoms, row in zip(frames, mine, strict=True):
-            chosen = np.array(atoms.get_chemical_symbols()) == element
-            row.update({k: v[chosen] for k, v in row.items() if chosen.any()})
-        out[element] = _summary([r for a, r in zip(frames, mine, strict=True) if element in a.get_chemical_symbols()])
-    return out
-
-
-def _right_sign(rows: Sequence[dict[str, np.ndarray]]) -> float | None:
-    sites = [r["agrees"] for r in rows if "agrees" in r]
-    joined = np.concatenate(sites) if sites else np.array([])
-    return float(joined.mean()) if len(joined) else None
-
-
-def _pairs(frames: Sequence[Atoms], predictions: Sequence[Prediction]) -> dict[str, Any] | None:
-    """Energy differences between orderings of equal geometry (meV/atom), each against the first of its pair."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for k, atoms in enumerate(frames):
-        if keys.PAIR_ID in atoms.info:
-            groups[str(atoms.info[keys.PAIR_ID])].append(k)
-    rows: list[dict[str, Any]] = []
-    for pair, members in sorted(groups.items()):
-        first, *others = sorted(members, key=lambda k: (str(frames[k].info.get(keys.ORDERING)), k))
-        for k in others:
-            rows.append(
-                {"pair_id": pair, "orderings": [str(frames[i].info.get(keys.ORDERING)) for i in (k, first)]}
-                | {
-                    "label": _energy_per_atom(frames[k]) - _energy_per_atom(frames[first]),
-                    "predicted": 1e3 * (predictions[k]["energy"] - predictions[first]["energy"]) / len(frames[k]),
-                }
-            )
-    if not rows:
-        return None
-    error = np.array([r["predicted"] - r["label"] for r in rows])
-    order = np.mean([r["predicted"] * r["label"] > 0 for r in rows])
-    return {
-        "unit": "meV/atom",
-        "n": len(rows),
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "right_order": float(order),
-        "rows": rows,
-    }
-
-
-def _energy_per_atom(atoms: Atoms) -> float:
-    return 1e3 * float(labels(atoms, 3, "pair")["energy"][0]) / len(atoms)
-
-
 def _structure(atoms: Atoms, p: Prediction, row: dict[str, np.ndarray]) -> dict[str, Any]:
     """Labels and predictions of one structure as lists: energy in eV/atom, forces in eV/Angstrom, moments in muB."""
-    found = labels(atoms, _axes(p), "structure")
+    found = labels(atoms, axes_of(p), "structure")
     out: dict[str, Any] = {
         k: str(atoms.info[k])
         for k in (keys.CONFIG_ID, keys.PAIR_ID, keys.ORDERING, keys.DEFORMATION)
@@ -272,7 +177,7 @@ def _structure(atoms: Atoms, p: Prediction, row: dict[str, np.ndarray]) -> dict[
     for task, (predicted, label) in pairs.items():
         if np.all(np.isfinite(label)):
             out[task] = {"predicted": np.asarray(predicted).tolist(), "label": np.asarray(label).tolist()}
-    for spread in ("energy_std", "forces_std", "magmoms_std"):
+    for spread in (*SPREADS.values(), *SIGMAS.values()):
         if spread in p:
             out[spread] = np.asarray(p[spread]).tolist()
     return out
