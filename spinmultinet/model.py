@@ -16,6 +16,7 @@ from .errors import SpinMultiNetError
 from .hypers import ModelOptions, parse, read_config
 from .nn.coupling import CouplingTable, SphericalHarmonics, hidden_irreps
 from .nn.embedding import BesselBasis, NodeEmbedding, bounded, envelope, legendre
+from .nn.fused import Edges
 from .nn.interaction import Interaction, Sector
 from .nn.readout import EnergyReadout, MomentReadout
 from .nn.soc import SpinOrbit
@@ -176,7 +177,7 @@ class SpinMultiNet(nn.Module):
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}
-        edges, norm = (graph.receiver, graph.sender), self.neighbour_norm.to(self.dtype)
+        edges, norm = Edges(graph.receiver, graph.sender, len(graph.species)), self.neighbour_norm.to(self.dtype)
         for k, layer in enumerate(self.interactions):
             if k > 0 and odd is not None and o.soc:
                 odd = self.spin_orbit[k - 1](odd)

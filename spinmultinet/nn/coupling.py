@@ -1,16 +1,20 @@
 """Folded Clebsch-Gordan products: the uvu tensor product of features with spherical harmonics of an edge.
 
-K = Y @ CG is made once per structure and used by all layers; a layer then needs one batched matrix product per input
-irrep, with channels innermost. Both time-parity sectors are just channels, because Y(r) does not change under T.
+K = Y @ CG is made once per structure and used by all layers, with channels innermost. Both time-parity sectors are just
+channels, because Y(r) does not change under T.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+
+from . import fused
+from .fused import Edges
 
 
 def hidden_irreps(l_max: int, parity: bool) -> list[o3.Irrep]:
@@ -50,7 +54,7 @@ class SphericalHarmonics(nn.Module):
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of K that lead from one input irrep to one output irrep by `paths` ways (different l of Y)."""
+    """Columns of K that lead from one input irrep to one output irrep by `paths` ways (different l of Y)."""
 
     start: int
     paths: int
@@ -60,85 +64,104 @@ class Block:
 class CouplingTable(nn.Module):
     """Constants of all products irreps (x) Y(l <= l_max) -> irreps; e3nn's 'component' and 'element' normalisation.
 
-    For input irrep k, `fold` gives K_k [E, P_k, 2 l1 + 1]; its rows are grouped by output irrep (see `blocks[k]`), each
-    path taking 2 l3 + 1 rows. A row times features of l1 gives one component of an output irrep.
+    `fold` gives K [E, Q]. Its columns are grouped by input irrep, output irrep (see `blocks[k]`) and path; a path takes
+    (2 l3 + 1)(2 l1 + 1) of them, a matrix from components of the input to components of the output.
     """
+
+    cg: Tensor
 
     def __init__(self, irreps: list[o3.Irrep], l_max: int) -> None:
         super().__init__()
         self.irreps = irreps
         self.sh = o3.Irreps.spherical_harmonics(l_max)
         self.blocks: list[list[Block]] = []
-        for k, ir in enumerate(irreps):
-            blocks, rows = self._couple(ir)
-            self.blocks.append(blocks)
-            folded = torch.cat(rows, dim=2).permute(1, 2, 0)  # [dim_sh, P_k, 2 l1 + 1]
-            self.register_buffer(f"cg_{k}", folded.reshape(self.sh.dim, -1).contiguous(), persistent=False)
+        self.n_columns = 0
+        constants = [self._couple(ir) for ir in irreps]
+        self.register_buffer("cg", torch.cat(constants, dim=1), persistent=False)  # [dim_sh, Q]
 
-    def _couple(self, ir: o3.Irrep) -> tuple[list[Block], list[Tensor]]:
+    def _couple(self, ir: o3.Irrep) -> Tensor:
         blocks: list[Block] = []
-        rows: list[Tensor] = []  # each [2 l1 + 1, dim_sh, 2 l3 + 1]
-        start = 0
+        columns: list[Tensor] = []
         for o, out in enumerate(self.irreps):
             ways = [n for n, (_, sh) in enumerate(self.sh) if out in ir * sh]
             for n in ways:
                 sh = self.sh[n].ir
-                constant = torch.zeros(ir.dim, self.sh.dim, out.dim, dtype=torch.float64)
-                constant[:, self.sh.slices()[n]] = o3.wigner_3j(ir.l, sh.l, out.l, dtype=torch.float64) * out.dim**0.5
-                rows.append(constant)
+                constant = torch.zeros(self.sh.dim, out.dim, ir.dim, dtype=torch.float64)
+                coupled = o3.wigner_3j(ir.l, sh.l, out.l, dtype=torch.float64) * out.dim**0.5
+                constant[self.sh.slices()[n]] = coupled.permute(1, 2, 0)
+                columns.append(constant.flatten(1))
             if ways:
-                blocks.append(Block(start, len(ways), o))
-                start += len(ways) * out.dim
-        return blocks, rows
+                blocks.append(Block(self.n_columns, len(ways), o))
+                self.n_columns += len(ways) * out.dim * ir.dim
+        self.blocks.append(blocks)
+        return torch.cat(columns, dim=1)
 
-    def fold(self, harmonics: Tensor) -> list[Tensor]:
-        """Spherical harmonics [E, dim_sh] -> one K_k [E, P_k, 2 l1 + 1] per irrep; reused by all layers."""
-        out = []
-        for k, ir in enumerate(self.irreps):
-            constant = getattr(self, f"cg_{k}")
-            out.append((harmonics @ constant).view(len(harmonics), constant.shape[1] // ir.dim, ir.dim))
-        return out
+    def fold(self, harmonics: Tensor) -> Tensor:
+        """Spherical harmonics [E, dim_sh] -> K [E, Q]; reused by all layers."""
+        return harmonics @ self.cg
 
 
 class FoldedTensorProduct:
     """The products one layer needs: from the irreps `ins` to the irreps `outs` (indices into the table).
 
     Every path keeps its own output channels. `n_paths` weights per channel are wanted, ordered by input irrep, then by
-    row. `multiplicity[o]` is the number of paths that end in output irrep o.
+    column of K. `multiplicity[o]` is the number of paths that end in output irrep o.
     """
 
     def __init__(self, table: CouplingTable, ins: list[int], outs: list[int]) -> None:
-        self.ins = ins
         self.dims = [ir.dim for ir in table.irreps]
         self.blocks = {k: [b for b in table.blocks[k] if b.out in outs] for k in ins}
-        self.n_paths = sum(b.paths for blocks in self.blocks.values() for b in blocks)
-        reached = sorted({b.out for blocks in self.blocks.values() for b in blocks})
-        self.outs = reached
-        self.multiplicity = {o: sum(b.paths for bs in self.blocks.values() for b in bs if b.out == o) for o in reached}
-        self.rows = {
-            k: max((b.start + b.paths * self.dims[b.out] for b in bs), default=0) for k, bs in self.blocks.items()
+        self.outs = sorted({b.out for blocks in self.blocks.values() for b in blocks})
+        self.multiplicity = {
+            o: sum(b.paths for bs in self.blocks.values() for b in bs if b.out == o) for o in self.outs
         }
+        starts = list(accumulate((self.dims[k] for k in ins), initial=0))
+        self.rows = dict(zip(ins, starts[:-1], strict=True))  # where the components of an irrep begin in the features
+        self.paths = self._paths()
+        self.n_paths, self.n_rows = len(self.paths), sum(path[4] for path in self.paths)
 
-    def __call__(self, folded: list[Tensor], features: dict[int, Tensor], weights: Tensor) -> Tensor:
-        """K, features of the senders {irrep: [E, 2 l1 + 1, C]}, weights [E, n_paths, C] -> messages [E, P, C].
+    def _paths(self) -> list[tuple[int, int, int, int, int]]:
+        """Per path: first column of K, first row of the features, 2 l1 + 1, first row of the messages, 2 l3 + 1."""
+        sizes = [self.multiplicity[o] * self.dims[o] for o in self.outs]
+        free = dict(zip(self.outs, accumulate(sizes, initial=0), strict=False))
+        found = []
+        for k, blocks in self.blocks.items():
+            for block in blocks:
+                d1, d3 = self.dims[k], self.dims[block.out]
+                for n in range(block.paths):
+                    found.append((block.start + n * d1 * d3, self.rows[k], d1, free[block.out], d3))
+                    free[block.out] += d3
+        return found
 
-        The P rows are ordered by output irrep, then path, then component; split them with `split`.
+    def __call__(self, edges: Edges, folded: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """K [E, Q], features of the nodes [N, D, C] and weights [E, n_paths, U or 2U] -> messages [N, P, C], summed.
+
+        D: components of `ins` one after the other. C = U (1 + s): T-even channels, which take the first U weights, then
+        T-odd ones of each spin axis, which take the others. The P rows are ordered by output irrep, path, component.
         """
+        if fused.wanted(features):
+            return fused.contract(edges, self.paths, self.n_rows, folded, features, weights)
+        return self.by_torch(edges, folded, features, weights)
+
+    def by_torch(self, edges: Edges, folded: Tensor, features: Tensor, weights: Tensor) -> Tensor:
+        """The same by torch's own operations: one batched matrix product per input irrep, for any device."""
+        half, n_channels = weights.shape[2] // 2, features.shape[2]
+        if weights.shape[2] != n_channels:  # the same weights for all spin axes
+            axes = n_channels // half - 1
+            weights = torch.cat([weights[..., :half], weights[..., half:].repeat(1, 1, axes)], dim=-1)
         parts: dict[int, list[Tensor]] = {o: [] for o in self.outs}
         first = 0
-        for k in self.ins:
-            if not self.blocks[k]:
-                continue
-            product = torch.bmm(folded[k][:, : self.rows[k]], features[k])
-            for block in self.blocks[k]:
-                dim = self.dims[block.out]
-                rows = product[:, block.start : block.start + block.paths * dim]
-                rows = rows.reshape(len(rows), block.paths, dim, rows.shape[-1]) * weights[
-                    :, first : first + block.paths
-                ].unsqueeze(2)
-                parts[block.out].append(rows.flatten(1, 2))
+        for k, blocks in self.blocks.items():
+            sent = features[:, self.rows[k] : self.rows[k] + self.dims[k]].index_select(0, edges.sender)
+            for block in blocks:
+                d1, d3 = self.dims[k], self.dims[block.out]
+                columns = folded[:, block.start : block.start + block.paths * d3 * d1]
+                rows = torch.bmm(columns.reshape(len(folded), block.paths * d3, d1), sent)
+                rows = rows.view(len(rows), block.paths, d3, n_channels)
+                parts[block.out].append((rows * weights[:, first : first + block.paths].unsqueeze(2)).flatten(1, 2))
                 first += block.paths
-        return torch.cat([part for o in self.outs for part in parts[o]], dim=1)
+        message = torch.cat([part for o in self.outs for part in parts[o]], dim=1)
+        return message.new_zeros((len(features), *message.shape[1:])).index_add(0, edges.receiver, message)
 
     def split(self, summed: Tensor) -> dict[int, Tensor]:
         """Messages [N, P, C] -> {output irrep: [N, paths, 2 l3 + 1, C]}."""

@@ -64,11 +64,13 @@ class RadialNetwork(nn.Module):
         x = inputs
         last = len(self.weights) - 1
         for k, weight in enumerate(self.weights):
+            if k == last:
+                x = x * cut  # the last map is linear: the same as on the output, which is far wider
             # 1/sqrt(fan-in) in the forward pass keeps unit variance with N(0, 1) weights and one learning rate for all.
             x = x @ (weight * weight.shape[0] ** -0.5)
             if k < last:
                 x = SILU_GAIN * torch.nn.functional.silu(x)
-        return x * cut
+        return x
 
 
 class NodeEmbedding(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .coupling import CouplingTable, FoldedTensorProduct
 from .embedding import SIGMOID_GAIN, SILU_GAIN, RadialNetwork
+from .fused import Edges
 
 Sector = dict[int, Tensor]
 
@@ -88,15 +89,15 @@ class Interaction(nn.Module):
         odd: Sector | None,
         b: Tensor,
         species: Tensor,
-        edges: tuple[Tensor, Tensor],
-        folded: list[Tensor],
+        edges: Edges,
+        folded: Tensor,
         edge_inputs: Tensor,
         cut: Tensor,
         norm: Tensor,
     ) -> tuple[Sector, Sector | None]:
-        """Sectors of the nodes, edges (receiver i, sender j), K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
+        """Sectors of the nodes, edges from j to i, K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
         sent_even, sent_odd = self.before(even, odd, b)
-        message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut), len(b)) * norm
+        message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut)) * norm
         got_even, got_odd = self._sectors(message, b.shape[1])
         new_even, new_odd = self.after(got_even, got_odd, b)
         kept_even, kept_odd = self.keep(even, odd, b)
@@ -111,29 +112,14 @@ class Interaction(nn.Module):
         """Species-dependent gain [N, width] of irrep o; the channels of the gates share those of the scalars."""
         return gain[:, self.outs.index(o)].repeat(1, width // self.channels)
 
-    def _messages(
-        self,
-        even: Sector,
-        odd: Sector | None,
-        edges: tuple[Tensor, Tensor],
-        folded: list[Tensor],
-        weights: Tensor,
-        n_nodes: int,
-    ) -> Tensor:
-        receiver, sender = edges
-        weights = weights.view(
-            len(weights), self.product.n_paths, self.channels * (2 if self.odd else 1)
-        )  # [E, paths, U or 2U]
-        features = even
-        if odd is not None:
-            features = {k: torch.cat([even[k], odd[k].flatten(2)], dim=-1) for k in even}
-            n_spin = next(iter(odd.values())).shape[2]
-            if n_spin > 1:  # the same radial weights for all spin axes
-                weights = torch.cat(
-                    [weights[..., : self.channels], weights[..., self.channels :].repeat(1, 1, n_spin)], dim=-1
-                )
-        message = self.product(folded, {k: x.index_select(0, sender) for k, x in features.items()}, weights)
-        return message.new_zeros((n_nodes, *message.shape[1:])).index_add(0, receiver, message)
+    def _messages(self, even: Sector, odd: Sector | None, edges: Edges, folded: Tensor, weights: Tensor) -> Tensor:
+        width = weights.shape[1] // self.product.n_paths
+        weights = weights.view(len(weights), self.product.n_paths, width)  # [E, paths, U or 2U]
+        if odd is None:
+            features = torch.cat([even[k] for k in even], dim=1)
+        else:
+            features = torch.cat([torch.cat([even[k], odd[k].flatten(2)], dim=-1) for k in even], dim=1)
+        return self.product(edges, folded, features, weights)
 
     def _sectors(self, message: Tensor, n_spin: int) -> tuple[Sector, Sector | None]:
         even: Sector = {}

@@ -5,6 +5,7 @@ import torch
 from e3nn import o3
 
 from spinmultinet.nn.coupling import CouplingTable, FoldedTensorProduct, SphericalHarmonics, hidden_irreps
+from spinmultinet.nn.fused import Edges
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +27,14 @@ def test_folded_product_equals_e3nn(l_max, parity):
     harmonics = o3.spherical_harmonics(table.sh, vectors, normalize=True, normalization="component")
     features = {k: torch.randn(n_edges, ir.dim, channels, dtype=torch.float64) for k, ir in enumerate(irreps)}
     weights = torch.randn(n_edges, product.n_paths, channels, dtype=torch.float64)
-    ours = product.split(product(table.fold(harmonics), features, weights))
+    together = torch.cat([features[k] for k in product.rows], dim=1)
+    edges = Edges(torch.arange(n_edges), torch.arange(n_edges), n_edges)  # each to itself: nothing is summed
+    ours = product.split(product.by_torch(edges, table.fold(harmonics), together, weights))
 
     # The same as one e3nn uvu product, whose every path has its own output.
     outputs, instructions, used, place = [], [], [], []
     first = 0
-    for k in product.ins:
+    for k in product.blocks:
         for block in product.blocks[k]:
             ways = [n for n, (_, sh) in enumerate(table.sh) if irreps[block.out] in irreps[k] * sh]
             for n in ways:
@@ -69,9 +72,10 @@ def test_restricted_products_use_the_same_rows():
     features = {k: torch.randn(4, ir.dim, 2, dtype=torch.float64) for k, ir in enumerate(irreps)}
     everything = FoldedTensorProduct(table, [0, 1, 2], [0, 1, 2])
     scalars = FoldedTensorProduct(table, [0, 1, 2], [0])
-    folded = table.fold(harmonics)
+    folded, edges = table.fold(harmonics), Edges(torch.arange(4), torch.arange(4), 4)
+    together = torch.cat([features[k] for k in everything.rows], dim=1)
     ones = torch.ones(4, everything.n_paths, 2, dtype=torch.float64)
-    a = everything.split(everything(folded, features, ones))[0]
-    b = scalars.split(scalars(folded, features, ones[:, : scalars.n_paths]))[0]
+    a = everything.split(everything(edges, folded, together, ones))[0]
+    b = scalars.split(scalars(edges, folded, together, ones[:, : scalars.n_paths]))[0]
     assert scalars.n_paths == 3
     torch.testing.assert_close(a, b)

@@ -3,6 +3,7 @@
 import torch
 
 from spinmultinet.nn.coupling import CouplingTable, hidden_irreps
+from spinmultinet.nn.fused import Edges
 from spinmultinet.nn.interaction import Interaction, SpinLinear
 
 
@@ -27,7 +28,7 @@ def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_
     layer = Interaction(table, [0], [0, 1], 4, 2, True, 3, [4], 0.5)
     none = torch.zeros(0, dtype=torch.long)
     folded = table.fold(torch.zeros(0, 4))
-    edges = (none, none)
+    edges = Edges(none, none, 1)
 
     def run(odd, b):
         return layer(
