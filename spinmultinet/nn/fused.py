@@ -157,7 +157,7 @@ def _evaluate(plan: _Plan, target: int, operands: Sequence[Tensor | None]) -> Te
     """The derivative of F by one operand."""
     given = [None if t is None else t.detach().contiguous().numpy() for t in operands]
     some = next(t for t in operands if t is not None)
-    out = torch.zeros(plan.shape(target), dtype=some.dtype)
+    out = torch.empty(plan.shape(target), dtype=some.dtype)
     kernel, order = _kernel(plan, target)
     arrays = [a for a in given if a is not None]
     n_rows = plan.edges.n if target in (_G, _X) else len(plan.edges.receiver)

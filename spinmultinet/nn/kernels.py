@@ -4,8 +4,8 @@ All four are derivatives of one number, F = sum W[e, t, c] G[i, p + a, c] K[e, k
 e from sender j to receiver i, paths t, components a and b, and channels c. Shapes: K [E, Q], x [N, D, C],
 W [E, paths, U or 2U], G [N, P, C]; C = n_blocks U. Block 0 (T-even) has the weights [:U], every other (one per spin
 axis) the weights [U:]. A row of `paths` is (k, row, d1, p, d3): where the path begins in K, x and G, and the dimensions
-2 l1 + 1 and 2 l3 + 1. Each kernel adds to `out`, for the nodes or edges `start` <= n < `stop`. Sums have a fixed order,
-whatever the number of threads.
+2 l1 + 1 and 2 l3 + 1. Each kernel writes the rows `start` <= n < `stop` of `out` (nodes or edges). Sums have a fixed
+order, whatever the number of threads.
 
 The innermost loops run over channels, so that they become vector instructions. That works only with the dimensions
 1, 3 and 5 (l <= 2) written out and chosen outside the loop; higher ones are sums of dimension 1. Slices of arrays, or
@@ -103,6 +103,7 @@ def to_receivers(first, order, sender, paths, n_blocks, K, x, W, out, start, sto
     """dF/dG: messages summed at receivers i. The edges order[first[i]:first[i + 1]] end at node i."""
     n = x.shape[2] // n_blocks
     for i in range(start, stop):
+        out[i] = 0.0
         for s in range(first[i], first[i + 1]):
             e = order[s]
             j = sender[e]
@@ -127,6 +128,7 @@ def to_senders(first, order, receiver, paths, n_blocks, K, W, G, out, start, sto
     """dF/dx: the transpose. The edges order[first[j]:first[j + 1]] begin at node j."""
     n = G.shape[2] // n_blocks
     for j in range(start, stop):
+        out[j] = 0.0
         for s in range(first[j], first[j + 1]):
             e = order[s]
             i = receiver[e]
@@ -151,6 +153,7 @@ def to_weights(receiver, sender, paths, n_blocks, K, x, G, out, start, stop):  #
     """dF/dW."""
     n = x.shape[2] // n_blocks
     for e in range(start, stop):
+        out[e] = 0.0
         i, j = receiver[e], sender[e]
         for block in range(n_blocks):
             c0, w0 = block * n, n if block > 0 else 0
@@ -173,6 +176,7 @@ def to_geometry(receiver, sender, paths, n_blocks, x, W, G, out, start, stop):  
     """dF/dK: where forces come from."""
     n = x.shape[2] // n_blocks
     for e in range(start, stop):
+        out[e] = 0.0
         i, j = receiver[e], sender[e]
         for block in range(n_blocks):
             c0, w0 = block * n, n if block > 0 else 0
