@@ -31,6 +31,7 @@ from .calibration import (
 )
 from .checkpoint import load_model
 from .data import Graph, unit_doubts
+from .distributed import n_processes
 from .errors import SpinMultiNetError
 from .evaluate import Prediction, evaluate, graphs_of, predict_graphs
 from .hypers import ModelOptions, TrainOptions
@@ -72,6 +73,11 @@ def train_parallel(
     """
     if not jobs:
         return []
+    if n_processes() > 1:
+        raise SpinMultiNetError(
+            "a committee trains its members in processes of its own; under torchrun (WORLD_SIZE is set) train them one by "
+            "one, each with its seed and in its folder (member_0, member_1, ...)"
+        )
     for note in unit_doubts([*train_atoms, *val_atoms]):
         warnings.warn(note, UnitWarning, stacklevel=2)
     context = mp.get_context("spawn")

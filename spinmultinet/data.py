@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -245,8 +245,7 @@ def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edge
     """
     batch: list[int] = []
     used = 0
-    # Graphs on disk know their number of pairs without being read.
-    count = getattr(graphs, "n_pairs", None) or (lambda k: len(graphs[k].receiver))
+    count = pair_counter(graphs)
     for k in order:
         n = count(k)
         other_axes = bool(batch) and graphs[k].moments.shape[1] != graphs[batch[0]].moments.shape[1]
@@ -257,6 +256,12 @@ def batches(graphs: Sequence[Graph], order: Sequence[int], structures: int, edge
         used += n
     if batch:
         yield batch
+
+
+def pair_counter(graphs: Sequence[Graph]) -> Callable[[int], int]:
+    """What gives the number of neighbour pairs of structure k; graphs on disk know it without being read."""
+    known: Callable[[int], int] | None = getattr(graphs, "n_pairs", None)
+    return known or (lambda k: len(graphs[k].receiver))
 
 
 def one_value(frames: Sequence[Atoms], key: str, default: str, what: str) -> str:

@@ -90,13 +90,14 @@ def adapt_statistics(model: SpinMultiNet, graphs: Sequence[Graph], new: Statisti
     """
     errors, counts = zip(*(_residual(model, graphs, chosen) for chosen in _chosen(graphs)), strict=True)
     correction = fit_shifts(torch.cat(counts), torch.cat(errors))
-    model.energy_readout.shift += correction
-    model.magnetic |= new.magnetic
+    device = model.neighbour_norm.device
+    model.energy_readout.shift += correction.to(device)
+    model.magnetic |= new.magnetic.to(device)
     readout = model.moment_readout
     if readout is not None:
         untrained = readout.scale == 0
-        readout.scale.copy_(torch.where(untrained, new.moment_scale, readout.scale))
-        readout.prior.copy_(torch.where(untrained, new.moment_prior, readout.prior))
+        readout.scale.copy_(torch.where(untrained, new.moment_scale.to(device), readout.scale))
+        readout.prior.copy_(torch.where(untrained, new.moment_prior.to(device), readout.prior))
 
 
 def _chosen(graphs: Sequence[Graph]) -> list[list[int]]:
@@ -106,8 +107,8 @@ def _chosen(graphs: Sequence[Graph]) -> list[list[int]]:
 def _residual(model: SpinMultiNet, graphs: Sequence[Graph], chosen: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Label minus prediction [B] (eV), and compositions [B, S]."""
     graph = collate([graphs[k] for k in chosen])
-    left = graph.energy - model(graph, forces=False)["energy"].detach()
-    return left, compositions(graph, len(model.species))
+    predicted = model(graph.to(model.neighbour_norm.device), forces=False)["energy"]
+    return graph.energy - predicted.detach().cpu(), compositions(graph, len(model.species))
 
 
 def origin(start: SpinMultiNet) -> dict[str, Any]:

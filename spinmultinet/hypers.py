@@ -95,7 +95,9 @@ class TrainOptions(_Options):
     """How a model is trained. Weights multiply mean errors in eV/atom, eV/Angstrom, eV/Angstrom^3, muB, eV/muB."""
 
     epochs: int = Field(400, ge=1, description="passes over the training set")
-    batch_structures: int = Field(32, ge=1, description="at most so many structures in a batch")
+    batch_structures: int = Field(
+        32, ge=1, description="at most so many structures in a batch; several processes divide it among them"
+    )
     batch_edges: int = Field(
         40_000, ge=1, description="at most so many neighbour pairs in a batch (one structure always fits)"
     )
@@ -164,7 +166,10 @@ class TrainOptions(_Options):
         "training (of the committee), removed at the end",
     )
     tensorboard: bool = Field(False, description="also write metrics for TensorBoard (extra `tensorboard`)")
-    threads: int = Field(1, ge=1, description="torch threads")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to compute; auto = a GPU where PyTorch finds one, else the CPU"
+    )
+    threads: int = Field(1, ge=1, description="torch threads, of each process")
 
     @field_validator("input_scale")
     @classmethod

@@ -13,6 +13,7 @@ from .hypers import TrainOptions
 
 # Tasks besides the energy, and the field of the graph that holds their label.
 _LABELS = {"forces": "forces", "stress": "stress", "moments": "moments_out", "magnetic_forces": "magnetic_forces"}
+TASKS = ("energy", *_LABELS)
 
 
 def error(difference: Tensor, options: TrainOptions) -> Tensor:
@@ -25,11 +26,11 @@ def error(difference: Tensor, options: TrainOptions) -> Tensor:
     return torch.nn.functional.huber_loss(d, torch.zeros_like(d), reduction="none", delta=options.huber_delta)
 
 
-def _mean(difference: Tensor, wanted: Tensor, options: TrainOptions) -> Tensor:
+def _sum(difference: Tensor, wanted: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
     keep = torch.isfinite(difference.detach()) & wanted.expand_as(difference)
     # where() before the error function: NaN labels must not reach the gradient.
     values = error(torch.where(keep, difference, torch.zeros_like(difference)), options)
-    return values.sum() / keep.sum().clamp_min(1)
+    return values.sum(), keep.sum()
 
 
 def _labelled(values: Tensor) -> bool:
@@ -45,6 +46,14 @@ def task_errors(
     squares for `mse`. Absent labels (NaN) do not count. Magnetic forces count on magnetic species only (`magnetic` [S]
     bool), and so do moments unless the options say `moment_species: all`.
     """
+    found = task_sums(predicted, graph, magnetic, options)
+    return {task: total / count.clamp_min(1) for task, (total, count) in found.items()}
+
+
+def task_sums(
+    predicted: dict[str, Tensor], graph: Graph, magnetic: Tensor, options: TrainOptions
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """As `task_errors`, but the sum of the errors and the number of labels it is over."""
     everything = torch.ones((), dtype=torch.bool, device=graph.energy.device)
     magnetic_sites = magnetic[graph.species].unsqueeze(-1)
     differences = {"energy": (predicted["energy"] - graph.energy) / graph.n_atoms}
@@ -54,7 +63,7 @@ def task_errors(
     chosen = {"magnetic_forces": magnetic_sites}
     if options.moment_species == "magnetic":
         chosen["moments"] = magnetic_sites
-    return {task: _mean(d, chosen.get(task, everything), options) for task, d in differences.items()}
+    return {task: _sum(d, chosen.get(task, everything), options) for task, d in differences.items()}
 
 
 def weights(options: TrainOptions) -> dict[str, float]:

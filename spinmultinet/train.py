@@ -13,32 +13,33 @@ from typing import Any
 
 import torch
 from ase import Atoms
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import keys
 from .augmentation import refuse_unfit_inputs, training_input
+from .batch_loss import BatchLoss, unlabelled, wrapped
 from .checkpoint import read, save_model, write_atomically
-from .data import batches, check_training_set, collate, fingerprint, species_of, unit_doubts
+from .data import Graph, batches, check_training_set, collate, fingerprint, pair_counter, species_of, unit_doubts
+from .distributed import Processes, processes
 from .errors import SpinMultiNetError
 from .fine_tune import adapt_statistics, copy_to_train, origin, start_model, weights_hash
 from .hypers import ModelOptions, TrainOptions
 from .inputs import spin_axes
-from .loss import task_errors, total_loss
 from .metrics import Metrics, TensorBoard, write_metrics
 from .model import SpinMultiNet, build_model
+from .optimizer import averaged, complete_gradients, optimizer
 from .schedule import learning_rate, plateau
 from .statistics import training_statistics
 from .stopping import leave, stop_requests
 from .training_data import discard_graphs, training_graphs
-from .validation import add_errors, mean_errors, predicted
+from .validation import add_errors, mean_errors
 
 STATE_FORMAT = "spinmultinet-training"
 STATE_VERSION = 2
 MODEL_FILE, STATE_FILE, METRICS_FILE = "model.pt", "training.pt", "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
-# These say how often to look or save, not what is computed: they may change between a start and its resumption.
+# These say where to compute and how often to save, not what is computed: they may change until it is resumed.
 _NOT_IN_FINGERPRINT = {
-    *("checkpoint_epochs", "checkpoint_seconds", "threads", "tensorboard", "cache_from", "cache_folder"),
+    *("checkpoint_epochs", "checkpoint_seconds", "device", "threads", "tensorboard", "cache_from", "cache_folder"),
     "start_from",  # the weights themselves are in it
 }
 
@@ -77,36 +78,41 @@ def train(
     as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. With `start_from` the
     training begins with the weights of another (see `fine_tune`). Raises SpinMultiNetError for data that cannot mix,
     and for a workdir that belongs to other data or options; warns (UnitWarning) of labels of implausible size.
+
+    Called in each process that torchrun has started (see `distributed`) it is one training: they divide every batch, so
+    that its numbers are those of one process up to rounding, and may go on with another number of them. Only the first
+    writes files and calls `progress`; all return the same.
     """
     torch.set_num_threads(options.threads)
-    described = check_training_set(train_atoms, val_atoms)
-    _refuse_choices_without_validation(options, val_atoms)
-    for note in unit_doubts([*train_atoms, *val_atoms]):
-        warnings.warn(note, UnitWarning, stacklevel=2)
-    start = start_model(options)
-    if start is not None:
-        species = species_of([*train_atoms, *val_atoms])
-        start = copy_to_train(start, model_options, species, described[keys.MOMENT_ROLE], options)
-        model_options = start.options
-    before = {} if start is None else origin(start)
-    mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed, start)
-    run = _Run(options, Path(workdir), mark)
-    done = run.finished()
-    if done is not None:
-        return done
-    run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
-    run.model.metadata = (
-        described
-        | {keys.SPIN_AXES: spin_axes(train_atoms)}
-        | before
-        | (metadata or {})
-        | {
-            "training_seed": seed,
-            "training_options": options.model_dump(mode="json", exclude={"cache_folder"}),
-            "fingerprint": mark,
-        }
-    )
-    return run.loop(progress)
+    with processes() as together:
+        described = check_training_set(train_atoms, val_atoms)
+        _refuse_choices_without_validation(options, val_atoms)
+        for note in unit_doubts([*train_atoms, *val_atoms]) if together.leader else []:
+            warnings.warn(note, UnitWarning, stacklevel=2)
+        start = start_model(options)
+        if start is not None:
+            species = species_of([*train_atoms, *val_atoms])
+            start = copy_to_train(start, model_options, species, described[keys.MOMENT_ROLE], options)
+            model_options = start.options
+        before = {} if start is None else origin(start)
+        mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed, start)
+        run = _Run(options, Path(workdir), mark, together)
+        done = run.finished()
+        if done is not None:
+            return done
+        run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
+        run.model.metadata = (
+            described
+            | {keys.SPIN_AXES: spin_axes(train_atoms)}
+            | before
+            | (metadata or {})
+            | {
+                "training_seed": seed,
+                "training_options": options.model_dump(mode="json", exclude={"cache_folder"}),
+                "fingerprint": mark,
+            }
+        )
+        return run.loop(progress)
 
 
 def _refuse_choices_without_validation(o: TrainOptions, val_atoms: Sequence[Atoms]) -> None:
@@ -138,8 +144,9 @@ def _fingerprint(
 class _Run:
     """One training: model, optimiser, averaged weights, and what is needed to go on exactly."""
 
-    def __init__(self, options: TrainOptions, workdir: Path, mark: str) -> None:
-        self.options, self.workdir, self.mark = options, workdir, mark
+    def __init__(self, options: TrainOptions, workdir: Path, mark: str, together: Processes) -> None:
+        self.options, self.workdir, self.mark, self.together = options, workdir, mark, together
+        self.device = together.device(options.device)
         self.epoch = self.batch = self.resumed_from = 0
         self.seconds = 0.0
         self.sums: Metrics = {}
@@ -148,6 +155,8 @@ class _Run:
         self.best: dict[str, Any] = {"score": float("inf"), "state": None, "since": 0}
         workdir.mkdir(parents=True, exist_ok=True)
         self.state = self._read_state()
+        done = {} if self.state is None else {k: self.state[k] for k in ("epoch", "batch", "finished")}
+        together.refuse_difference(f"{mark} {done}")
 
     def _read_state(self) -> dict[str, Any] | None:
         path = self.workdir / STATE_FILE
@@ -183,17 +192,19 @@ class _Run:
         fresh = not isinstance(model, SpinMultiNet)
         species = species_of([*train_atoms, *val_atoms])
         self.model: SpinMultiNet = build_model(model, species, seed) if isinstance(model, ModelOptions) else model
-        self.train_graphs = training_graphs(self.model, train_atoms, "training", self.options, self.workdir)
-        self.val_graphs = training_graphs(self.model, val_atoms, "validation", self.options, self.workdir)
+        with self.together.leader_first():
+            self.train_graphs = training_graphs(self.model, train_atoms, "training", self.options, self.workdir)
+            self.val_graphs = training_graphs(self.model, val_atoms, "validation", self.options, self.workdir)
+        self.model.to(self.device)
         refuse_unfit_inputs(self.options, role, self.train_graphs)
         if self.state is None:
             self._take_statistics(fresh)
-        self.optimizer = _optimizer(self.model, self.options)
-        decay = self.options.ema_decay
-        self.average = _average(self.model, decay)
+        self.optimizer = optimizer(self.model, self.options)
+        self.average = averaged(self.model, self.options.ema_decay)
         self.plateau = plateau(self.optimizer, self.options)
         if self.state is not None:
             self._restore(self.state)
+        self.loss = wrapped(BatchLoss(self.model, self.options, self.together), self.together)
 
     def _take_statistics(self, fresh: bool) -> None:
         o, n_species = self.options, len(self.model.species)
@@ -208,7 +219,7 @@ class _Run:
         )
         if fresh:
             self.model.set_statistics(statistics)
-            self.model.calibrate(collate(self.train_graphs[: o.batch_structures]))
+            self.model.calibrate(collate(self.train_graphs[: o.batch_structures]).to(self.device))
         else:
             adapt_statistics(self.model, self.train_graphs, statistics)
 
@@ -224,7 +235,10 @@ class _Run:
         self.resumed_from = self.epoch
 
     def save(self, finished: bool = False) -> None:
-        """Write the state, atomically, and the metrics so far."""
+        """Write the state, atomically, and the metrics so far, in the first process."""
+        self.saved = time.monotonic()
+        if not self.together.leader:
+            return
         content = {
             "format": STATE_FORMAT,
             "version": STATE_VERSION,
@@ -245,12 +259,11 @@ class _Run:
         }
         write_atomically(content, self.workdir / STATE_FILE)
         write_metrics(self.history, self.workdir / METRICS_FILE)
-        self.saved = time.monotonic()
 
     def loop(self, progress: Progress | None) -> TrainResult:
         """Train to the last epoch (or until patience ends), keep the chosen weights, write the model."""
-        o = self.options
-        board = TensorBoard(o.tensorboard, self.workdir / TENSORBOARD_FOLDER, self.epoch)
+        o, leader = self.options, self.together.leader
+        board = TensorBoard(o.tensorboard and leader, self.workdir / TENSORBOARD_FOLDER, self.epoch)
         self.saved = time.monotonic()
         self.began = self.saved - self.seconds
         with stop_requests() as stop:
@@ -263,18 +276,20 @@ class _Run:
                 if self.epoch % o.checkpoint_epochs == 0:
                     self.save()
                 self._save_if_due(stop)
-                if progress is not None:
+                if progress is not None and leader:
                     progress(self.epoch, o.epochs, metrics)
         board.close()
         return self._finish()
 
     def _save_if_due(self, stop: Sequence[int]) -> None:
-        """Save where the time has come or a signal has; after a signal, end."""
+        """Save where the time has come or a signal has, to any process; after a signal, all end."""
         self.seconds = time.monotonic() - self.began
-        if stop or time.monotonic() - self.saved > self.options.checkpoint_seconds:
+        signal = self.together.largest(max(stop, default=0))
+        if signal or time.monotonic() - self.saved > self.options.checkpoint_seconds:
             self.save()
-        if stop:
-            leave(stop[0], self.workdir)
+        if signal:
+            self.together.wait()  # torchrun ends the others once one has left
+            leave(signal, self.workdir)
 
     def _remaining_batches(self) -> Iterator[list[int]]:
         """Batches of this epoch that are not done; their order depends on seed and epoch only."""
@@ -288,27 +303,33 @@ class _Run:
     def _step(self, batch: list[int]) -> None:
         o = self.options
         self._set_rate()
-        graph = training_input(collate([self.train_graphs[k] for k in batch]), o, self._generator())
         self.model.train()
-        errors = task_errors(predicted(self.model, graph, o), graph, self.model.magnetic, o)
-        loss = total_loss(errors, o)
+        loss, errors = self.loss(self._share(batch).to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        complete_gradients(self.model)
         if o.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), o.gradient_clip)
-        if not torch.isfinite(loss.detach()):
+        if not torch.isfinite(errors["loss"]):
             raise SpinMultiNetError(
                 f"the loss is not finite in epoch {self.epoch + 1}; lower learning_rate, or look for wrong labels"
             )
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        add_errors(self.sums, self.counts, {"loss": loss, **errors}, len(batch))
+        add_errors(self.sums, self.counts, errors, len(batch))
         self.batch += 1
 
-    def _generator(self) -> torch.Generator:
-        """Random numbers of this step; they depend on seed, epoch and batch only, so resuming repeats them."""
-        text = f"step {self.seed} {self.epoch} {self.batch}"
+    def _share(self, batch: list[int]) -> Graph:
+        """What this process computes of a batch, with the input moments of this step."""
+        mine = self.together.share(batch, pair_counter(self.train_graphs))
+        if not mine:
+            return unlabelled(self.train_graphs[batch[0]])
+        return collate([training_input(self.train_graphs[k], self.options, self._generator(k)) for k in mine])
+
+    def _generator(self, structure: int | None = None) -> torch.Generator:
+        """Random numbers of a structure in this step; whatever was drawn before, resuming repeats them."""
+        text = f"step {self.seed} {self.epoch} {self.batch} {structure}"
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
 
     def _set_rate(self) -> None:
@@ -322,7 +343,9 @@ class _Run:
         self.epoch, self.batch, self.sums, self.counts = self.epoch + 1, 0, {}, {}
         metrics |= {"epoch": float(self.epoch), "learning_rate": float(self.optimizer.param_groups[0]["lr"])}
         if self.val_graphs and (self.epoch % o.validate_every == 0 or self.epoch == o.epochs):
-            metrics |= {f"val_{k}": v for k, v in mean_errors(self._averaged(), self.val_graphs, o).items()}
+            metrics |= {
+                f"val_{k}": v for k, v in mean_errors(self._averaged(), self.val_graphs, o, self.together).items()
+            }
             self._note_best(metrics["val_loss"])
         score = metrics.get("val_loss") if self.val_graphs else metrics["train_loss"]
         if o.schedule == "plateau" and score is not None and self.epoch > o.warmup_epochs:
@@ -355,19 +378,10 @@ class _Run:
         if self.best["state"] is not None:
             final.load_state_dict(self.best["state"])
         final.metadata = self.model.metadata
-        path = save_model(final.eval(), self.workdir / MODEL_FILE)
-        self.save(finished=True)
-        discard_graphs(self.options, self.workdir)
+        path = self.workdir / MODEL_FILE
+        if self.together.leader:
+            save_model(final.eval(), path)
+            self.save(finished=True)
+            discard_graphs(self.options, self.workdir)
+        self.together.wait()
         return TrainResult(path, self.history, self.seconds, self.resumed_from, self.model.n_parameters())
-
-
-def _optimizer(model: SpinMultiNet, o: TrainOptions) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if o.optimizer == "adam" else torch.optim.AdamW
-    return kind(model.parameters(), lr=o.learning_rate, weight_decay=o.weight_decay)
-
-
-def _average(model: SpinMultiNet, decay: float) -> AveragedModel | None:
-    """Exponential moving average of the weights, or nothing."""
-    if decay == 0:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
