@@ -58,7 +58,7 @@ def wrapped(loss: BatchLoss, together: Processes) -> nn.Module:
     if together.size == 1:
         return loss
     with warnings.catch_warnings():
-        # Buffers are statistics and never change. The new name of broadcast_buffers is not known to all versions of PyTorch.
+        # Buffers are statistics and never change. Not all versions of PyTorch know the new name of broadcast_buffers.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(loss, broadcast_buffers=False)
 

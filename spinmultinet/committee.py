@@ -75,8 +75,8 @@ def train_parallel(
         return []
     if n_processes() > 1:
         raise SpinMultiNetError(
-            "a committee trains its members in processes of its own; under torchrun (WORLD_SIZE is set) train them one by "
-            "one, each with its seed and in its folder (member_0, member_1, ...)"
+            "a committee trains its members in processes of its own; under torchrun (WORLD_SIZE is set) train them one "
+            "by one, each with its seed and in its folder (member_0, member_1, ...)"
         )
     for note in unit_doubts([*train_atoms, *val_atoms]):
         warnings.warn(note, UnitWarning, stacklevel=2)
