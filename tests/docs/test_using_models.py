@@ -50,6 +50,9 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     ase.io.write(folder / "nio.cif", bulk("NiO", "rocksalt", a=4.17))
     frames = [point_to_atoms(SpinLatticeEngine().label(config)) for config in generate(STRUCTURES)]
+    for name, seed in {"val": 1, "test": 2}.items():
+        others = generate(STRUCTURES.model_copy(update={"seed": seed}))
+        ase.io.write(folder / f"{name}.extxyz", [point_to_atoms(SpinLatticeEngine().label(c)) for c in others])
     model = ModelOptions(layers=1, channels=8, l_max=1, cutoff=4.5, radial_hidden=[16])
     options = TrainOptions(epochs=60, batch_structures=4, learning_rate=0.02)
     for seed in range(2):
@@ -70,6 +73,13 @@ def outputs(place):
 def only(outputs, part):
     (found,) = [text for line, text in outputs.items() if part in line]
     return found
+
+
+def test_the_committee_is_calibrated(outputs, place):
+    assert "spread to error: energy x" in only(outputs, "--calibrate")
+    assert "calibrated" in only(outputs, "--plots")
+    assert "## Spread of the committee" in (place / "test.md").read_text()
+    assert {path.name for path in (place / "test_plots").iterdir()} == {"parity.png", "reliability.png"}
 
 
 def test_the_ranking_of_the_model_is_that_of_its_labels(outputs, place):

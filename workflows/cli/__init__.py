@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, costs, curate, data, datasets, imports, machine, models, simulate
+from workflows.cli import campaign, costs, curate, data, datasets, evaluation, imports, machine, models, simulate
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -60,7 +60,7 @@ for by_hand in (curate.override, curate.retract, curate.restore, curate.decision
     data.app.command(by_hand.__name__)(by_hand)
 app.add_typer(data.app, name="data")
 app.command("train")(models.train)
-app.command("evaluate")(models.evaluate)
+app.command("evaluate")(evaluation.evaluate)
 app.command("predict")(models.predict)
 app.command("relax")(models.relax)
 app.command("rank-orderings")(simulate.rank_orderings)

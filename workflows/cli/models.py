@@ -1,10 +1,12 @@
-"""Commands on models: train, evaluate, predict, relax. They need extended XYZ files and no campaign."""
+"""Commands on models: train, predict, relax. They need extended XYZ files and no campaign."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,13 +79,21 @@ def train(
 
     A training that was stopped goes on: give the same options again. Fine-tuning takes the architecture of the model it
     begins with; the section 'model' of --model, if there is one, must agree. The checkpoint keeps the SHA-256 of the
-    files, and the snapshot they are of.
+    files, and the snapshot they are of. Started by torchrun, several processes (GPUs) train one model together.
 
     \b
     Examples:
       spinmultinet train --data train.extxyz --val val.extxyz --model configs/models/small.yaml --out models/nio
       spinmultinet train --data new.extxyz --model fine_tune.yaml --from models/nio --out models/nio_tuned
+      torchrun --nproc-per-node 4 --no-python spinmultinet train --data big.extxyz --model paper.yaml --out models/big
     """
+    from spinmultinet.distributed import processes
+
+    with processes() as together, _silent(not together.leader):
+        _train(data, model, out, val, range(seed, seed + committee), start)
+
+
+def _train(data: Path, model: Path, out: Path, val: Path | None, seeds: Sequence[int], start: Path | None) -> None:
     from spinmultinet.hypers import read_config
 
     model_options, options = read_config(model)
@@ -101,17 +111,27 @@ def train(
     for note in [*unit_doubts([*frames, *validation]), *notes]:
         _note(note)
     cores = len(os.sched_getaffinity(0))
-    names = [f"member {seed + k}" for k in range(committee)]
-    with warnings.catch_warnings(), _training_view(names, min(cores, committee)) as view:
+    names = [f"member {seed}" for seed in seeds]
+    with warnings.catch_warnings(), _training_view(names, min(cores, len(seeds))) as view:
         warnings.simplefilter("ignore", UnitWarning)  # said just now, in plainer words
-        if committee == 1:
+        if len(seeds) == 1:
             one = partial(_tell, view, names[0])
-            results = [train_one(options, model_options, frames, validation, out, seed, one, metadata)]
+            results = [train_one(options, model_options, frames, validation, out, seeds[0], one, metadata)]
         else:
-            seeds, each = range(seed, seed + committee), partial(_tell, view)
+            each = partial(_tell, view)
             results = train_committee(options, model_options, frames, validation, out, seeds, cores, each, metadata)
     for result in results:
         typer.echo(_trained(result))
+
+
+@contextmanager
+def _silent(silent: bool) -> Iterator[None]:
+    """Nothing on stdout and stderr from what is inside; errors that leave it are shown as ever."""
+    if not silent:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _trained(result: TrainResult) -> str:
@@ -137,49 +157,6 @@ def _tell(view: ProgressView, name: str, epoch: int, epochs: int, metrics: dict[
     view({"kind": "progress", "type": "train", "uuid": name, "fraction": epoch / epochs, "text": text})
     if epoch == epochs:
         view({"kind": "done", "type": "train", "uuid": name})
-
-
-def evaluate(
-    model: Model,
-    data: Annotated[Path, typer.Option(help="Extended XYZ file of labels the model has not seen.")],
-    iterate: Iterate = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Errors of a model on labels.
-
-    Energy, forces, stress, moments and magnetic forces, in all and by ordering and deformation. Labels of another level
-    of theory than the model's are refused.
-
-    \b
-    Example:
-      spinmultinet evaluate --model models/nio/model.pt --data test.extxyz
-    """
-    frames = _read_frames(data)
-    committee = _committee(model, iterate)
-    from spinmultinet.evaluate import evaluate as evaluate_frames
-    from spinmultinet.levels import LevelWarning, check_levels
-
-    for note in check_levels(committee.metadata, frames):
-        _note(note)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LevelWarning)  # said just now, in plainer words
-        result = evaluate_frames(committee, frames)
-    if as_json:
-        print_json(result)
-        return
-    units = result["units"]
-    tasks = [task for task in units if task in result["overall"]]
-    rows = [_error_row("all", result["overall"], result["n_structures"], tasks)]
-    for group in ("per_ordering", "per_deformation"):
-        rows += [_error_row(name, scores, scores["n_structures"], tasks) for name, scores in result[group].items()]
-    columns = ["", "structures", *(f"{task} {units[task]}" for task in tasks)]
-    print_table(columns, rows, title="mean absolute errors")
-    if result["right_sign"] is not None:
-        typer.echo(f"moments with the right sign: {100 * result['right_sign']:.1f} %")
-
-
-def _error_row(name: str, scores: dict[str, Any], count: int, tasks: list[str]) -> list[Any]:
-    return [name, count, *(scores[task]["mae"] if task in scores else None for task in tasks)]
 
 
 def predict(
@@ -217,6 +194,7 @@ def predict(
         print_json(rows)
         return
     columns = ["file", "formula", "energy", "energy_per_atom", "energy_std", "largest_force"]
+    columns[5:5] = ["energy_sigma"] if "energy_sigma" in rows[0] else []
     print_table(columns, [[str(row[name]) if name == "file" else row[name] for name in columns] for row in rows])
     for row in rows if "magmoms" in rows[0] else []:
         typer.echo(f"moments of {row['formula']} (muB): {_numbers(row['magmoms'])}")
@@ -322,12 +300,12 @@ def _note(text: str) -> None:
         typer.echo(f"note: {text}", err=True)
 
 
-def _committee(models: list[Path], iterate: int = 0) -> Committee:
+def _committee(models: list[Path], iterate: int = 0, calibration: Path | None = None) -> Committee:
     """Committee of everything --model named."""
     from spinmultinet.committee import Committee
     from workflows.model_files import checkpoints
 
-    return Committee([path for model in models for path in checkpoints(model)], iterate)
+    return Committee([path for model in models for path in checkpoints(model)], iterate, calibration)
 
 
 def _read_frames(path: Path) -> list[Atoms]:

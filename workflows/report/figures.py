@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Composition
 
 from datastore.quality import magnetic_sites
 from datastore.schema import FloatArray, SpinFailure, SpinPoint
@@ -22,10 +21,10 @@ from workflows.report.images import (
     ordering_style,
     styled,
 )
+from workflows.report.parity import PARITY_UNITS, ends, parity_data
 from workflows.report.summary import DIGITS, PREDICTORS, TASKS, UNITS, Task, paired_energies
 from workflows.structures.draw import draw_structure
 
-PARITY_UNITS = {"energy": "meV/atom", "forces": "eV/Å", "moments": "μB"}
 WHAT = {"energy": "energy", "forces": "force component", "moments": "moment"}
 COUNTED = {"energy": "labels", "forces": "components", "moments": "sites"}
 GHOSTS: dict[Task, tuple[str, ...]] = {
@@ -44,12 +43,12 @@ def parity_figures(material: Material) -> list[Picture]:
 
 
 def _parity(material: Material, task: Task) -> Picture | None:
-    model = _parity_data(material.results.get("model", {}), task)
+    model = parity_data(material.results.get("model", {}), task)
     if not model:
         return None
     score = material.results["model"]["overall"][task]
     what, unit = WHAT[task], PARITY_UNITS[task]
-    limits = _limits(np.concatenate([values.ravel() for values in model.values()]))
+    limits = ends(np.concatenate([values.ravel() for values in model.values()]))
     with styled():
         figure, axes = new_figure(3.5, 3.9)
         axes.grid(color="#e5e7eb", linewidth=0.7)
@@ -71,59 +70,11 @@ def _draw_parity(axes: Any, material: Material, task: Task, model: dict[str, Flo
         if ordering in model:
             axes.plot(*model[ordering], linestyle="", markersize=4.8, alpha=0.85, label=ordering, zorder=3, **look)
     for baseline in GHOSTS[task]:
-        data = _parity_data(material.results.get(baseline, {}), task)
+        data = parity_data(material.results.get(baseline, {}), task)
         for values in data.values():
             axes.plot(*values, linestyle="", marker=GHOST_MARKERS[baseline], markersize=4, color=PALE, zorder=2)
         if data:
             axes.plot([], [], linestyle="", marker=GHOST_MARKERS[baseline], color=PALE, label=PREDICTORS[baseline])
-
-
-def _limits(values: FloatArray) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    margin = 0.07 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
-
-
-def _parity_data(result: dict[str, Any], task: Task) -> dict[str, FloatArray]:
-    """Per ordering (2, n) arrays of calculated and predicted values in PARITY_UNITS.
-
-    Energies are relative to the lowest calculated one of their composition. Moments: magnetic sites only, along the
-    calculated moment, so that a flipped one is negative and a good one does not hide in the distance between up and
-    down.
-    """
-    parts: dict[str, list[FloatArray]] = {}
-    lowest = _lowest_energies(result) if task == "energy" else {}
-    for item in result.get("structures", []):
-        if task in item:
-            label, predicted = (np.asarray(item[task][key], dtype=np.float64) for key in ("label", "predicted"))
-            if task == "moments":
-                label, predicted = _along(label, predicted, np.asarray(item["magnetic"], dtype=bool))
-            pair = np.stack([label.ravel(), predicted.ravel()])
-            if task == "energy":
-                pair = 1e3 * (pair - lowest[_composition(item)])
-            parts.setdefault(item.get("ordering", "unknown"), []).append(pair)
-    return {ordering: np.concatenate(pairs, axis=1) for ordering, pairs in sorted(parts.items())}
-
-
-def _lowest_energies(result: dict[str, Any]) -> dict[str, float]:
-    """Lowest calculated energy per composition, eV/atom: different materials lie electronvolts apart."""
-    lowest: dict[str, float] = {}
-    for item in result.get("structures", []):
-        if "energy" in item:
-            key, label = _composition(item), float(item["energy"]["label"])
-            lowest[key] = min(label, lowest.get(key, label))
-    return lowest
-
-
-def _composition(item: dict[str, Any]) -> str:
-    return str(Composition(Counter(item.get("symbols", []))).reduced_formula)
-
-
-def _along(label: FloatArray, predicted: FloatArray, magnetic: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Lengths of the calculated moments and the predicted ones projected on them; (n,) or (n, 3) -> (n,), muB."""
-    label, predicted = label[magnetic].reshape(magnetic.sum(), -1), predicted[magnetic].reshape(magnetic.sum(), -1)
-    length = np.linalg.norm(label, axis=1)
-    return length, (label * predicted).sum(axis=1) / np.maximum(length, 1e-12)
 
 
 def group_figures(material: Material, group: str) -> list[Picture]:

@@ -65,37 +65,6 @@ def test_without_a_model_only_labels_are_drawn(unlearned: Material) -> None:
     assert learning.generation_figures(unlearned) == []
 
 
-def test_parity_data_has_report_units(material: Material) -> None:
-    model = material.results["model"]
-    energy = figures._parity_data(model, "energy")
-    assert min(values[0].min() for values in energy.values()) == 0.0
-    error = np.concatenate([np.abs(values[1] - values[0]) for values in energy.values()]).mean()
-    assert error == pytest.approx(model["overall"]["energy"]["mae"], rel=1e-6)
-    forces = figures._parity_data(model, "forces")
-    assert sum(values.shape[1] for values in forces.values()) == model["overall"]["forces"]["n"]
-
-
-def test_energies_of_different_materials_share_one_plot() -> None:
-    def item(symbols: list[str], label: float) -> dict[str, Any]:
-        return {"symbols": symbols, "ordering": "FM", "energy": {"label": label, "predicted": label + 0.001}}
-
-    result = {"structures": [item(["Ni", "O"], -5.0), item(["Ni", "O"], -4.98), item(["Mn", "O"], -8.0)]}
-    np.testing.assert_allclose(figures._parity_data(result, "energy")["FM"], [[0, 20, 0], [1, 21, 1]], atol=1e-9)
-
-
-def test_flipped_moment_is_negative() -> None:
-    label, predicted = np.array([1.8, -1.8, 0.1]), np.array([1.7, 1.7, 0.0])
-    length, along = figures._along(label, predicted, np.array([True, True, False]))
-    np.testing.assert_allclose(length, [1.8, 1.8])
-    np.testing.assert_allclose(along, [1.7, -1.7])
-
-
-def test_vector_moments_are_projected() -> None:
-    label, predicted = np.array([[0.0, 0.0, 2.0]]), np.array([[1.0, 0.0, 1.5]])
-    length, along = figures._along(label, predicted, np.array([True]))
-    np.testing.assert_allclose([length[0], along[0]], [2.0, 1.5])
-
-
 def test_generations_and_honest_test_are_told_apart(material: Material) -> None:
     entries = learning.generation_scores(material)
     assert [(entry["name"], entry["kind"]) for entry in entries] == [
