@@ -21,6 +21,10 @@ from .levels import refuse_sets
 # eV: an upper estimate of what an all-electron calculation gives, while pseudopotentials give far less.
 _THOMAS_FERMI = 0.7687 * 27.2114
 
+# eV/atom between structures of one composition; a crystal that breaks into atoms changes by less than ten.
+_ENERGY_SPAN = 20.0
+_COINCIDENT = 0.01  # Angstrom; closer atoms are one atom written twice
+
 # Largest sizes that calculations of solids reach: 2 eV/Angstrom^3 are 320 GPa, and no atom has more than 15 muB.
 _PLAUSIBLE = (
     ("forces", 200.0, "eV/Angstrom", ""),
@@ -134,9 +138,9 @@ def _per_site(values: object, n: int, spin_axes: int, where: str) -> np.ndarray:
 
 
 def _check_energy(energy: float, atoms: Atoms, where: str) -> None:
-    """Refuse energies beyond what the electrons of these atoms can bind, ten times over: their unit is not eV."""
+    """Refuse energies beyond what the electrons of these atoms can bind, twice over: their unit is not eV."""
     bound = _THOMAS_FERMI * float((np.maximum(atoms.numbers, 1) ** (7 / 3)).sum())
-    if abs(energy) > 10 * bound:
+    if abs(energy) > 2 * bound:
         raise SpinMultiNetError(
             f"{where}: energy {energy:.4g} eV for {atoms.get_chemical_formula()}, whose electrons bind about "
             f"{bound:.2g} eV in all; energies must be total energies in eV: convert them"
@@ -212,14 +216,23 @@ def to_graph(
 
 
 def neighbours(atoms: Atoms, cutoff: float, where: str = "structure") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All directed pairs closer than `cutoff`: receiver [E], sender [E] (int64), shift [E, 3] (Angstrom)."""
+    """All directed pairs closer than `cutoff`: receiver [E], sender [E] (int64), shift [E, 3] (Angstrom).
+
+    Raises SpinMultiNetError for a missing cell vector and for two atoms in one place: their pair has no direction.
+    """
     if atoms.pbc.any() and not np.all(np.linalg.norm(atoms.cell[atoms.pbc], axis=1) > 0):
         raise SpinMultiNetError(
             f"{where}: periodic along a direction without a cell vector; set the cell, or pbc=False there"
         )
     cell = atoms.cell.complete().array
     search = vesin.NeighborList(cutoff=float(cutoff), full_list=True)
-    i, j, s = search.compute(atoms.positions, cell, [bool(p) for p in atoms.pbc], quantities="ijS")
+    i, j, s, d = search.compute(atoms.positions, cell, [bool(p) for p in atoms.pbc], quantities="ijSd")
+    if len(d) and d.min() < _COINCIDENT:
+        first = int(d.argmin())
+        raise SpinMultiNetError(
+            f"{where}: atoms {i[first]} and {j[first]} (counted from 0) are {d[first]:.2g} Angstrom apart; check the "
+            "positions and the cell"
+        )
     # A fixed order makes sums, and with them training, reproducible bit for bit.
     order = np.lexsort((s[:, 2], s[:, 1], s[:, 0], j, i))
     return i[order].astype(np.int64), j[order].astype(np.int64), s[order].astype(float) @ cell
@@ -320,7 +333,23 @@ def unit_doubts(frames: Sequence[Atoms]) -> list[str]:
                 f"{name} of {name_of(frames[first], first)} reach {values[first]:.3g}, and {len(beyond)} of "
                 f"{len(frames)} structures exceed {limit:g}; the unit must be {unit}{other}"
             )
-    return notes
+    return [*notes, *_energy_doubts(frames)]
+
+
+def _energy_doubts(frames: Sequence[Atoms]) -> list[str]:
+    """A line if energies of one composition lie further apart than structures of it can."""
+    spans: dict[str, list[float]] = {}
+    for k, atoms in enumerate(frames):
+        energy = labels(atoms, 3, name_of(atoms, k))["energy"][0] / len(atoms)
+        if np.isfinite(energy):
+            spans.setdefault(atoms.get_chemical_formula(empirical=True), []).append(float(energy))
+    widest = max(spans, key=lambda formula: np.ptp(spans[formula]), default="")
+    if not widest or np.ptp(spans[widest]) <= _ENERGY_SPAN:
+        return []
+    return [
+        f"energies of {widest} span {np.ptp(spans[widest]):.3g} eV/atom; they must be total energies in eV, all from "
+        " one kind of calculation"
+    ]
 
 
 def _largest(atoms: Atoms, key: str) -> float:
@@ -332,15 +361,15 @@ def _largest(atoms: Atoms, key: str) -> float:
 def fingerprint(frames: Iterable[Atoms]) -> str:
     """Hash of everything a training sees of these frames: geometry, species, moments and labels."""
     digest = hashlib.sha256()
-    for atoms in frames:
-        moments = input_moments(atoms, required=False)
+    for k, atoms in enumerate(frames):
+        moments = input_moments(atoms, name_of(atoms, k), required=False)
         parts = [
             atoms.numbers,
             atoms.positions,
             atoms.cell.array,
             atoms.pbc,
             moments,
-            *labels(atoms, 3, "structure").values(),
+            *labels(atoms, 3, name_of(atoms, k)).values(),
         ]
         for part in parts:
             digest.update(np.ascontiguousarray(part).tobytes())

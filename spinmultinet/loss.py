@@ -16,9 +16,8 @@ _LABELS = {"forces": "forces", "stress": "stress", "moments": "moments_out", "ma
 TASKS = ("energy", *_LABELS)
 
 
-def error(difference: Tensor, options: TrainOptions) -> Tensor:
-    """Error function of the options, element by element, zero where the label is absent (NaN)."""
-    d = torch.nan_to_num(difference, nan=0.0)
+def error(d: Tensor, options: TrainOptions) -> Tensor:
+    """Error function of the options, element by element."""
     if options.loss == "mae":
         return d.abs()
     if options.loss == "mse":
@@ -26,8 +25,9 @@ def error(difference: Tensor, options: TrainOptions) -> Tensor:
     return torch.nn.functional.huber_loss(d, torch.zeros_like(d), reduction="none", delta=options.huber_delta)
 
 
-def _sum(difference: Tensor, wanted: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
-    keep = torch.isfinite(difference.detach()) & wanted.expand_as(difference)
+def _sum(difference: Tensor, label: Tensor, wanted: Tensor, options: TrainOptions) -> tuple[Tensor, Tensor]:
+    """Sum and number of errors where there is a label; a prediction that is not finite must reach the loss."""
+    keep = torch.isfinite(label) & wanted.expand_as(difference)
     # where() before the error function: NaN labels must not reach the gradient.
     values = error(torch.where(keep, difference, torch.zeros_like(difference)), options)
     return values.sum(), keep.sum()
@@ -57,13 +57,16 @@ def task_sums(
     everything = torch.ones((), dtype=torch.bool, device=graph.energy.device)
     magnetic_sites = magnetic[graph.species].unsqueeze(-1)
     differences = {"energy": (predicted["energy"] - graph.energy) / graph.n_atoms}
+    chosen = {"magnetic_forces": magnetic_sites, "stress": torch.isfinite(graph.volume).view(-1, 1, 1)}
     for task, label in _LABELS.items():
         if task in predicted and _labelled(getattr(graph, label)):
             differences[task] = predicted[task] - getattr(graph, label)
-    chosen = {"magnetic_forces": magnetic_sites}
     if options.moment_species == "magnetic":
         chosen["moments"] = magnetic_sites
-    return {task: _sum(d, chosen.get(task, everything), options) for task, d in differences.items()}
+    return {
+        task: _sum(d, getattr(graph, _LABELS.get(task, task)), chosen.get(task, everything), options)
+        for task, d in differences.items()
+    }
 
 
 def weights(options: TrainOptions) -> dict[str, float]:

@@ -93,10 +93,31 @@ def test_free_energy_is_preferred(nio):
     assert labels(atoms, 1, "")["energy"][0] == atoms.calc.results["energy"] - 0.5
 
 
-def test_energies_in_a_wrong_unit_are_refused(nio):
-    nio[0].calc.results["energy"] *= 1e6
+@pytest.mark.parametrize("per_atom", [-1e5, 1e5, 1e8])
+def test_energies_in_a_wrong_unit_are_refused(nio, per_atom):
+    nio[0].calc.results["energy"] = per_atom * len(nio[0])
     with pytest.raises(SpinMultiNetError, match="total energies in eV"):
         labels(nio[0], 1, "structure 0")
+
+
+def test_energies_that_differ_too_much_are_noticed(nio):
+    for atoms in nio:
+        atoms.calc.results["energy"] *= 1000  # meV taken for eV
+    (note,) = unit_doubts(nio)
+    assert note.startswith("energies of NiO span")
+    assert "eV" in note
+
+
+def test_two_atoms_in_one_place_are_refused(nio):
+    nio[0].positions[1] = nio[0].positions[3]
+    with pytest.raises(SpinMultiNetError, match=r"structure 7: atoms 1 and 3 .* 0 Angstrom apart"):
+        neighbours(nio[0], 3.0, "structure 7")
+
+
+def test_an_unfit_moment_is_named_wherever_it_is_found_first(nio):
+    nio[3].arrays["magmom_in"][1] = np.nan
+    with pytest.raises(SpinMultiNetError, match=r"structure 3.*atom 1"):
+        fingerprint(nio)
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (4, 3)])

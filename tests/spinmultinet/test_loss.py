@@ -52,6 +52,21 @@ def test_missing_labels_give_no_error_and_no_nan_gradient(graph):
     assert all(torch.isfinite(p.grad).all() for p in predicted.values() if p.grad is not None)
 
 
+@pytest.mark.parametrize("task", ["energy", "forces", "stress", "moments"])
+def test_a_prediction_that_is_not_finite_is_no_missing_label(graph, task):
+    """Weights that became NaN must stop a training, not finish it with a loss of zero."""
+    predicted = perfect(graph) | {task: torch.full_like(perfect(graph)[task], torch.nan)}
+    assert torch.isnan(task_errors(predicted, graph, MAGNETIC, TrainOptions())[task])
+
+
+def test_stress_of_a_molecule_is_not_asked_for(graph):
+    from dataclasses import replace
+
+    molecule = replace(graph, volume=torch.full_like(graph.volume, torch.nan))
+    predicted = perfect(graph) | {"stress": torch.full_like(graph.stress, torch.nan)}
+    assert task_errors(predicted, molecule, MAGNETIC, TrainOptions())["stress"].item() == 0.0
+
+
 def test_total_is_weighted():
     options = TrainOptions(energy_weight=2.0, forces_weight=3.0, stress_weight=0.0, moments_weight=5.0)
     errors = {k: torch.tensor(1.0) for k in ("energy", "forces", "stress", "moments")}

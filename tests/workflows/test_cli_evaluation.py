@@ -3,7 +3,9 @@
 import json
 
 import ase.io
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.support.cli import MODEL, ROOT
@@ -37,9 +39,9 @@ def place(trained, monkeypatch):
     return trained
 
 
-def failed(capsys, *arguments):
+def failed(capsys, *arguments, command="evaluate"):
     capsys.readouterr()
-    assert cli.run(["evaluate", *arguments]) == 2
+    assert cli.run([command, *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -87,3 +89,95 @@ def test_what_cannot_be_calibrated(place, capsys):
     one = "nio/member_0/model.pt"
     assert "needs two members" in failed(capsys, "--model", one, "--data", "val.extxyz", "--calibrate")
     assert "cannot be read" in failed(capsys, "--model", "nio", "--data", "val.extxyz", "--calibration", "none.json")
+
+
+def _unknown(atoms):
+    atoms.symbols[0] = "Fe"
+
+
+def _without_moments(atoms):
+    for key in ("magmom_in", "initial_magmoms"):
+        atoms.arrays.pop(key, None)
+
+
+def _nan_moment(atoms):
+    atoms.arrays["magmom_in"][1] = np.nan
+
+
+def _without_cell(atoms):
+    atoms.cell = np.zeros((3, 3))
+    atoms.pbc = True
+
+
+def _twice(atoms):
+    atoms.positions[1] = atoms.positions[0]
+
+
+def _wrong_unit(atoms):
+    atoms.calc.results["energy"] = -1e5 * len(atoms)
+
+
+BAD = {
+    "unknown species": (_unknown, "species Fe unknown to the model, which knows O, Ni"),
+    "missing moments": (_without_moments, "no input moments"),
+    "moments that are not numbers": (_nan_moment, "input moment of atom 1 is not finite"),
+    "periodic without a cell": (_without_cell, "without a cell vector"),
+    "two atoms in one place": (_twice, "atoms 0 and 1"),
+    "energies of 1e5 eV/atom": (_wrong_unit, "total energies in eV"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_structures_in_every_command(place, capsys, name):
+    damage, part = BAD[name]
+    frames = ase.io.read("val.extxyz", ":4")
+    damage(frames[2])
+    ase.io.write("bad.extxyz", frames)
+    assert part in failed(capsys, "--model", "nio", "--data", "bad.extxyz")
+    if damage is not _unknown:  # a training learns the species it is given
+        options = ("--data", "bad.extxyz", "--model", "model.yaml", "--out", "bad")
+        assert part in failed(capsys, *options, command="train")
+    if damage is not _wrong_unit:  # labels are no input of a prediction
+        assert part in failed(capsys, "bad.extxyz", "--model", "nio", command="predict")
+
+
+def test_molecules_have_everything_but_stress(place, capsys):
+    frames = ase.io.read("val.extxyz", ":4")
+    for atoms in frames:
+        atoms.pbc = False
+    ase.io.write("molecules.extxyz", frames)
+    assert cli.run(["evaluate", "--model", "nio", "--data", "molecules.extxyz", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["overall"]) == {"energy", "forces", "moments", "moments_all"}
+
+
+def test_angles_and_odd_sizes_are_notes(place, capsys):
+    frames = ase.io.read("val.extxyz", ":4")
+    for atoms in frames:
+        for key in ("magmom_in", "magmom_out"):
+            atoms.set_array(key, np.outer(atoms.arrays.pop(key), [0.0, 0.6, 0.8]))
+        atoms.arrays["magmom_in"][0] = [20.0, 0.0, 0.0]
+    ase.io.write("angles.extxyz", frames)
+    capsys.readouterr()
+    assert cli.run(["evaluate", "--model", "nio", "--data", "angles.extxyz"]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 2
+    assert notes[0].startswith("note: moments of structure 0")
+    assert notes[1].startswith("note: the model was trained on collinear moments")
+
+
+def test_a_model_without_directions_refuses_vectors(place, capsys):
+    options = yaml.safe_load((place / "model.yaml").read_text())
+    options["model"]["time_reversal"] = "invariant"
+    (place / "invariant.yaml").write_text(yaml.safe_dump(options))
+    assert cli.run(["train", "--data", "train.extxyz", "--model", "invariant.yaml", "--out", "invariant"]) == 0
+    frames = ase.io.read("val.extxyz", ":2")
+    frames[0].set_array("magmom_in", np.outer(frames[0].arrays.pop("magmom_in"), [0.0, 0.6, 0.8]))
+    ase.io.write("vectors.extxyz", frames[:1])
+    assert "the moments are vectors" in failed(capsys, "--model", "invariant", "--data", "vectors.extxyz")
+
+
+def test_a_checkpoint_of_a_newer_version(place, capsys):
+    content = torch.load("nio/member_0/model.pt", weights_only=True)
+    torch.save(content | {"version": 99}, "newer.pt")
+    for command, *data in (("evaluate", "--data", "val.extxyz"), ("predict", "few.extxyz")):
+        assert "version 99" in failed(capsys, *data, "--model", "newer.pt", command=command)

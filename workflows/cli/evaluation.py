@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workflows.cli.errors import InputError
-from workflows.cli.models import AsJson, Iterate, Model, _committee, _note, _read_frames
+from workflows.cli.models import AsJson, Iterate, Model, _committee, _note, _read_frames, _told_as_notes
 from workflows.cli.output import print_json, print_table, share_bar, whole_file
 
 if TYPE_CHECKING:
@@ -66,13 +65,13 @@ def evaluate(
     boundaries = _boundaries(spin_states)
     frames = _read_frames(data)
     committee = _committee(model, iterate, calibration)
-    from spinmultinet.levels import LevelWarning, check_levels
+    from spinmultinet.data import unit_doubts
+    from spinmultinet.levels import check_levels
 
-    for note in check_levels(committee.metadata, frames):
+    for note in [*check_levels(committee.metadata, frames), *unit_doubts(frames)]:
         _note(note)
     _check_unseen(committee, data, calibrate)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LevelWarning)  # said just now, in plainer words
+    with _told_as_notes():
         if calibrate:
             committee.calibrate(frames)
             path = committee.save_calibration()

@@ -180,9 +180,13 @@ def predict(
     given = [(file, atoms) for file in files for atoms in read_structures(file)]
     prepared = [with_moments(atoms, ordering, magmoms)[0] for _, atoms in given]
     committee = _committee(model, iterate)
-    predictions = committee.predict(prepared)
+    from spinmultinet.data import unit_doubts
     from spinmultinet.levels import other_level
 
+    for note in unit_doubts(prepared):
+        _note(note)
+    with _told_as_notes():
+        predictions = committee.predict(prepared)
     _note(other_level(committee.metadata, prepared))
     if out is not None:
         _write([_labelled(a, p) for a, p in zip(prepared, predictions, strict=True)], out)
@@ -298,6 +302,19 @@ def _note(text: str) -> None:
     """A line on stderr, unless there is nothing to say."""
     if text:
         typer.echo(f"note: {text}", err=True)
+
+
+@contextmanager
+def _told_as_notes() -> Iterator[None]:
+    """Warnings of the model become notes on stderr, once each; those of levels were said before, in plainer words."""
+    from spinmultinet.levels import LevelWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    ours = [w for w in caught if w.category.__module__.startswith("spinmultinet")]
+    for text in dict.fromkeys(str(w.message) for w in ours if not issubclass(w.category, LevelWarning)):
+        _note(text)
 
 
 def _committee(models: list[Path], iterate: int = 0, calibration: Path | None = None) -> Committee:
