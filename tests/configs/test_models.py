@@ -23,6 +23,8 @@ SIZES = {
     "nospin_small": 303_975,
     "tiny": 38_944,
     "nospin_tiny": 11_488,
+    "tables": 262_368,
+    "tables_gpaw": 126_272,
 }
 VARIANTS = {  # what each changes of the model it is compared with, the number of channels aside
     "single_task_paper": ("paper", {"moments": False}),
