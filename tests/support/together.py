@@ -4,7 +4,6 @@ import io
 import multiprocessing as mp
 import os
 import signal
-import socket
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -13,6 +12,7 @@ import ase.io
 import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from torch.distributed import TCPStore
 
 from spinmultinet.train import _Run, train
 
@@ -23,12 +23,10 @@ def together(function, arguments, size=2, timeout=120):
     """(exit code, what it printed) of each of `size` processes that call function(*arguments)."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["spinmultinet.train"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # torchrun has it in its own process too
     printed = [context.SimpleQueue() for _ in range(size)]
     children = [
-        context.Process(target=_child, args=(rank, size, port, printed[rank], function, arguments))
+        context.Process(target=_child, args=(rank, size, store.port, printed[rank], function, arguments))
         for rank in range(size)
     ]
     for child in children:
@@ -49,6 +47,7 @@ def _child(rank, size, port, printed, function, arguments):
     os.environ |= {
         **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)},
         **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"},
     }
     torch.set_num_threads(1)
     text = io.StringIO()
