@@ -139,7 +139,7 @@ class SpinMultiNet(nn.Module):
                 moments = moments.detach().requires_grad_(True)
             even, odd = self.features(graph, vectors, moments)
             atom_energies = self.energy_readout(even, graph.species)
-            energy = atom_energies.new_zeros(len(graph.n_atoms)).index_add(0, graph.structure, atom_energies)
+            energy = atom_energies.new_zeros(graph.n_atoms.shape[0]).index_add(0, graph.structure, atom_energies)
             out = {"energy": energy, "atom_energies": atom_energies}
             if self.moment_readout is not None:
                 b = bounded(moments, self.options.moment_unit).to(self.dtype)
@@ -177,7 +177,7 @@ class SpinMultiNet(nn.Module):
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}
-        edges, norm = Edges(graph.receiver, graph.sender, len(graph.species)), self.neighbour_norm.to(self.dtype)
+        edges, norm = Edges(graph.receiver, graph.sender, graph.species.shape[0]), self.neighbour_norm.to(self.dtype)
         for k, layer in enumerate(self.interactions):
             if k > 0 and odd is not None and o.soc:
                 odd = self.spin_orbit[k - 1](odd)
@@ -187,10 +187,10 @@ class SpinMultiNet(nn.Module):
 
 def _forces_stress(graph: Graph, vectors: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """From dE/dr_ij [E, 3]: forces [N, 3] and stress [B, 3, 3] = (1/V) sum r_ij (x) dE/dr_ij, symmetrised."""
-    zero = slope.new_zeros(len(graph.species), 3)
+    zero = slope.new_zeros(graph.species.shape[0], 3)
     forces = zero.index_add(0, graph.receiver, slope).index_add(0, graph.sender, -slope)
     virial = vectors.unsqueeze(2) * slope.unsqueeze(1)
-    total = virial.new_zeros(len(graph.n_atoms), 3, 3).index_add(0, graph.structure[graph.receiver], virial)
+    total = virial.new_zeros(graph.n_atoms.shape[0], 3, 3).index_add(0, graph.structure[graph.receiver], virial)
     volume = graph.volume[:, None, None]
     known = torch.isfinite(volume)
     # Dividing by NaN, even where the result is unused, would put NaN into the gradient of the weights.

@@ -156,18 +156,18 @@ class FoldedTensorProduct:
             for block in blocks:
                 d1, d3 = self.dims[k], self.dims[block.out]
                 columns = folded[:, block.start : block.start + block.paths * d3 * d1]
-                rows = torch.bmm(columns.reshape(len(folded), block.paths * d3, d1), sent)
-                rows = rows.view(len(rows), block.paths, d3, n_channels)
+                rows = torch.bmm(columns.reshape(folded.shape[0], block.paths * d3, d1), sent)
+                rows = rows.view(rows.shape[0], block.paths, d3, n_channels)
                 parts[block.out].append((rows * weights[:, first : first + block.paths].unsqueeze(2)).flatten(1, 2))
                 first += block.paths
         message = torch.cat([part for o in self.outs for part in parts[o]], dim=1)
-        return message.new_zeros((len(features), *message.shape[1:])).index_add(0, edges.receiver, message)
+        return message.new_zeros((features.shape[0], *message.shape[1:])).index_add(0, edges.receiver, message)
 
     def split(self, summed: Tensor) -> dict[int, Tensor]:
         """Messages [N, P, C] -> {output irrep: [N, paths, 2 l3 + 1, C]}."""
         sizes = [self.multiplicity[o] * self.dims[o] for o in self.outs]
         pieces = torch.split(summed, sizes, dim=1)
         return {
-            o: piece.reshape(len(piece), self.multiplicity[o], self.dims[o], piece.shape[-1])
+            o: piece.reshape(piece.shape[0], self.multiplicity[o], self.dims[o], piece.shape[-1])
             for o, piece in zip(self.outs, pieces, strict=True)
         }

@@ -114,7 +114,7 @@ class Interaction(nn.Module):
 
     def _messages(self, even: Sector, odd: Sector | None, edges: Edges, folded: Tensor, weights: Tensor) -> Tensor:
         width = weights.shape[1] // self.product.n_paths
-        weights = weights.view(len(weights), self.product.n_paths, width)  # [E, paths, U or 2U]
+        weights = weights.view(weights.shape[0], self.product.n_paths, width)  # [E, paths, U or 2U]
         if odd is None:
             features = torch.cat([even[k] for k in even], dim=1)
         else:
