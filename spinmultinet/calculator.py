@@ -33,7 +33,8 @@ class SpinMultiNetCalculator(Calculator):
 
     Input: the initial magnetic moments of the atoms (muB); the array `magmom_in` where none are set. Output:
     `get_magnetic_moments()` gives the predicted ones. A change of either input triggers a new calculation. With several
-    members the results also hold energy_std (eV), forces_std [N] (eV/Angstrom) and magmoms_std [N] (muB). The energy is
+    members the results also hold energy_std (eV), forces_std [N] (eV/Angstrom) and magmoms_std [N] (muB), and for a
+    calibrated committee the expected errors energy_sigma, forces_sigma and magmoms_sigma. The energy is
     fitted to free energies where labels had them; `energy` and `free_energy` are the same number.
 
     `moment_role` says how the initial moments are meant: 'guess' (they relax) or 'constraint' (they are held). Another
