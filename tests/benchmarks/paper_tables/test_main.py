@@ -36,7 +36,7 @@ def test_rows_and_seeds_can_be_chosen():
 def test_with_files_every_seed_has_its_own_set():
     members = [DataSet(f"gpaw-{seed}", [], [], [], {}) for seed in range(2)]
     options = script.arguments(["--out", "x", "--data", *GPAW, "--seeds", "2"])
-    names = {t.name for t in script.trainings(options, dict.fromkeys(SETS, members))}
+    names = {t.name for t in script.trainings(options, {1: members, 4: members})}
     assert {n for n in names if "multi-task" in n} == {f"gpaw-{s}/multi-task/seed_{s}" for s in range(2)}
     assert len(names) == 10
 
