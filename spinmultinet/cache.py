@@ -26,9 +26,9 @@ from .data import Graph
 from .errors import SpinMultiNetError
 
 FORMAT = "spinmultinet-graphs"
-VERSION = 1
+VERSION = 2
 HEADER = "header.json"
-_PAIRS = ("receiver", "sender", "shift")
+_PAIRS = ("receiver", "sender", "shift", "reverse")
 _STRUCTURES = ("n_atoms", "volume", "energy", "stress")
 _ATOMS = ("species", "positions", "moments", "forces", "moments_out", "magnetic_forces")
 _STALE_SECONDS = 86_400.0

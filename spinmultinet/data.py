@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -37,7 +38,8 @@ _PLAUSIBLE = (
 class Graph:
     """One structure, or several side by side. Fields as in `keys.FIELDS`; labels that are absent are NaN.
 
-    E = directed neighbour pairs; `shift` [E, 3] (Angstrom) is added to position[sender] - position[receiver].
+    E = directed neighbour pairs; `shift` [E, 3] (Angstrom) is added to position[sender] - position[receiver]. `reverse`
+    [E] is the index of the same pair in the other direction, or its own index where that is not known.
     """
 
     species: Tensor
@@ -47,6 +49,7 @@ class Graph:
     receiver: Tensor
     sender: Tensor
     shift: Tensor
+    reverse: Tensor
     n_atoms: Tensor
     volume: Tensor
     energy: Tensor
@@ -193,7 +196,7 @@ def to_graph(
     if len(atoms) == 0 or not np.all(np.isfinite(atoms.positions)):
         raise SpinMultiNetError(f"{where}: it has no atoms, or positions that are not finite")
     moments = with_axes(input_moments(atoms, where, need_moments), spin_axes, where)
-    i, j, shift = neighbours(atoms, cutoff, where)
+    i, j, shift, reverse = neighbours(atoms, cutoff, where)
     volume = atoms.cell.volume if all(atoms.pbc) else np.nan
     found = labels(atoms, spin_axes, where)
     t = torch.as_tensor
@@ -205,6 +208,7 @@ def to_graph(
         receiver=t(i),
         sender=t(j),
         shift=t(shift),
+        reverse=t(reverse),
         n_atoms=t([len(atoms)]),
         volume=t([volume], dtype=torch.float64),
         energy=t(found["energy"]),
@@ -215,8 +219,10 @@ def to_graph(
     )
 
 
-def neighbours(atoms: Atoms, cutoff: float, where: str = "structure") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All directed pairs closer than `cutoff`: receiver [E], sender [E] (int64), shift [E, 3] (Angstrom).
+def neighbours(
+    atoms: Atoms, cutoff: float, where: str = "structure"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All directed pairs closer than `cutoff`: receiver [E], sender [E], shift [E, 3] (Angstrom), reverse pair [E].
 
     Raises SpinMultiNetError for a missing cell vector and for two atoms in one place: their pair has no direction.
     """
@@ -235,18 +241,28 @@ def neighbours(atoms: Atoms, cutoff: float, where: str = "structure") -> tuple[n
         )
     # A fixed order makes sums, and with them training, reproducible bit for bit.
     order = np.lexsort((s[:, 2], s[:, 1], s[:, 0], j, i))
-    return i[order].astype(np.int64), j[order].astype(np.int64), s[order].astype(float) @ cell
+    i, j, s = i[order].astype(np.int64), j[order].astype(np.int64), s[order]
+    return i, j, s.astype(float) @ cell, _reversed(i, j, s)
+
+
+def _reversed(i: np.ndarray, j: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Index of the pair (j, i, -s) of each pair (i, j, s); the pairs are sorted by i, j, s."""
+    reverse = np.empty(len(i), dtype=np.int64)
+    reverse[np.lexsort((-s[:, 2], -s[:, 1], -s[:, 0], i, j))] = np.arange(len(i))
+    # At the cutoff rounding may have left one direction out; its neighbours in the list are then wrong too.
+    found = (i[reverse] == j) & (j[reverse] == i) & np.all(s[reverse] == -s, axis=1)
+    return reverse if found.all() else np.arange(len(i))
 
 
 def collate(graphs: Sequence[Graph]) -> Graph:
     """Several graphs as one, indices shifted."""
     if len(graphs) == 1:
         return graphs[0]
-    sizes = torch.tensor([len(g.species) for g in graphs])
-    first = (torch.cumsum(sizes, 0) - sizes).tolist()
+    atoms = accumulate((len(g.species) for g in graphs), initial=0)
+    pairs = accumulate((len(g.reverse) for g in graphs), initial=0)
     moved = [
-        replace(g, receiver=g.receiver + n, sender=g.sender + n, structure=g.structure + k)
-        for k, (g, n) in enumerate(zip(graphs, first, strict=True))
+        replace(g, receiver=g.receiver + n, sender=g.sender + n, reverse=g.reverse + e, structure=g.structure + k)
+        for k, (g, n, e) in enumerate(zip(graphs, atoms, pairs, strict=False))
     ]
     return Graph(**{f.name: torch.cat([getattr(g, f.name) for g in moved]) for f in fields(Graph)})
 

@@ -167,17 +167,19 @@ class SpinMultiNet(nn.Module):
             )
         vectors = vectors.to(self.dtype)
         b = bounded(moments, o.moment_unit).to(self.dtype)
+        edges = Edges(graph.receiver, graph.sender, graph.reverse, graph.species.shape[0])
         distance = vectors.norm(dim=-1)
-        cut = envelope(distance / o.cutoff, o.envelope_power).unsqueeze(-1)
-        edge_inputs = self.bessel(distance)
+        length = distance[edges.chosen]  # what weighs a pair is the same in both directions
+        cut = envelope(length / o.cutoff, o.envelope_power).unsqueeze(-1)
+        edge_inputs = self.bessel(length)
         if o.spin:
-            product = (b[graph.receiver] * b[graph.sender]).sum(-1)
+            product = (b[edges.receiver[edges.chosen]] * b[edges.sender[edges.chosen]]).sum(-1)
             edge_inputs = torch.cat([edge_inputs, o.spin_gain * legendre(product, o.n_spin_basis)], dim=-1)
         folded = self.coupling.fold(self.harmonics(vectors / distance.unsqueeze(-1)))
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}
-        edges, norm = Edges(graph.receiver, graph.sender, graph.species.shape[0]), self.neighbour_norm.to(self.dtype)
+        norm = self.neighbour_norm.to(self.dtype)
         for k, layer in enumerate(self.interactions):
             if k > 0 and odd is not None and o.soc:
                 odd = self.spin_orbit[k - 1](odd)

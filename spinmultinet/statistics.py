@@ -54,7 +54,7 @@ def training_statistics(
 
 def _without_pairs(g: Graph) -> Graph:
     """The same without neighbours: all structures side by side then fit into memory."""
-    return replace(g, receiver=g.receiver[:0], sender=g.sender[:0], shift=g.shift[:0])
+    return replace(g, receiver=g.receiver[:0], sender=g.sender[:0], shift=g.shift[:0], reverse=g.reverse[:0])
 
 
 def _per_species(values: Tensor, species: Tensor, n_species: int) -> Tensor:

@@ -165,6 +165,7 @@ def _graph(state: SimState, species: Tensor, moments: Tensor, cutoff: float, sea
         receiver=pairs[0].long(),
         sender=pairs[1].long(),
         shift=torch.einsum("ei,eij->ej", images.double(), cells[system.long()]),
+        reverse=torch.arange(len(pairs[0]), device=positions.device),
         n_atoms=n_atoms,
         volume=volume if bool(state.pbc.all()) else torch.full_like(volume, float("nan")),
         energy=nothing.expand(state.n_systems),

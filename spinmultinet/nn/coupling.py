@@ -134,7 +134,7 @@ class FoldedTensorProduct:
         return found
 
     def __call__(self, edges: Edges, folded: Tensor, features: Tensor, weights: Tensor) -> Tensor:
-        """K [E, Q], features of the nodes [N, D, C] and weights [E, n_paths, U or 2U] -> messages [N, P, C], summed.
+        """K [E, Q], features [N, D, C] of nodes, weights [pairs, n_paths, U or 2U] -> messages [N, P, C], summed.
 
         D: components of `ins` one after the other. C = U (1 + s): T-even channels, which take the first U weights, then
         T-odd ones of each spin axis, which take the others. The P rows are ordered by output irrep, path, component.
@@ -149,6 +149,7 @@ class FoldedTensorProduct:
         if weights.shape[2] != n_channels:  # the same weights for all spin axes
             axes = n_channels // half - 1
             weights = torch.cat([weights[..., :half], weights[..., half:].repeat(1, 1, axes)], dim=-1)
+        weights = weights.index_select(0, edges.pair)
         parts: dict[int, list[Tensor]] = {o: [] for o in self.outs}
         first = 0
         for k, blocks in self.blocks.items():

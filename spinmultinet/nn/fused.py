@@ -33,26 +33,51 @@ class KernelWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Edges:
-    """Directed edges [E] from `sender` to `receiver`, among n nodes; the order by either end is made once."""
+    """Directed edges [E] from `sender` to `receiver`, among n nodes; orders by node and by pair are made once.
+
+    `reverse` [E] is the index of the edge in the other direction, or an edge's own. The two are one pair: whatever
+    depends on the distance only is computed for pairs.
+    """
 
     receiver: Tensor
     sender: Tensor
+    reverse: Tensor
     n: int
 
     @cached_property
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Receivers and senders as arrays."""
-        return self.receiver.numpy(), self.sender.numpy()
+    def chosen(self) -> Tensor:
+        """One edge [pairs] of each pair."""
+        return self._first.nonzero().squeeze(1)
+
+    @cached_property
+    def pair(self) -> Tensor:
+        """Number [E] of the pair of each edge."""
+        number = torch.cumsum(self._first, 0) - 1
+        return torch.where(self._first, number, number[self.reverse])
+
+    @cached_property
+    def _first(self) -> Tensor:
+        return torch.arange(self.reverse.shape[0], device=self.reverse.device) <= self.reverse
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Receivers, senders and pairs as arrays."""
+        return self.receiver.numpy(), self.sender.numpy(), self.pair.numpy()
 
     @cached_property
     def by_receiver(self) -> tuple[np.ndarray, np.ndarray]:
         """`first` [n + 1] and `order` [E]: the edges order[first[i]:first[i + 1]] have receiver i."""
-        return _sorted_by(self.ends[0], self.n)
+        return _sorted_by(self.arrays[0], self.n)
 
     @cached_property
     def by_sender(self) -> tuple[np.ndarray, np.ndarray]:
         """The same for senders."""
-        return _sorted_by(self.ends[1], self.n)
+        return _sorted_by(self.arrays[1], self.n)
+
+    @cached_property
+    def by_pair(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same for pairs."""
+        return _sorted_by(self.arrays[2], self.chosen.shape[0])
 
 
 def _sorted_by(node: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,11 +138,11 @@ class _Plan:
 
     def shape(self, target: int) -> tuple[int, ...]:
         """Shape of K, x, W or G."""
-        n_edges, n = len(self.edges.receiver), self.edges.n
+        n_edges, n_pairs, n = len(self.edges.receiver), len(self.edges.chosen), self.edges.n
         return {
             _K: (n_edges, self.n_columns),
             _X: (n, self.n_components, self.channels),
-            _W: (n_edges, len(self.paths), self.n_weights),
+            _W: (n_pairs, len(self.paths), self.n_weights),
             _G: (n, self.n_rows, self.channels),
         }[target]
 
@@ -160,24 +185,25 @@ def _evaluate(plan: _Plan, target: int, operands: Sequence[Tensor | None]) -> Te
     out = torch.empty(plan.shape(target), dtype=some.dtype)
     kernel, order = _kernel(plan, target)
     arrays = [a for a in given if a is not None]
-    n_rows = plan.edges.n if target in (_G, _X) else len(plan.edges.receiver)
 
     def work(start: int, stop: int) -> None:
         kernel(*order, plan.paths, plan.n_blocks, *arrays, out.numpy(), start, stop)
 
-    _in_parts(work, n_rows, len(plan.edges.receiver) * plan.channels)
+    _in_parts(work, len(out), len(plan.edges.receiver) * plan.channels)
     return out
 
 
 def _kernel(plan: _Plan, target: int) -> tuple[Any, tuple[np.ndarray, ...]]:
     """The kernel for a target, and its view of the edges."""
     kernels, edges = _kernels(), plan.edges
-    receiver, sender = edges.ends
+    receiver, sender, pair = edges.arrays
     if target == _G:
-        return kernels.to_receivers, (*edges.by_receiver, sender)
+        return kernels.to_receivers, (*edges.by_receiver, sender, pair)
     if target == _X:
-        return kernels.to_senders, (*edges.by_sender, receiver)
-    return (kernels.to_weights if target == _W else kernels.to_geometry), (receiver, sender)
+        return kernels.to_senders, (*edges.by_sender, receiver, pair)
+    if target == _W:
+        return kernels.to_weights, (*edges.by_pair, receiver, sender)
+    return kernels.to_geometry, (receiver, sender, pair)
 
 
 def _in_parts(work: Callable[[int, int], None], n_rows: int, amount: int) -> None:

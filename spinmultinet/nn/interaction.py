@@ -95,7 +95,7 @@ class Interaction(nn.Module):
         cut: Tensor,
         norm: Tensor,
     ) -> tuple[Sector, Sector | None]:
-        """Sectors of the nodes, edges from j to i, K, edge inputs [E, n], envelope [E, 1] -> new sectors."""
+        """Sectors of the nodes, edges from j to i, K, pair inputs [E, n], envelope [E, 1] -> new sectors."""
         sent_even, sent_odd = self.before(even, odd, b)
         message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut)) * norm
         got_even, got_odd = self._sectors(message, b.shape[1])
@@ -114,7 +114,7 @@ class Interaction(nn.Module):
 
     def _messages(self, even: Sector, odd: Sector | None, edges: Edges, folded: Tensor, weights: Tensor) -> Tensor:
         width = weights.shape[1] // self.product.n_paths
-        weights = weights.view(weights.shape[0], self.product.n_paths, width)  # [E, paths, U or 2U]
+        weights = weights.view(weights.shape[0], self.product.n_paths, width)  # [pairs, paths, U or 2U]
         if odd is None:
             features = torch.cat([even[k] for k in even], dim=1)
         else:

@@ -1,10 +1,10 @@
 """Loops of the fused product, compiled by numba for the processor at hand and cached on disk.
 
-All four are derivatives of one number, F = sum W[e, t, c] G[i, p + a, c] K[e, k + a d1 + b] x[j, row + b, c] over edges
-e from sender j to receiver i, paths t, components a and b, and channels c. Shapes: K [E, Q], x [N, D, C],
-W [E, paths, U or 2U], G [N, P, C]; C = n_blocks U. Block 0 (T-even) has the weights [:U], every other (one per spin
-axis) the weights [U:]. A row of `paths` is (k, row, d1, p, d3): where the path begins in K, x and G, and the dimensions
-2 l1 + 1 and 2 l3 + 1. Each kernel writes the rows `start` <= n < `stop` of `out` (nodes or edges). Sums have a fixed
+All four are derivatives of one number, F = sum W[u, t, c] G[i, p + a, c] K[e, k + a d1 + b] x[j, row + b, c] over edges
+e from sender j to receiver i, paths t, components a and b, and channels c; u is the pair of e. Shapes: K [E, Q],
+x [N, D, C], W [pairs, paths, U or 2U], G [N, P, C]; C = n_blocks U. Block 0 (T-even) has the weights [:U], every other
+(one per spin axis) the weights [U:]. A row of `paths` is (k, row, d1, p, d3): where the path begins in K, x and G, and
+the dimensions 2 l1 + 1 and 2 l3 + 1. Each kernel writes the rows `start` <= n < `stop` of `out`. Sums have a fixed
 order, whatever the number of threads.
 
 The innermost loops run over channels, so that they become vector instructions. That works only with the dimensions
@@ -58,20 +58,20 @@ def _add5(out, i, p, c0, w, e, t, w0, K, m, k, step, x, j, row, x0, n):  # type:
 
 
 @_inlined
-def _sum1(out, e, k, w, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
-    """out[e, k + b] += sum_c w[e, t, w0 + c] g[i, p, c0 + c] x[j, row + b, c0 + c]; here b = 0."""
+def _sum1(out, e, k, w, u, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
+    """out[e, k + b] += sum_c w[u, t, w0 + c] g[i, p, c0 + c] x[j, row + b, c0 + c]; here b = 0."""
     s0 = out.dtype.type(0)
     for c in range(n):
-        s0 += w[e, t, w0 + c] * g[i, p, c0 + c] * x[j, row, c0 + c]
+        s0 += w[u, t, w0 + c] * g[i, p, c0 + c] * x[j, row, c0 + c]
     out[e, k] += s0
 
 
 @_inlined
-def _sum3(out, e, k, w, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
+def _sum3(out, e, k, w, u, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
     """The same with b = 0, 1, 2."""
     s0 = s1 = s2 = out.dtype.type(0)
     for c in range(n):
-        v = w[e, t, w0 + c] * g[i, p, c0 + c]
+        v = w[u, t, w0 + c] * g[i, p, c0 + c]
         s0 += v * x[j, row, c0 + c]
         s1 += v * x[j, row + 1, c0 + c]
         s2 += v * x[j, row + 2, c0 + c]
@@ -81,11 +81,11 @@ def _sum3(out, e, k, w, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-un
 
 
 @_inlined
-def _sum5(out, e, k, w, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
+def _sum5(out, e, k, w, u, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-untyped-def]
     """The same with b = 0 ... 4."""
     s0 = s1 = s2 = s3 = s4 = out.dtype.type(0)
     for c in range(n):
-        v = w[e, t, w0 + c] * g[i, p, c0 + c]
+        v = w[u, t, w0 + c] * g[i, p, c0 + c]
         s0 += v * x[j, row, c0 + c]
         s1 += v * x[j, row + 1, c0 + c]
         s2 += v * x[j, row + 2, c0 + c]
@@ -99,96 +99,98 @@ def _sum5(out, e, k, w, t, w0, g, i, p, x, j, row, c0, n):  # type: ignore[no-un
 
 
 @_compiled
-def to_receivers(first, order, sender, paths, n_blocks, K, x, W, out, start, stop):  # type: ignore[no-untyped-def]
+def to_receivers(first, order, sender, pair, paths, n_blocks, K, x, W, out, start, stop):  # type: ignore[no-untyped-def]
     """dF/dG: messages summed at receivers i. The edges order[first[i]:first[i + 1]] end at node i."""
     n = x.shape[2] // n_blocks
     for i in range(start, stop):
         out[i] = 0.0
         for s in range(first[i], first[i + 1]):
             e = order[s]
-            j = sender[e]
+            j, u = sender[e], pair[e]
             for block in range(n_blocks):
                 c0, w0 = block * n, n if block > 0 else 0
                 for t in range(paths.shape[0]):
                     k, row, d1, p, d3 = paths[t, 0], paths[t, 1], paths[t, 2], paths[t, 3], paths[t, 4]
                     for a in range(d3):
                         if d1 == 1:
-                            _add1(out, i, p + a, c0, W, e, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                            _add1(out, i, p + a, c0, W, u, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
                         elif d1 == 3:
-                            _add3(out, i, p + a, c0, W, e, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                            _add3(out, i, p + a, c0, W, u, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
                         elif d1 == 5:
-                            _add5(out, i, p + a, c0, W, e, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                            _add5(out, i, p + a, c0, W, u, t, w0, K, e, k + a * d1, 1, x, j, row, c0, n)
                         else:
                             for q in range(d1):
-                                _add1(out, i, p + a, c0, W, e, t, w0, K, e, k + a * d1 + q, 1, x, j, row + q, c0, n)
+                                _add1(out, i, p + a, c0, W, u, t, w0, K, e, k + a * d1 + q, 1, x, j, row + q, c0, n)
 
 
 @_compiled
-def to_senders(first, order, receiver, paths, n_blocks, K, W, G, out, start, stop):  # type: ignore[no-untyped-def]
+def to_senders(first, order, receiver, pair, paths, n_blocks, K, W, G, out, start, stop):  # type: ignore[no-untyped-def]
     """dF/dx: the transpose. The edges order[first[j]:first[j + 1]] begin at node j."""
     n = G.shape[2] // n_blocks
     for j in range(start, stop):
         out[j] = 0.0
         for s in range(first[j], first[j + 1]):
             e = order[s]
-            i = receiver[e]
+            i, u = receiver[e], pair[e]
             for block in range(n_blocks):
                 c0, w0 = block * n, n if block > 0 else 0
                 for t in range(paths.shape[0]):
                     k, row, d1, p, d3 = paths[t, 0], paths[t, 1], paths[t, 2], paths[t, 3], paths[t, 4]
                     for b in range(d1):
                         if d3 == 1:
-                            _add1(out, j, row + b, c0, W, e, t, w0, K, e, k + b, d1, G, i, p, c0, n)
+                            _add1(out, j, row + b, c0, W, u, t, w0, K, e, k + b, d1, G, i, p, c0, n)
                         elif d3 == 3:
-                            _add3(out, j, row + b, c0, W, e, t, w0, K, e, k + b, d1, G, i, p, c0, n)
+                            _add3(out, j, row + b, c0, W, u, t, w0, K, e, k + b, d1, G, i, p, c0, n)
                         elif d3 == 5:
-                            _add5(out, j, row + b, c0, W, e, t, w0, K, e, k + b, d1, G, i, p, c0, n)
+                            _add5(out, j, row + b, c0, W, u, t, w0, K, e, k + b, d1, G, i, p, c0, n)
                         else:
                             for q in range(d3):
-                                _add1(out, j, row + b, c0, W, e, t, w0, K, e, k + b + q * d1, d1, G, i, p + q, c0, n)
+                                _add1(out, j, row + b, c0, W, u, t, w0, K, e, k + b + q * d1, d1, G, i, p + q, c0, n)
 
 
 @_compiled
-def to_weights(receiver, sender, paths, n_blocks, K, x, G, out, start, stop):  # type: ignore[no-untyped-def]
-    """dF/dW."""
+def to_weights(first, order, receiver, sender, paths, n_blocks, K, x, G, out, start, stop):  # type: ignore[no-untyped-def]
+    """dF/dW. The edges order[first[u]:first[u + 1]] are pair u."""
     n = x.shape[2] // n_blocks
-    for e in range(start, stop):
-        out[e] = 0.0
-        i, j = receiver[e], sender[e]
-        for block in range(n_blocks):
-            c0, w0 = block * n, n if block > 0 else 0
-            for t in range(paths.shape[0]):
-                k, row, d1, p, d3 = paths[t, 0], paths[t, 1], paths[t, 2], paths[t, 3], paths[t, 4]
-                for a in range(d3):
-                    if d1 == 1:
-                        _add1(out, e, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
-                    elif d1 == 3:
-                        _add3(out, e, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
-                    elif d1 == 5:
-                        _add5(out, e, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
-                    else:
-                        for q in range(d1):
-                            _add1(out, e, t, w0, G, i, p + a, c0, K, e, k + a * d1 + q, 1, x, j, row + q, c0, n)
+    for u in range(start, stop):
+        out[u] = 0.0
+        for s in range(first[u], first[u + 1]):
+            e = order[s]
+            i, j = receiver[e], sender[e]
+            for block in range(n_blocks):
+                c0, w0 = block * n, n if block > 0 else 0
+                for t in range(paths.shape[0]):
+                    k, row, d1, p, d3 = paths[t, 0], paths[t, 1], paths[t, 2], paths[t, 3], paths[t, 4]
+                    for a in range(d3):
+                        if d1 == 1:
+                            _add1(out, u, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                        elif d1 == 3:
+                            _add3(out, u, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                        elif d1 == 5:
+                            _add5(out, u, t, w0, G, i, p + a, c0, K, e, k + a * d1, 1, x, j, row, c0, n)
+                        else:
+                            for q in range(d1):
+                                _add1(out, u, t, w0, G, i, p + a, c0, K, e, k + a * d1 + q, 1, x, j, row + q, c0, n)
 
 
 @_compiled
-def to_geometry(receiver, sender, paths, n_blocks, x, W, G, out, start, stop):  # type: ignore[no-untyped-def]
+def to_geometry(receiver, sender, pair, paths, n_blocks, x, W, G, out, start, stop):  # type: ignore[no-untyped-def]
     """dF/dK: where forces come from."""
     n = x.shape[2] // n_blocks
     for e in range(start, stop):
         out[e] = 0.0
-        i, j = receiver[e], sender[e]
+        i, j, u = receiver[e], sender[e], pair[e]
         for block in range(n_blocks):
             c0, w0 = block * n, n if block > 0 else 0
             for t in range(paths.shape[0]):
                 k, row, d1, p, d3 = paths[t, 0], paths[t, 1], paths[t, 2], paths[t, 3], paths[t, 4]
                 for a in range(d3):
                     if d1 == 1:
-                        _sum1(out, e, k + a * d1, W, t, w0, G, i, p + a, x, j, row, c0, n)
+                        _sum1(out, e, k + a * d1, W, u, t, w0, G, i, p + a, x, j, row, c0, n)
                     elif d1 == 3:
-                        _sum3(out, e, k + a * d1, W, t, w0, G, i, p + a, x, j, row, c0, n)
+                        _sum3(out, e, k + a * d1, W, u, t, w0, G, i, p + a, x, j, row, c0, n)
                     elif d1 == 5:
-                        _sum5(out, e, k + a * d1, W, t, w0, G, i, p + a, x, j, row, c0, n)
+                        _sum5(out, e, k + a * d1, W, u, t, w0, G, i, p + a, x, j, row, c0, n)
                     else:
                         for q in range(d1):
-                            _sum1(out, e, k + a * d1 + q, W, t, w0, G, i, p + a, x, j, row + q, c0, n)
+                            _sum1(out, e, k + a * d1 + q, W, u, t, w0, G, i, p + a, x, j, row + q, c0, n)

@@ -129,7 +129,7 @@ def test_the_second_of_two_writers_uses_what_the_first_left(tmp_path, graphs):
 def _writer(folder, positions, done):
     template = Graph(
         **{f.name: torch.zeros(1, dtype=torch.float64) for f in fields(Graph)}
-        | {name: torch.zeros(0, dtype=torch.long) for name in ("receiver", "sender")}
+        | {name: torch.zeros(0, dtype=torch.long) for name in ("receiver", "sender", "reverse")}
         | {"shift": torch.zeros(0, 3, dtype=torch.float64), "n_atoms": torch.tensor([1])}
     )
     graphs = [replace(template, positions=torch.tensor([[float(x)] * 3], dtype=torch.float64)) for x in positions]

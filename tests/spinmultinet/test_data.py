@@ -63,8 +63,10 @@ def test_neighbours_agree_with_ase(cutoff, pbc):
     atoms = bulk("NiO", "rocksalt", a=4.17) * (1, 2, 1)
     atoms.rattle(0.1, seed=1)
     atoms.pbc = pbc
-    i, j, shift = neighbours(atoms, cutoff)
+    i, j, shift, reverse = neighbours(atoms, cutoff)
     vectors = atoms.positions[j] - atoms.positions[i] + shift
+    np.testing.assert_array_equal(vectors[reverse], -vectors)
+    assert (reverse != np.arange(len(i))).all()  # an atom and its own image too are a pair
     ri, rj, rd = neighbor_list("ijD", atoms, cutoff)
     ours = sorted((a, b, *np.round(v, 6)) for a, b, v in zip(i, j, vectors, strict=True))
     theirs = sorted((a, b, *np.round(v, 6)) for a, b, v in zip(ri, rj, rd, strict=True))

@@ -28,7 +28,9 @@ def test_folded_product_equals_e3nn(l_max, parity):
     features = {k: torch.randn(n_edges, ir.dim, channels, dtype=torch.float64) for k, ir in enumerate(irreps)}
     weights = torch.randn(n_edges, product.n_paths, channels, dtype=torch.float64)
     together = torch.cat([features[k] for k in product.rows], dim=1)
-    edges = Edges(torch.arange(n_edges), torch.arange(n_edges), n_edges)  # each to itself: nothing is summed
+    edges = Edges(
+        torch.arange(n_edges), torch.arange(n_edges), torch.arange(n_edges), n_edges
+    )  # each to itself: nothing is summed
     ours = product.split(product.by_torch(edges, table.fold(harmonics), together, weights))
 
     # The same as one e3nn uvu product, whose every path has its own output.
@@ -72,7 +74,7 @@ def test_restricted_products_use_the_same_rows():
     features = {k: torch.randn(4, ir.dim, 2, dtype=torch.float64) for k, ir in enumerate(irreps)}
     everything = FoldedTensorProduct(table, [0, 1, 2], [0, 1, 2])
     scalars = FoldedTensorProduct(table, [0, 1, 2], [0])
-    folded, edges = table.fold(harmonics), Edges(torch.arange(4), torch.arange(4), 4)
+    folded, edges = table.fold(harmonics), Edges(torch.arange(4), torch.arange(4), torch.arange(4), 4)
     together = torch.cat([features[k] for k in everything.rows], dim=1)
     ones = torch.ones(4, everything.n_paths, 2, dtype=torch.float64)
     a = everything.split(everything(edges, folded, together, ones))[0]

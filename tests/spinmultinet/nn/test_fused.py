@@ -24,15 +24,19 @@ def problem(l_max=2, parity=False, axes=1, odd=True, seed=0, n=4, n_edges=11, in
     everything = list(range(len(irreps)))
     product = FoldedTensorProduct(table, ins or everything, outs or everything)
     ends = torch.randint(0, n - 1, (2, n_edges), generator=generator)
+    reverse = torch.arange(n_edges)
+    first, second = torch.randperm(n_edges, generator=generator)[: n_edges // 3 * 2].view(2, -1)  # the others are alone
+    reverse[first], reverse[second] = second, first
+    edges = Edges(ends[0], ends[1], reverse, n)
     width = 3
     channels = width * (1 + axes) if odd else width
     n_components = sum(irreps[k].dim for k in product.rows)
     operands = (
         random(n_edges, table.n_columns),
         random(n, n_components, channels),
-        random(n_edges, product.n_paths, 2 * width if odd else width),
+        random(len(edges.chosen), product.n_paths, 2 * width if odd else width),
     )
-    return product, Edges(ends[0], ends[1], n), operands
+    return product, edges, operands
 
 
 @settings(max_examples=25, deadline=None)

@@ -28,7 +28,7 @@ def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_
     layer = Interaction(table, [0], [0, 1], 4, 2, True, 3, [4], 0.5)
     none = torch.zeros(0, dtype=torch.long)
     folded = table.fold(torch.zeros(0, 4))
-    edges = Edges(none, none, 1)
+    edges = Edges(none, none, none, 1)
 
     def run(odd, b):
         return layer(
