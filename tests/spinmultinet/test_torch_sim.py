@@ -1,5 +1,7 @@
 """The adapter to torch-sim agrees with the ASE calculator, relaxes in batches and conserves energy."""
 
+import re
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from spinmultinet import SpinMultiNetCalculator, SpinMultiNetError, build_model
@@ -162,6 +165,21 @@ def test_relaxation_of_atoms_and_cells_in_one_batch(frames, trained):
         assert np.abs(calculator.results["forces"]).max() < 0.025
         # torch-sim divides the forces on a cell by its number of atoms.
         assert np.abs(calculator.results["stress"]).max() * atoms.get_volume() / len(atoms) < 0.025
+
+
+def test_the_example_of_the_page_runs(tmp_path, trained, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "using-models.md").read_text()
+    (code,) = re.findall(r"^```py\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    for member in ("member_0", "member_1"):
+        (tmp_path / "models" / "nio" / member).mkdir(parents=True)
+        shutil.copy(trained, tmp_path / "models" / "nio" / member / "model.pt")
+    ase.io.write(tmp_path / "nio.cif", bulk("NiO", "rocksalt", a=4.17))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)  # our own page
+    assert names["hot"].atom_extras["magmom_in"].tolist() == [2.5, 0, 2.5, 0, 2.5, 0, -2.5, 0]
+    assert names["hot"].atom_extras["magnetic_moments"].shape == (8,)
+    assert names["relaxed"].system_extras["energy_std"].tolist() == [0, 0]  # twice the same member
 
 
 def test_energies_alone(frames):
