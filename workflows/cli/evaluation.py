@@ -176,7 +176,8 @@ def _show(result: dict[str, Any]) -> None:
     units = result["units"]
     tasks = [task for task in units if task in result["overall"]]
     rows = [_error_row("all", result["overall"], result["n_structures"], tasks)]
-    for group in ("per_ordering", "per_deformation", "per_element"):
+    named = [g for g in ("per_ordering", "per_deformation", "per_element") if set(result[g]) != {"unknown"}]
+    for group in named:
         rows += [_error_row(name, scores, scores.get("n_structures"), tasks) for name, scores in result[group].items()]
     columns = ["", "structures", *(f"{task} {units[task]}" for task in tasks)]
     print_table(columns, rows, title="mean absolute errors")

@@ -23,7 +23,7 @@ WHAT = {
     "forces": "force component",
     "stress": "stress component",
     "moments": "moment",
-    "magnetic_forces": "magnetic force component",
+    "magnetic_forces": "magnetic force",
 }
 MOST_ORDERINGS = 6
 """Orderings with a colour of their own; the rarer ones share grey."""

@@ -20,7 +20,7 @@ def evaluation_markdown(result: dict[str, Any], about: dict[str, str], pictures:
         "\n".join(f"- {name}: {value}" for name, value in about.items()),
         "## Errors",
         _overall(result),
-        *(_group(result, key, name) for key, name in GROUPS.items()),
+        *(_group(result, key, name) for key, name in GROUPS.items() if set(result[key]) != {"unknown"}),
         *_pairs(result["pairs"]),
         *_moments(result),
         *_uncertainty(result["uncertainty"]),

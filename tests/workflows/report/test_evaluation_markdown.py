@@ -45,6 +45,9 @@ def test_tables_are_whole(result: dict[str, Any]) -> None:
 
 
 def test_what_is_absent_has_no_section(result: dict[str, Any]) -> None:
-    bare = result | {"pairs": None, "uncertainty": {}, "right_sign": None, "spin_states": None}
+    unknown = {"unknown": next(iter(result["per_ordering"].values()))}
+    bare = result | {"per_ordering": unknown, "pairs": None, "uncertainty": {}, "right_sign": None, "spin_states": None}
     page = evaluation_markdown(bare, {})
+    assert "by ordering" not in page
+    assert "by deformation" in page
     assert [line for line in page.split("\n") if line.startswith("#")] == ["# Evaluation", "## Errors"]
