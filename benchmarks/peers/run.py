@@ -132,7 +132,7 @@ def _measure_all(todo: list[plan.Measurement], results: Results, args: argparse.
                 results.add(m.key, row)
                 if "error" in row:
                     failed.add(m.group)
-                    progress.console.print(f"{m.key}: {row['error']}", style="red")
+                    progress.console.print(f"{m.key}: {row['error']}", style="red", markup=False)
             progress.advance(bar)
     return True
 
