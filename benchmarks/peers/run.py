@@ -53,7 +53,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seconds", type=float, default=5.0, help="how long to repeat the steps of a measurement")
     add("--min-steps", type=int, default=3)
     add("--timeout", type=float, default=1800.0, help="seconds after which a measurement counts as failed")
-    add("--memory-gib", type=float, default=None, help="limit per process; default: 80 % of what is free")
+    add("--memory-gib", type=float, default=None, help="limit per process; default: 80 %% of what is free")
     add("--max-minutes", type=float, default=None, help="start no measurement after that; run again to go on")
     add("--fresh", action="store_true", help="forget earlier results and compiled models")
     return parser.parse_args(given)
