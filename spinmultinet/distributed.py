@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 
 import torch
 import torch.distributed as dist
@@ -24,6 +25,7 @@ from .errors import SpinMultiNetError
 
 # The others wait so long for one that is building neighbour lists; one that has ended is noticed at once.
 _PATIENCE = timedelta(hours=2)
+_number = count()
 
 
 def n_processes() -> int:
@@ -141,7 +143,7 @@ def processes() -> Iterator[Processes]:
 def _join() -> tuple[Processes, Store]:
     try:
         store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
-        own = PrefixStore("training", store)
+        own = PrefixStore(f"training {next(_number)}", store)  # what an earlier one has left in it is not ours
         dist.init_process_group(store=own, rank=rank, world_size=size, timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         first = str(error).split("\n")[0]
@@ -149,7 +151,7 @@ def _join() -> tuple[Processes, Store]:
             f"WORLD_SIZE={n_processes()} asks for a training in several processes, which cannot meet ({first}); start "
             "them with torchrun, or unset WORLD_SIZE"
         ) from error
-    return Processes(rank, size), store
+    return Processes(rank, size), own
 
 
 def _first_to_speak(store: Store) -> bool:

@@ -85,34 +85,41 @@ def train(
     """
     torch.set_num_threads(options.threads)
     with processes() as together:
-        described = check_training_set(train_atoms, val_atoms)
-        _refuse_choices_without_validation(options, val_atoms)
-        for note in unit_doubts([*train_atoms, *val_atoms]) if together.leader else []:
-            warnings.warn(note, UnitWarning, stacklevel=2)
-        start = start_model(options)
-        if start is not None:
-            species = species_of([*train_atoms, *val_atoms])
-            start = copy_to_train(start, model_options, species, described[keys.MOMENT_ROLE], options)
-            model_options = start.options
-        before = {} if start is None else origin(start)
-        mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed, start)
-        run = _Run(options, Path(workdir), mark, together)
-        done = run.finished()
-        if done is not None:
-            return done
-        run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
-        run.model.metadata = (
-            described
-            | {keys.SPIN_AXES: spin_axes(train_atoms)}
-            | before
-            | (metadata or {})
-            | {
-                "training_seed": seed,
-                "training_options": options.model_dump(mode="json", exclude={"cache_folder"}),
-                "fingerprint": mark,
-            }
-        )
-        return run.loop(progress)
+        # A function of its own: DistributedDataParallel has to be gone before the processes part, or they may hang.
+        return _train(together, options, model_options, train_atoms, val_atoms, Path(workdir), seed, progress, metadata)
+
+
+def _train(
+    together: Processes,
+    options: TrainOptions,
+    model_options: ModelOptions,
+    train_atoms: Sequence[Atoms],
+    val_atoms: Sequence[Atoms],
+    workdir: Path,
+    seed: int,
+    progress: Progress | None,
+    metadata: dict[str, Any] | None,
+) -> TrainResult:
+    described = check_training_set(train_atoms, val_atoms)
+    _refuse_choices_without_validation(options, val_atoms)
+    for note in unit_doubts([*train_atoms, *val_atoms]) if together.leader else []:
+        warnings.warn(note, UnitWarning, stacklevel=3)
+    start = start_model(options)
+    if start is not None:
+        species = species_of([*train_atoms, *val_atoms])
+        start = copy_to_train(start, model_options, species, described[keys.MOMENT_ROLE], options)
+        model_options = start.options
+    before = {} if start is None else origin(start)
+    mark = _fingerprint(options, model_options, train_atoms, val_atoms, seed, start)
+    run = _Run(options, workdir, mark, together)
+    done = run.finished()
+    if done is not None:
+        return done
+    run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
+    given = {keys.SPIN_AXES: spin_axes(train_atoms)} | before | (metadata or {})
+    asked = options.model_dump(mode="json", exclude={"cache_folder"})
+    run.model.metadata = described | given | {"training_seed": seed, "training_options": asked, "fingerprint": mark}
+    return run.loop(progress)
 
 
 def _refuse_choices_without_validation(o: TrainOptions, val_atoms: Sequence[Atoms]) -> None:

@@ -13,7 +13,7 @@ from spinmultinet.committee import train_committee
 from spinmultinet.distributed import Processes, processes
 from spinmultinet.hypers import ModelOptions, TrainOptions
 from spinmultinet.train import STATE_FILE, train
-from tests.support.together import mixed_labels, together, train_mixed, train_other_data
+from tests.support.together import mixed_labels, together, train_mixed, train_other_data, train_twice
 
 MODEL = ModelOptions(layers=2, channels=4, l_max=1, cutoff=3.5, radial_hidden=[8], dtype="float64")
 # Ten structures in batches of three: the last one is a single structure, of which one process has no share.
@@ -75,6 +75,13 @@ def test_one_process_goes_on_where_two_stopped(tmp_path, pair):
     assert rest.resumed_from == 2
     for mine, theirs in zip(rest.history, history(pair[0]), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+def test_one_training_after_the_other(tmp_path):
+    options = OPTIONS.model_copy(update={"keep": "last", "epochs": 1})
+    ended = together(train_twice, (options, MODEL, str(tmp_path)))
+    assert ended == [(0, ""), (0, "")]
+    assert history(tmp_path / "first") == history(tmp_path / "second")
 
 
 def test_an_error_in_one_ends_all_and_is_said_once(tmp_path):

@@ -19,7 +19,7 @@ from spinmultinet.train import _Run, train
 DATA = Path(__file__).parents[1] / "spinmultinet" / "data" / "nio_pbeu.extxyz"
 
 
-def together(function, arguments, size=2, timeout=120):
+def together(function, arguments, size=2, timeout=240):
     """(exit code, what it printed) of each of `size` processes that call function(*arguments)."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(["spinmultinet.train"])
@@ -91,6 +91,12 @@ def train_mixed(options, model_options, folder, harm=None):
         _harm(*harm)
     frames = mixed_labels()
     train(options, model_options, frames[:10], frames[10:], Path(folder), 3, lambda epoch, n, m: print("epoch", epoch))
+
+
+def train_twice(options, model_options, folder):
+    """One training after the other, as a script may do."""
+    for name in ("first", "second"):
+        train(options, model_options, mixed_labels()[:4], [], Path(folder) / name)
 
 
 def train_other_data(options, model_options, folder):
