@@ -58,6 +58,12 @@ class ModelOptions(_Options):
         description="initial strength of the paths from spin to T-even features: magnetism is a small part of the "
         "energy, and starting it small lets few labels of one ordering teach the other",
     )
+    species_channels: int = Field(
+        0,
+        ge=0,
+        description="length of the embedding of species that the self-connection multiplies features with, as in "
+        "NequIP: a full matrix per species; 0 = one matrix for all and a gain per species and channel",
+    )
     avg_neighbours: float | None = Field(
         None,
         gt=0.0,

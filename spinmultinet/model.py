@@ -17,7 +17,7 @@ from .hypers import ModelOptions, parse, read_config
 from .nn.coupling import CouplingTable, SphericalHarmonics, hidden_irreps
 from .nn.embedding import BesselBasis, NodeEmbedding, bounded, envelope, legendre
 from .nn.fused import Edges
-from .nn.interaction import Interaction, Sector
+from .nn.interaction import Interaction, Sector, SpeciesGroups
 from .nn.readout import EnergyReadout, MomentReadout
 from .nn.soc import SpinOrbit
 from .statistics import Statistics
@@ -57,7 +57,15 @@ class SpinMultiNet(nn.Module):
         for k in range(o.layers):
             outs = [0] if k == o.layers - 1 else list(range(len(irreps)))
             layer = Interaction(
-                self.coupling, ins, outs, o.channels, n, o.has_odd, n_inputs, o.radial_hidden, o.spin_gain
+                self.coupling,
+                ins,
+                outs,
+                o.channels,
+                (n, o.species_channels),
+                o.has_odd,
+                n_inputs,
+                o.radial_hidden,
+                o.spin_gain,
             )
             self.interactions.append(layer)
             ins = layer.outs
@@ -179,11 +187,12 @@ class SpinMultiNet(nn.Module):
         even0, odd0 = self.embedding(graph.species, b)
         even: Sector = {0: even0}
         odd: Sector | None = None if odd0 is None else {0: odd0}
-        norm = self.neighbour_norm.to(self.dtype)
+        groups = SpeciesGroups.of(graph.species, len(self.species)) if o.species_channels else None
+        nodes, norm = (graph.species, groups), self.neighbour_norm.to(self.dtype)
         for k, layer in enumerate(self.interactions):
             if k > 0 and odd is not None and o.soc:
                 odd = self.spin_orbit[k - 1](odd)
-            even, odd = layer(even, odd, b, graph.species, edges, folded, edge_inputs, cut, norm)
+            even, odd = layer(even, odd, b, nodes, edges, folded, edge_inputs, cut, norm)
         return even[0].squeeze(1), None if odd is None else odd[0].squeeze(1)
 
 

@@ -6,6 +6,8 @@ Spin mixes the sectors through scalar products over the spin axis only, so s = 1
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -16,44 +18,84 @@ from .fused import Edges
 Sector = dict[int, Tensor]
 
 
+@dataclass(frozen=True)
+class SpeciesGroups:
+    """Which nodes are of which species: their `order` by species, its `inverse`, and `counts` per species."""
+
+    order: Tensor
+    inverse: Tensor
+    counts: list[int]
+
+    @classmethod
+    def of(cls, species: Tensor, n_species: int) -> SpeciesGroups:
+        """From species [N], indices below n_species."""
+        order = torch.argsort(species, stable=True)
+        return cls(order, torch.argsort(order), torch.bincount(species, minlength=n_species).tolist())
+
+    def times(self, x: Tensor, weights: Tensor) -> Tensor:
+        """x [N, ..., in] times the matrix of each node's species, weights [S, in, out] -> [N, ..., out]."""
+        parts = torch.split(x.index_select(0, self.order), self.counts)
+        return torch.cat([part @ w for part, w in zip(parts, weights, strict=True)]).index_select(0, self.inverse)
+
+
 class SpinLinear(nn.Module):
     """Linear maps within the sectors and, through the site's own moment b, between them.
 
     E' = E W_ee + gain (b . O) W_oe   and   O' = O W_oo + (E b) W_eo, for each irrep. `inputs` {irrep: channels of
-    either sector} and `outputs` {irrep: (even, odd)}; without an odd sector only W_ee exists.
+    either sector} and `outputs` {irrep: (even, odd)}; without an odd sector only W_ee exists. With `kinds` (number of
+    species, length T of their embedding) each W is the sum over t of embedding[Z, t] W_t, a matrix per species.
     """
 
-    def __init__(self, inputs: dict[int, int], outputs: dict[int, tuple[int, int]], odd: bool, gain: float) -> None:
+    def __init__(
+        self,
+        inputs: dict[int, int],
+        outputs: dict[int, tuple[int, int]],
+        odd: bool,
+        gain: float,
+        kinds: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.gain = gain
+        self.species = nn.Parameter(torch.randn(kinds)) if kinds else None
+        terms = () if kinds is None else (kinds[1],)
         self.outputs = {o: outputs[o] for o in outputs if o in inputs}
         self.even = nn.ParameterDict()
         self.odd = nn.ParameterDict()
         for o, (n_even, n_odd) in self.outputs.items():
-            self.even[str(o)] = nn.Parameter(torch.randn(inputs[o], n_even + (n_odd if odd else 0)))
+            self.even[str(o)] = nn.Parameter(torch.randn(*terms, inputs[o], n_even + (n_odd if odd else 0)))
             if odd:
-                self.odd[str(o)] = nn.Parameter(torch.randn(inputs[o], n_odd + n_even))
+                self.odd[str(o)] = nn.Parameter(torch.randn(*terms, inputs[o], n_odd + n_even))
 
-    def forward(self, even: Sector, odd: Sector | None, b: Tensor) -> tuple[Sector, Sector | None]:
-        """Sectors in, bounded moments [N, s] -> sectors out."""
+    def forward(
+        self, even: Sector, odd: Sector | None, b: Tensor, groups: SpeciesGroups | None = None
+    ) -> tuple[Sector, Sector | None]:
+        """Sectors in, bounded moments [N, s] -> sectors out; `groups` is wanted where matrices depend on species."""
         new_even: Sector = {}
         new_odd: Sector = {}
         for o, (n_even, n_odd) in self.outputs.items():
-            weight = self.even[str(o)]
-            p = even[o] @ (weight * weight.shape[0] ** -0.5)
+            p = self._map(even[o], self.even[str(o)], groups)
             if odd is None:
                 new_even[o] = p
                 continue
-            weight = self.odd[str(o)]
-            q = odd[o] @ (weight * weight.shape[0] ** -0.5)
+            q = self._map(odd[o], self.odd[str(o)], groups)
             spin = b[:, None, :, None]
             new_even[o] = p[..., :n_even] + self.gain * (spin * q[..., n_odd:]).sum(2)
             new_odd[o] = q[..., :n_odd] + spin * p[..., None, n_even:]
         return new_even, new_odd if odd is not None else None
 
+    def _map(self, x: Tensor, weight: Tensor, groups: SpeciesGroups | None) -> Tensor:
+        if self.species is None or groups is None:
+            return x @ (weight * weight.shape[0] ** -0.5)
+        own = torch.tensordot(self.species, weight, dims=1) * (weight.shape[0] * weight.shape[1]) ** -0.5
+        return groups.times(x, own)
+
 
 class Interaction(nn.Module):
-    """h_i <- Gate(Linear(sum_j W_ij [h_j (x) Y_ij]) + SelfConnection(h_i, Z_i)), with the on-site spin paths."""
+    """h_i <- Gate(Linear(sum_j W_ij [h_j (x) Y_ij]) + SelfConnection(h_i, Z_i)), with the on-site spin paths.
+
+    `kinds`: number of species, and the length of their embedding in the self-connection, as in NequIP; with length 0
+    it is one matrix for all, and a gain per species and channel.
+    """
 
     def __init__(
         self,
@@ -61,7 +103,7 @@ class Interaction(nn.Module):
         ins: list[int],
         outs: list[int],
         channels: int,
-        n_species: int,
+        kinds: tuple[int, int],
         odd: bool,
         n_edge_inputs: int,
         radial_hidden: list[int],
@@ -78,8 +120,9 @@ class Interaction(nn.Module):
         self.before = SpinLinear(dict.fromkeys(ins, channels), dict.fromkeys(ins, (channels, channels)), odd, gain)
         self.radial = RadialNetwork(n_edge_inputs, radial_hidden, self.product.n_paths * channels * sectors)
         self.after = SpinLinear({o: channels * m for o, m in self.product.multiplicity.items()}, widths, odd, gain)
-        self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd, gain)
-        self.species_gain = nn.Parameter(torch.ones(n_species, 2, len(self.outs), channels))
+        full = kinds if kinds[1] else None
+        self.keep = SpinLinear(dict.fromkeys(ins, channels), widths, odd, gain, full)
+        self.species_gain = None if full else nn.Parameter(torch.ones(kinds[0], 2, len(self.outs), channels))
         n_squares = channels * len(self.outs)
         self.squares = nn.Parameter(torch.randn(n_squares, widths[0][0])) if odd else None
 
@@ -88,29 +131,39 @@ class Interaction(nn.Module):
         even: Sector,
         odd: Sector | None,
         b: Tensor,
-        species: Tensor,
+        nodes: tuple[Tensor, SpeciesGroups | None],
         edges: Edges,
         folded: Tensor,
         edge_inputs: Tensor,
         cut: Tensor,
         norm: Tensor,
     ) -> tuple[Sector, Sector | None]:
-        """Sectors of the nodes, edges from j to i, K, pair inputs [E, n], envelope [E, 1] -> new sectors."""
+        """Sectors, species and their groups, edges j to i, K, inputs of pairs [n, k], envelope [n, 1] -> sectors."""
         sent_even, sent_odd = self.before(even, odd, b)
         message = self._messages(sent_even, sent_odd, edges, folded, self.radial(edge_inputs, cut)) * norm
         got_even, got_odd = self._sectors(message, b.shape[1])
         new_even, new_odd = self.after(got_even, got_odd, b)
-        kept_even, kept_odd = self.keep(even, odd, b)
-        gain = self.species_gain[species]
+        kept_even, kept_odd = self._kept(even, odd, b, *nodes)
         for o, value in kept_even.items():
-            new_even[o] = new_even[o] + value * self._gain(gain[:, 0], o, value.shape[-1]).unsqueeze(1)
+            new_even[o] = new_even[o] + value
             if kept_odd is not None and new_odd is not None:
-                new_odd[o] = new_odd[o] + kept_odd[o] * self._gain(gain[:, 1], o, self.channels)[:, None, None]
+                new_odd[o] = new_odd[o] + kept_odd[o]
         return self._gate(new_even, new_odd)
 
-    def _gain(self, gain: Tensor, o: int, width: int) -> Tensor:
-        """Species-dependent gain [N, width] of irrep o; the channels of the gates share those of the scalars."""
-        return gain[:, self.outs.index(o)].repeat(1, width // self.channels)
+    def _kept(
+        self, even: Sector, odd: Sector | None, b: Tensor, species: Tensor, groups: SpeciesGroups | None
+    ) -> tuple[Sector, Sector | None]:
+        """The self-connection."""
+        even, odd = self.keep(even, odd, b, groups)
+        if self.species_gain is None:
+            return even, odd
+        gain = self.species_gain[species]  # [N, 2, irreps, U]; the channels of the gates share those of the scalars
+        for k, o in enumerate(self.outs):
+            if o in even:
+                even[o] = even[o] * gain[:, 0, k].repeat(1, even[o].shape[-1] // self.channels).unsqueeze(1)
+                if odd is not None:
+                    odd[o] = odd[o] * gain[:, 1, k][:, None, None]
+        return even, odd
 
     def _messages(self, even: Sector, odd: Sector | None, edges: Edges, folded: Tensor, weights: Tensor) -> Tensor:
         width = weights.shape[1] // self.product.n_paths

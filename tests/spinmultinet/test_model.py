@@ -27,6 +27,7 @@ VARIANTS = {
     "vectors": ({}, 3),
     "parity": ({"parity": True}, 3),
     "deep": ({"layers": 3, "l_max": 1}, 1),
+    "matrices per species": ({"species_channels": 2}, 3),
     "no spin": ({"spin": False}, 1),
     "no moments": ({"moments": False}, 1),
     "soc": ({"soc": True}, 3),

@@ -4,7 +4,7 @@ import torch
 
 from spinmultinet.nn.coupling import CouplingTable, hidden_irreps
 from spinmultinet.nn.fused import Edges
-from spinmultinet.nn.interaction import Interaction, SpinLinear
+from spinmultinet.nn.interaction import Interaction, SpeciesGroups, SpinLinear
 
 
 def test_spin_linear_is_even_and_odd_and_mixes_both_ways():
@@ -25,7 +25,7 @@ def test_spin_linear_is_even_and_odd_and_mixes_both_ways():
 def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_even_ones():
     torch.manual_seed(0)
     table = CouplingTable(hidden_irreps(1, False), 1).float()
-    layer = Interaction(table, [0], [0, 1], 4, 2, True, 3, [4], 0.5)
+    layer = Interaction(table, [0], [0, 1], 4, (2, 0), True, 3, [4], 0.5)
     none = torch.zeros(0, dtype=torch.long)
     folded = table.fold(torch.zeros(0, 4))
     edges = Edges(none, none, none, 1)
@@ -35,7 +35,7 @@ def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_
             {0: torch.ones(1, 1, 4)},
             {0: odd},
             b,
-            torch.tensor([0]),
+            (torch.tensor([0]), None),
             edges,
             folded,
             torch.zeros(0, 3),
@@ -49,3 +49,19 @@ def test_isolated_site_keeps_its_features_and_squares_of_odd_features_reach_the_
     assert odd[0].abs().max() > 1e-3
     assert not silent[0].any()
     assert (even[0] - reference[0]).abs().max() > 1e-4  # O . O -> E, even where b is zero
+
+
+def test_matrices_per_species_are_those_of_each_node():
+    torch.manual_seed(0)
+    species = torch.tensor([2, 0, 2, 0])  # none of species 1
+    layer = SpinLinear({0: 3}, {0: (2, 4)}, odd=True, gain=0.5, kinds=(3, 5))
+    even, odd, b = {0: torch.randn(4, 1, 3)}, {0: torch.randn(4, 1, 3, 3)}, torch.randn(4, 3)
+    e, o = layer(even, odd, b, SpeciesGroups.of(species, 3))
+    for k in range(4):
+        one = slice(k, k + 1)
+        alone = SpinLinear({0: 3}, {0: (2, 4)}, odd=True, gain=0.5)
+        for own, every in ((alone.even, layer.even), (alone.odd, layer.odd)):
+            own["0"].data = torch.einsum("t,tio->io", layer.species[species[k]], every["0"]).detach() * 5**-0.5
+        e1, o1 = alone({0: even[0][one]}, {0: odd[0][one]}, b[one])
+        torch.testing.assert_close(e[0][one], e1[0])
+        torch.testing.assert_close(o[0][one], o1[0])
