@@ -132,7 +132,7 @@ def row(name: str, runs: list[Result]) -> str:
         mae, rmse = ([r[task][kind] for r in runs] for kind in ("mae", "rmse"))
         cells.append(f"{np.mean(mae):.3g} ({min(mae):.3g} to {max(mae):.3g}), {np.mean(rmse):.3g}")
     size, steps, spent, wall = (np.mean([r[k] for r in runs]) for k in ("parameters", "steps", "processor_s", "wall_s"))
-    return f"| {name} | {size:,.0f} | {steps:,.0f} | {spent:.0f} ({wall:.0f}) | {' | '.join(cells)} |"
+    return f"| {name} | {len(runs)} | {size:,.0f} | {steps:,.0f} | {spent:.0f} ({wall:.0f}) | {' | '.join(cells)} |"
 
 
 def wins(ours: list[Result], theirs: list[Result]) -> list[str]:
@@ -163,8 +163,8 @@ def table(plan: Plan, ours: list[Result], theirs: list[Result]) -> str:
             "Errors: MAE, mean over seeds (lowest to highest), then the mean RMSE. Seconds: processor (wall).",
             f"Mean size of the labels: {', '.join(sizes)}. Chosen on the frames to train on: {picked}.",
             "",
-            f"| model | parameters | steps | seconds | {' | '.join(head)} |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            f"| model | seeds | parameters | steps | seconds | {' | '.join(head)} |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
             row("SpinMultiNet", ours),
             *(row(name, [r for r in theirs if r["setting"] == name]) for name in names),
             *(["", *wins(ours, theirs)] if theirs else []),

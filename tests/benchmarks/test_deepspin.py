@@ -93,8 +93,8 @@ def test_ours_is_compared_with_the_best_of_theirs_in_each_seed(file):
     theirs = [result("x", 0, 3.0), result("y", 0, 4.0), result("x", 1, 5.0), result("y", 1, 1.0)]
     text = script.table(plan(file), ours, theirs)
     assert "lower than the best of theirs in 1 of 2 seeds, by a factor of 0.5 to 3" in text
-    assert "| SpinMultiNet | 1,000 | 50 | 60 (61) | 1.5 (1 to 2), 3 |" in text
-    assert "| y | 1,000 | 50 | 60 (61) | 2.5 (1 to 4), 5 |" in text
+    assert "| SpinMultiNet | 2 | 1,000 | 50 | 60 (61) | 1.5 (1 to 2), 3 |" in text
+    assert "| y | 2 | 1,000 | 50 | 60 (61) | 2.5 (1 to 4), 5 |" in text
 
 
 def test_a_folder_that_is_no_environment_is_refused(file, monkeypatch, capsys):
