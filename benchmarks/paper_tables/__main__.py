@@ -42,7 +42,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of data, models and tables")
     parser.add_argument("--data", type=Path, nargs="+", help="extended XYZ of GPAW labels instead of synthetic ones")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="default: all")
-    parser.add_argument("--seeds", type=int, default=3, help="of the headline rows (no-spin, multi-task); default: 3")
+    parser.add_argument("--seeds", type=int, default=3, help="of the rows of Tables 1 and 2; default: 3")
     parser.add_argument("--other-seeds", type=int, help="of the other rows; default: 1, with --data as --seeds")
     parser.add_argument("--processes", type=int, default=2, help="trainings side by side, one thread each; default: 2")
     parser.add_argument("--epochs", type=int, help="default: as the model's file says")

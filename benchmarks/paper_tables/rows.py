@@ -31,7 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 """Row -> how its model differs from that of the multi-task row."""
 
-HEADLINE = ("no-spin", "multi-task")
+HEADLINE = ("no-spin", "single-task", "multi-task")
 """Rows that are trained from every seed; the others from the first only, unless asked."""
 
 PASSES = {"pairs": 3}
