@@ -43,6 +43,9 @@ _NOT_IN_FINGERPRINT = {
     "start_from",  # the weights themselves are in it
 }
 
+# Options that came later, and the value that is what there was before: trainings begun then can go on.
+_ADDED_LATER = {"species_channels": 0}
+
 Progress = Callable[[int, int, Metrics], None]
 
 
@@ -140,7 +143,7 @@ def _fingerprint(
 ) -> str:
     described = {
         "training": o.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
-        "model": m.model_dump(mode="json"),
+        "model": {k: v for k, v in m.model_dump(mode="json").items() if k not in _ADDED_LATER or v != _ADDED_LATER[k]},
         "seed": seed,
         "start": None if start is None else weights_hash(start),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import spinmultinet  # before torch, as the command line does: it sets how long threads of torch wait
 from inputs import batches, read_ase
 from measure import Subject, main
 from torch import Tensor

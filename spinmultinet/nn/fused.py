@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..errors import SpinMultiNetError
 VARIABLE = "SPINMULTINET_KERNEL"
 CHOICES = ("auto", "torch")
 _K, _X, _W, _G = range(4)
+_PARTS = 4  # per thread
 _SERIAL = 200_000  # products of edges and channels below which starting threads costs more than it saves
 
 
@@ -92,6 +94,7 @@ def _kernels() -> Any:
     try:
         from . import kernels
 
+        kernels.compile_one()  # numba compiles at the first call: better here than in the middle of a step
         return kernels
     except Exception as error:  # whatever a compiler may raise: a slower result is better than none
         warnings.warn(f"compiled kernels cannot be used ({error}); torch's operations are slower", KernelWarning, 2)
@@ -212,8 +215,19 @@ def _in_parts(work: Callable[[int, int], None], n_rows: int, amount: int) -> Non
     if threads == 1:
         work(0, n_rows)
         return
-    bounds = np.linspace(0, n_rows, threads + 1).astype(int).tolist()
-    list(_pool(threads, os.getpid()).map(work, bounds[:-1], bounds[1:]))
+    bounds = np.linspace(0, n_rows, _PARTS * threads + 1).astype(int).tolist()
+    parts = iter(list(pairwise(bounds)))
+
+    def run() -> None:
+        for start, stop in parts:
+            work(start, stop)
+
+    # This thread works too, and whoever is free takes the next part: a processor on which a thread of PyTorch still
+    # waits for work, spinning, then only gets less of it.
+    others = [_pool(threads, os.getpid()).submit(run) for _ in range(threads - 1)]
+    run()
+    for other in others:
+        other.result()
 
 
 @lru_cache(maxsize=4)

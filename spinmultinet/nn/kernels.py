@@ -18,10 +18,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 _njit: Any = njit
-_compiled = _njit(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, cache=True, error_model="numpy")
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "error_model": "numpy",
+}
+
+
+def _compiled(function: Any) -> Any:
+    try:
+        return _njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no folder can be written: every process compiles anew
+        return _njit(**_OPTIONS)(function)
+
+
 _inlined = _njit(inline="always")
 
 
@@ -194,3 +208,13 @@ def to_geometry(receiver, sender, pair, paths, n_blocks, x, W, G, out, start, st
                     else:
                         for q in range(d1):
                             _sum1(out, e, k + a * d1 + q, W, u, t, w0, G, i, p + a, x, j, row + q, c0, n)
+
+
+def compile_one() -> None:
+    """Compile one kernel, or raise what numba raises where it cannot."""
+    index, one = np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=np.float32)
+    first, paths = np.array([0, 1]), np.array([[0, 0, 1, 0, 1]])
+    out = np.empty((1, 1, 1), dtype=np.float32)
+    to_receivers(first, index, index, index, paths, 1, one, one[None], one[None], out, 0, 1)
+    if out[0, 0, 0] != 1.0:
+        raise RuntimeError("a compiled kernel gives wrong numbers")

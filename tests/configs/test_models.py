@@ -13,11 +13,11 @@ from spinmultinet.testing import random_structure
 FOLDER = Path(__file__).parents[2] / "configs" / "models"
 # Number of parameters for Mn, Co, Ni and O: what `spinmultinet train` prints and the checkpoint keeps.
 SIZES = {
-    "paper": 4_018_976,
-    "single_task_paper": 4_018_912,
-    "accurate_input_paper": 4_018_912,
-    "nospin_paper": 4_016_988,
-    "invariant_paper": 4_020_392,
+    "paper": 3_747_936,
+    "single_task_paper": 3_747_856,
+    "accurate_input_paper": 3_747_856,
+    "nospin_paper": 3_663_792,
+    "invariant_paper": 3_667_808,
     "small": 301_888,
     "soc_small": 314_176,
     "nospin_small": 303_975,

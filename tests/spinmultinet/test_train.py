@@ -11,12 +11,13 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from spinmultinet import SpinMultiNetError, load_model
 from spinmultinet.evaluate import evaluate, predict
-from spinmultinet.hypers import TrainOptions
-from spinmultinet.train import METRICS_FILE, STATE_FILE, STATE_VERSION, UnitWarning, _Run, train
+from spinmultinet.hypers import ModelOptions, TrainOptions
+from spinmultinet.train import METRICS_FILE, STATE_FILE, STATE_VERSION, UnitWarning, _fingerprint, _Run, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -370,3 +371,13 @@ def test_other_error_functions_learn_too(tmp_path, nio, tiny_options, loss):
     options = TrainOptions(epochs=15, batch_structures=3, loss=loss, ema_decay=0.9)
     history = train(options, tiny_options, nio[:9], [], tmp_path, 1).history
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+
+
+def test_trainings_begun_before_an_option_existed_can_go_on():
+    atoms = Atoms("NiO", [[0, 0, 0], [2.0, 0, 0]], cell=[4, 4, 4], pbc=True)
+    atoms.set_array("magmom_in", np.array([2.0, 0.0]))
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    mark = _fingerprint(TrainOptions(), ModelOptions(), [atoms], [], 0, None)
+    assert mark == "5d27b9f574fbb348f30e2f437ac505231323832722de2b459d36419c85b8222b"  # of the first version
+    other = _fingerprint(TrainOptions(), ModelOptions(species_channels=2), [atoms], [], 0, None)
+    assert other != mark

@@ -128,3 +128,33 @@ def test_without_a_compiler_torch_does_it_and_says_so(monkeypatch):
         np.testing.assert_array_equal(message.detach(), product.by_torch(edges, *operands).detach())
     finally:
         fused._kernels.cache_clear()
+
+
+def test_a_compiler_that_fails_at_the_first_call_is_noticed_too(monkeypatch):
+    from spinmultinet.nn import kernels
+
+    def broken():
+        raise RuntimeError("no code for this processor")
+
+    monkeypatch.setattr(kernels, "compile_one", broken)
+    fused._kernels.cache_clear()
+    try:
+        with pytest.warns(KernelWarning, match="no code for this processor"):
+            assert not fused.wanted(torch.zeros(1, 1, 1))
+    finally:
+        fused._kernels.cache_clear()
+
+
+def test_without_a_folder_for_the_cache_kernels_are_compiled_anew(monkeypatch):
+    from spinmultinet.nn import kernels
+
+    def no_cache(**options):
+        def decorate(function):
+            if options.get("cache"):
+                raise RuntimeError("cannot cache function: no locator available")
+            return function
+
+        return decorate
+
+    monkeypatch.setattr(kernels, "_njit", no_cache)
+    assert kernels._compiled(abs) is abs
