@@ -107,8 +107,9 @@ def test_the_protocol_has_seven_compositions_in_three_orderings():
 def test_labels_of_files_are_split_by_pair_and_another_seed_tests_on_others(tmp_path):
     first, second = (script.from_files(GPAW, tmp_path / str(seed), seed) for seed in range(2))
     frames = [*first.train, *first.val, *first.test]
-    assert len(frames) + first.notes["outliers"] == first.notes["frames"] == 238
-    assert first.notes["refused"] == 0
+    assert first.notes == first.notes | {"frames": 238, "present": 0, "not_in": 0, "rejected": 238 - len(frames)}
+    metals = {"".join(sorted(set(a.get_chemical_symbols()) - {"O"})) for a in frames}
+    assert metals == {"Mn", "Co", "Ni", "MnNi", "CoMn", "CoNi"}
     assert not pair_ids(first.test) & pair_ids([*first.train, *first.val])
     assert 0.15 < len(first.test) / len(frames) < 0.25
     assert pair_ids(first.test) != pair_ids(second.test)
