@@ -176,13 +176,15 @@ def _spread(found: Mapping[str, float]) -> str:
 
 
 def figure(report: Report, path: Path) -> None:
-    """Bars of the ratios, measured and in the paper, with the bar that was set."""
+    """Bars of the ratios, measured and in the paper, with the bar that was set; nothing where there is no ratio."""
+    claims = [c for c in CLAIMS if c.table in report.sets and report.ratio(c) is not None]
+    if not claims:
+        return
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    claims = [c for c in CLAIMS if c.table in report.sets and report.ratio(c) is not None]
     ratios = np.array([report.ratio(c) for c in claims])
     places = np.arange(len(claims))[::-1]
     fig, axes = plt.subplots(figsize=(8, 0.9 * len(claims) + 1), layout="constrained")

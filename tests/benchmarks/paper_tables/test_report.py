@@ -53,9 +53,11 @@ def test_means_come_with_the_extremes_of_several_seeds():
     assert row == "| w/o spin | 2 | 4,000,000 | 28.3 (26.6 to 30) | 30.2 (30.2 to 30.2) | - | 26.632 | 30.156 | - |"
 
 
-def test_rows_that_were_not_trained_are_absent():
+def test_rows_that_were_not_trained_are_absent(tmp_path):
     kept = {k: v for k, v in papers_scores().items() if "no-spin" in k}
     report = script.Report(kept, SETS)
+    script.figure(report, tmp_path / "tables.png")
+    assert not (tmp_path / "tables.png").exists()
     assert report.claims()[2:] == []
     assert "Table 4" not in report.markdown()
     assert "accurate" not in report.markdown()
