@@ -27,6 +27,7 @@ METADATA: dict[str, Any] = {
     "training_seed": None,
     "training_options": {},
     "fingerprint": "unknown",
+    keys.TRAIN_FINGERPRINT: "unknown",  # of the training labels alone: what a committee must not be calibrated on
     "licence": "unknown",
 }
 

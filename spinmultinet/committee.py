@@ -30,15 +30,18 @@ from .calibration import (
     write_calibration,
 )
 from .checkpoint import load_model
-from .data import Graph, unit_doubts
+from .comparison import compare
+from .data import Graph, fingerprint, name_of, unit_doubts
 from .distributed import n_processes
 from .errors import SpinMultiNetError
-from .evaluate import Prediction, evaluate, graphs_of, predict_graphs
+from .evaluate import STRUCTURES_PER_BATCH, Prediction, check_labels, graphs_of, predict_graphs
+from .fine_tune import weights_hash
 from .hypers import ModelOptions, TrainOptions
 from .metrics import Metrics
 from .model import SpinMultiNet
 from .train import TrainResult, UnitWarning, train
 from .training_data import FOLDER, discard_graphs
+from .uncertainty import uncertainty
 
 JobProgress = Callable[[str, int, int, Metrics], None]
 _POLL_SECONDS = 0.2
@@ -232,38 +235,66 @@ class Committee:
         self._checksums = sorted(map(file_sha256, self._files))
         self.calibration = self._saved() if calibration is None else self._given(calibration)
 
+    def _identities(self) -> list[str]:
+        """What tells these members from others: checksums of their files, or of their weights in memory."""
+        return self._checksums or sorted(map(weights_hash, self.members))
+
     def _saved(self) -> Calibration | None:
         """The calibration kept beside the members, if there is one."""
-        path = calibration_file(self._files, self._checksums, self.iterate) if len(self._files) > 1 else None
+        try:
+            path = calibration_file(self._files, self._checksums, self.iterate) if len(self._files) > 1 else None
+        except SpinMultiNetError:  # they share no folder
+            return None
         return read_calibration(path) if path is not None and path.exists() else None
 
     def _given(self, calibration: Calibration | str | Path) -> Calibration:
         found = calibration if isinstance(calibration, Calibration) else read_calibration(Path(calibration))
-        if found.members and self._files and (found.members, found.iterate) != (self._checksums, self.iterate):
+        if (found.members, found.iterate) != (self._identities(), self.iterate):
             raise SpinMultiNetError(
                 "the calibration is of other members, or of another number of rounds (iterate): calibrate again"
             )
         return found
 
-    def calibrate(self, frames: Sequence[Atoms]) -> Calibration:
-        """Fit and use a calibration on labels that the members were not trained on.
+    def trained_on(self, frames: Sequence[Atoms]) -> bool:
+        """Whether some member was trained on these very structures and labels, as far as checkpoints say."""
+        return fingerprint(frames) in {m.metadata.get(keys.TRAIN_FINGERPRINT) for m in self.members}
 
-        Raises SpinMultiNetError for fewer than two members or too few labels, and as `evaluate`.
+    def calibrate(self, frames: Sequence[Atoms], predictions: Sequence[Prediction] | None = None) -> Calibration:
+        """Fit and use a calibration on labels that the members were not trained on; the one before stays if this fails.
+
+        `predictions` of these structures by this committee spare making them again. Raises SpinMultiNetError for the
+        labels of the training, fewer than two members or too few labels, and as `evaluate`.
         """
-        self.calibration = None
-        found = evaluate(self, frames)["uncertainty"]
-        self.calibration = fitted(found, frames, self._checksums, self.iterate)
+        check_labels(self, frames)
+        if self.trained_on(frames):
+            raise SpinMultiNetError(
+                "the committee was trained on these labels: its errors there are too small; calibrate on others"
+            )
+        known = self.predict(frames) if predictions is None else predictions
+        rows = [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, known, strict=True))]
+        self.calibration = fitted(uncertainty(rows, frames, known), frames, self._identities(), self.iterate)
         return self.calibration
 
-    def save_calibration(self) -> Path:
-        """Write the calibration beside the members, where committees of the same paths find it. Returns its path.
+    def calibration_path(self) -> Path:
+        """Where `save_calibration` writes and committees of the same paths look: the folder the members share.
 
-        Raises SpinMultiNetError if there is none, or members are not files.
+        Raises SpinMultiNetError if members are not files, or share no folder.
         """
-        if self.calibration is None or not self._files:
-            raise SpinMultiNetError("nothing to save: calibrate first, and give the members by paths of checkpoints")
-        path = calibration_file(self._files, self._checksums, self.iterate)
-        return write_calibration(self.calibration, path)
+        if not self._files:
+            raise SpinMultiNetError(
+                "models in memory have no folder to keep a calibration in; give the members by paths of checkpoints, "
+                "or name a file for it"
+            )
+        return calibration_file(self._files, self._checksums, self.iterate)
+
+    def save_calibration(self, path: str | Path | None = None) -> Path:
+        """Write the calibration to `path`, or to `calibration_path()`. Returns its path.
+
+        Raises SpinMultiNetError if there is none, and as `calibration_path`.
+        """
+        if self.calibration is None:
+            raise SpinMultiNetError("nothing to save: calibrate first")
+        return write_calibration(self.calibration, self.calibration_path() if path is None else Path(path))
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -271,20 +302,29 @@ class Committee:
         first, *others = (m.metadata for m in self.members)
         return {k: v for k, v in first.items() if all(o.get(k) == v for o in others)}
 
-    def predict(self, frames: Sequence[Atoms]) -> list[Prediction]:
+    def predict(self, frames: Sequence[Atoms], tell: Callable[[float], None] | None = None) -> list[Prediction]:
         """Mean prediction per structure (as `evaluate.predict`) and the spread over members.
 
         energy_std (eV, total), forces_std [N] (eV/Angstrom, norm over components), stress_std [3, 3] (eV/Angstrom^3),
         magmoms_std [N] (muB); zeros for a single member. With a calibration also energy_sigma, forces_sigma and
         magmoms_sigma: the expected errors, spreads times a factor. `rounds` and `moment_change` are the largest of any
-        member.
+        member. `tell` gets the share that is done after every 64 structures.
         """
+        size = STRUCTURES_PER_BATCH if tell is not None else max(len(frames), 1)
+        found: list[Prediction] = []
+        for start in range(0, len(frames), size):
+            found += self._predict(frames[start : start + size], start)
+            if tell is not None:
+                tell(len(found) / len(frames))
+        return found
+
+    def _predict(self, frames: Sequence[Atoms], first: int) -> list[Prediction]:
         graphs: dict[tuple[object, ...], list[Graph]] = {}  # members of equal cutoff share their neighbour lists
         members = []
         for m in self.members:
             kind = (m.options.cutoff, m.options.spin, m.options.input_moments, m.moment_kind)
             if kind not in graphs:
-                graphs[kind] = graphs_of(m, frames)
+                graphs[kind] = graphs_of(m, frames, first)
             members.append(predict_graphs(m, graphs[kind], self.iterate))
         combined = [_combine([m[k] for m in members]) for k in range(len(frames))]
         return combined if self.calibration is None else [self.calibration.applied(p) for p in combined]

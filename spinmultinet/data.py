@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,15 +117,14 @@ def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
     Raises SpinMultiNetError for wrong shapes and for energies that cannot be in eV.
     """
     n = len(atoms)
-    # ASE >= 3.23 moves what it knows from extended XYZ into the calculator's results; other writers leave it in place.
-    found = {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc is not None else {})}
+    found = _found(atoms)
     energy = found.get("free_energy", found.get("energy"))
     out = {
         "energy": np.array([np.nan if energy is None else float(energy)]),
         "forces": np.asarray(found.get("forces", np.full((n, 3), np.nan)), dtype=float),
         "stress": _full_stress(found.get("stress"), where)[None],
     }
-    out["moments_out"] = _per_site(found.get(keys.MAGMOM_OUT, found.get("magmoms")), n, spin_axes, where)
+    out["moments_out"] = label_moments(atoms, spin_axes, where)
     out["magnetic_forces"] = _per_site(
         found.get(keys.MAGNETIC_FORCES), n, spin_axes, f"{where}, {keys.MAGNETIC_FORCES}"
     )
@@ -132,6 +132,17 @@ def labels(atoms: Atoms, spin_axes: int, where: str) -> dict[str, np.ndarray]:
     if out["forces"].shape != (n, 3):
         raise SpinMultiNetError(f"{where}: forces have shape {out['forces'].shape}; expected ({n}, 3) in eV/Angstrom")
     return out
+
+
+def label_moments(atoms: Atoms, spin_axes: int, where: str) -> np.ndarray:
+    """Converged moments [N, spin_axes] (muB) of a label, NaN where absent. Raises SpinMultiNetError as `with_axes`."""
+    found = _found(atoms)
+    return _per_site(found.get(keys.MAGMOM_OUT, found.get("magmoms")), len(atoms), spin_axes, where)
+
+
+def _found(atoms: Atoms) -> dict[str, Any]:
+    # ASE >= 3.23 moves what it knows from extended XYZ into the calculator's results; other writers leave it in place.
+    return {**atoms.info, **atoms.arrays, **(atoms.calc.results if atoms.calc is not None else {})}
 
 
 def _per_site(values: object, n: int, spin_axes: int, where: str) -> np.ndarray:
@@ -182,9 +193,11 @@ def to_graph(
     *,
     where: str = "structure",
     need_moments: bool = True,
+    labelled: bool = True,
 ) -> Graph:
     """One structure with its neighbour list (vesin; self-images included) and labels, in float64.
 
+    Labels are neither read nor checked unless `labelled`: they are no input of a prediction.
     Raises SpinMultiNetError for unknown species, missing or non-finite moments or positions, moments of the wrong kind.
     """
     index = {s: k for k, s in enumerate(species)}
@@ -198,7 +211,7 @@ def to_graph(
     moments = with_axes(input_moments(atoms, where, need_moments), spin_axes, where)
     i, j, shift, reverse = neighbours(atoms, cutoff, where)
     volume = atoms.cell.volume if all(atoms.pbc) else np.nan
-    found = labels(atoms, spin_axes, where)
+    found = labels(atoms if labelled else Atoms(numbers=atoms.numbers), spin_axes, where)
     t = torch.as_tensor
     return Graph(
         species=t([index[s] for s in atoms.get_chemical_symbols()]),
@@ -211,11 +224,7 @@ def to_graph(
         reverse=t(reverse),
         n_atoms=t([len(atoms)]),
         volume=t([volume], dtype=torch.float64),
-        energy=t(found["energy"]),
-        forces=t(found["forces"]),
-        stress=t(found["stress"]),
-        moments_out=t(found["moments_out"]),
-        magnetic_forces=t(found["magnetic_forces"]),
+        **{name: t(value) for name, value in found.items()},
     )
 
 
@@ -336,10 +345,13 @@ def _refuse_magnetic_forces_of_guesses(frames: Sequence[Atoms], role: str) -> No
         )
 
 
-def unit_doubts(frames: Sequence[Atoms]) -> list[str]:
-    """Labels whose size suggests another unit, one line per kind; a plausible size is no proof of the right unit."""
+def unit_doubts(frames: Sequence[Atoms], labelled: bool = True) -> list[str]:
+    """Numbers whose size suggests another unit, one line per kind; a plausible size is no proof of the right unit.
+
+    Input moments, and labels if `labelled`.
+    """
     notes = []
-    for name, limit, unit, other in _PLAUSIBLE:
+    for name, limit, unit, other in _PLAUSIBLE if labelled else _PLAUSIBLE[-1:]:
         key = keys.MAGMOM_IN if name == "moments" else name
         values = [_largest(a, key) for a in frames]
         beyond = [k for k, v in enumerate(values) if v > limit]
@@ -349,7 +361,7 @@ def unit_doubts(frames: Sequence[Atoms]) -> list[str]:
                 f"{name} of {name_of(frames[first], first)} reach {values[first]:.3g}, and {len(beyond)} of "
                 f"{len(frames)} structures exceed {limit:g}; the unit must be {unit}{other}"
             )
-    return [*notes, *_energy_doubts(frames)]
+    return [*notes, *(_energy_doubts(frames) if labelled else [])]
 
 
 def _energy_doubts(frames: Sequence[Atoms]) -> list[str]:
@@ -364,7 +376,7 @@ def _energy_doubts(frames: Sequence[Atoms]) -> list[str]:
         return []
     return [
         f"energies of {widest} span {np.ptp(spans[widest]):.3g} eV/atom; they must be total energies in eV, all from "
-        " one kind of calculation"
+        "one kind of calculation"
     ]
 
 
@@ -379,14 +391,7 @@ def fingerprint(frames: Iterable[Atoms]) -> str:
     digest = hashlib.sha256()
     for k, atoms in enumerate(frames):
         moments = input_moments(atoms, name_of(atoms, k), required=False)
-        parts = [
-            atoms.numbers,
-            atoms.positions,
-            atoms.cell.array,
-            atoms.pbc,
-            moments,
-            *labels(atoms, 3, name_of(atoms, k)).values(),
-        ]
-        for part in parts:
+        parts = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, moments]
+        for part in (*parts, *labels(atoms, 3, name_of(atoms, k)).values()):
             digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()

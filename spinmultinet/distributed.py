@@ -29,8 +29,16 @@ _number = count()
 
 
 def n_processes() -> int:
-    """How many processes torchrun (or whoever set WORLD_SIZE) has started; 1 without."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun (or whoever set WORLD_SIZE) has started; 1 without.
+
+    Raises SpinMultiNetError if WORLD_SIZE is no positive number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.strip().isdecimal() or int(text) == 0:
+        raise SpinMultiNetError(
+            f"WORLD_SIZE={text!r} is no number of processes; start them with torchrun, or unset WORLD_SIZE"
+        )
+    return int(text)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .levels import LevelWarning, check_levels, check_role, described
 from .model import SpinMultiNet
 from .pair_energies import pair_energies
 from .self_consistency import self_consistent
-from .spin_states import spin_states
+from .spin_states import check_boundaries, spin_states
 from .uncertainty import SIGMAS, SPREADS, uncertainty
 
 Prediction = dict[str, Any]
@@ -49,13 +49,14 @@ def predict(model: SpinMultiNet, frames: Sequence[Atoms], iterate: int = 0) -> l
     return predict_graphs(model, graphs_of(model, frames), iterate)
 
 
-def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms]) -> list[Graph]:
+def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms], first: int = 0) -> list[Graph]:
     """Structures as the model wants them, with neighbour lists. Refuses moments of another role than the model's.
 
+    Labels are left out. Errors name the structures by their numbers, which begin with `first`.
     Warns (NoncollinearWarning, once per model) if a model of collinear data gets moments that are not parallel.
     """
     check_role(model.metadata, frames)
-    graphs = [graph_of(model, a, name_of(a, k)) for k, a in enumerate(frames)]
+    graphs = [graph_of(model, a, name_of(a, k), labelled=False) for k, a in enumerate(frames, first)]
     warn_of_angles(model, graphs)
     return graphs
 
@@ -122,12 +123,13 @@ def evaluate(
     its errors (see `uncertainty`). `structures`: arrays for parity plots. Tasks that are not predicted or not labelled
     are absent.
 
-    Raises SpinMultiNetError for an empty list and for labels that mix levels of theory or are of another one than the
-    model's; warns (LevelWarning) if one is unknown.
+    Raises SpinMultiNetError for an empty list, for structures without any label, for labels that mix levels of theory
+    or are of another one than the model's, and for boundaries of elements that are not there; warns (LevelWarning) if a
+    level is unknown.
     """
-    if not frames:
-        raise SpinMultiNetError("nothing to evaluate: the list of structures is empty; check the split")
-    _check(model, frames)
+    check_labels(model, frames)
+    if boundaries is not None:
+        check_boundaries(boundaries, frames)
     predictions = predict(model, frames) if isinstance(model, SpinMultiNet) else model.predict(frames)
     rows = [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
     return {
@@ -145,7 +147,16 @@ def evaluate(
     }
 
 
-def _check(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> None:
+def check_labels(model: SpinMultiNet | Predictor, frames: Sequence[Atoms]) -> None:
+    """Refuse what errors cannot be calculated from, before anything is predicted; see `evaluate`."""
+    if not frames:
+        raise SpinMultiNetError("nothing to evaluate: the list of structures is empty; check the split")
+    found = [labels(a, 3, name_of(a, k)) for k, a in enumerate(frames)]
+    if not any(np.isfinite(values).any() for label in found for values in label.values()):
+        raise SpinMultiNetError(
+            f"no labels in the {len(frames)} structures to evaluate: none has an energy, forces, stress or moments "
+            "(magmom_out); give labelled structures, or predict them"
+        )
     metadata = getattr(model, "metadata", None)
     if metadata is None:  # it claims nothing, but the labels must still be of one kind
         described(frames, "the set of structures to evaluate")

@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from . import keys
-from .data import Graph, input_moments, labels, name_of, to_graph
+from .data import Graph, input_moments, label_moments, name_of, to_graph
 from .errors import SpinMultiNetError
 from .model import SpinMultiNet
 
@@ -31,9 +31,12 @@ def spin_axes(frames: Iterable[Atoms]) -> int:
     return 1
 
 
-def graph_of(model: SpinMultiNet, atoms: Atoms, where: str = "structure", axes: int | None = None) -> Graph:
+def graph_of(
+    model: SpinMultiNet, atoms: Atoms, where: str = "structure", axes: int | None = None, labelled: bool = True
+) -> Graph:
     """The structure as the model wants it. Its moments stay scalars or vectors unless `axes` = 3 says vectors.
 
+    Without `labelled` its labels are left out, right or wrong (see `to_graph`).
     Scalars become vectors along z, which without spin-orbit coupling is as good as any axis. Raises SpinMultiNetError
     as `to_graph` does, for scalars given to a model with spin-orbit coupling, and for vectors where the model predicts
     moments without direction.
@@ -53,18 +56,18 @@ def graph_of(model: SpinMultiNet, atoms: Atoms, where: str = "structure", axes: 
             f"{where}: the moments are vectors, but a model with time_reversal: invariant predicts numbers without "
             "direction; use time_reversal: equivariant, or moments: false"
         )
-    return to_graph(atoms, model.species, o.cutoff, axes, where=where, need_moments=o.spin)
+    return to_graph(atoms, model.species, o.cutoff, axes, where=where, need_moments=o.spin, labelled=labelled)
 
 
-def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms], what: str = "") -> list[Graph]:
+def graphs_of(model: SpinMultiNet, frames: Sequence[Atoms], what: str = "", labelled: bool = True) -> list[Graph]:
     """`graph_of` for each structure; all have vectors if one has. `what` begins the names used in errors."""
     axes = spin_axes(frames)
-    return [graph_of(model, a, f"{what} {name_of(a, k)}".strip(), axes) for k, a in enumerate(frames)]
+    return [graph_of(model, a, f"{what} {name_of(a, k)}".strip(), axes, labelled) for k, a in enumerate(frames)]
 
 
 def _with_converged_moments(atoms: Atoms, where: str) -> Atoms:
     """A copy whose input moments are those of its label, if it has any; else the structure as it is."""
-    moments = labels(atoms, 3, where)["moments_out"]
+    moments = label_moments(atoms, 3, where)
     if not np.all(np.isfinite(moments)):
         return atoms
     work = atoms.copy()

@@ -21,6 +21,7 @@ CONFIG_ID = "config_id"
 SPLIT = "split"
 SPIN_AXES = "spin_axes"
 HEAD = "head"
+TRAIN_FINGERPRINT = "train_fingerprint"
 LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 GUESS, CONSTRAINT = "guess", "constraint"
 MOMENT_ROLES = (GUESS, CONSTRAINT)

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 
 from .comparison import NO_MOMENT, Row
+from .data import input_moments, name_of
 from .errors import SpinMultiNetError
 
 GAP = 0.5
@@ -56,6 +57,24 @@ def spin_states(
         "commonest": sum(p["commonest"] * p["n"] for p in per_element.values()) / n,
         "per_element": per_element,
     }
+
+
+def check_boundaries(boundaries: Mapping[str, Sequence[float]], frames: Sequence[Atoms]) -> None:
+    """Refuse boundaries that are no positive numbers, or are of elements without magnetic sites (input moments).
+
+    Raises SpinMultiNetError.
+    """
+    _check(boundaries)
+    there = set()
+    for k, atoms in enumerate(frames):
+        moments = input_moments(atoms, name_of(atoms, k), required=False)
+        there |= {s for s, m in zip(atoms.get_chemical_symbols(), moments, strict=True) if np.any(m)}
+    absent = sorted(set(boundaries) - there)
+    if absent:
+        raise SpinMultiNetError(
+            f"spin states of {', '.join(absent)}: no such magnetic site in these structures, which have "
+            f"{', '.join(sorted(there)) or 'none'}; name these only"
+        )
 
 
 def _check(boundaries: Mapping[str, Sequence[float]]) -> None:

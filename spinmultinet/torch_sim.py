@@ -62,7 +62,7 @@ class SpinMultiNetTorchSim(ModelInterface):
         super().__init__()
         self.neighbor_list_fn = neighbor_list_fn
         committee = Committee([model] if isinstance(model, SpinMultiNet | str | Path) else list(model))
-        self.metadata = committee.metadata
+        self.metadata, self.calibration = committee.metadata, committee.calibration
         self.models = torch.nn.ModuleList(committee.members).to(device).eval()
         self._device, self._dtype = torch.device(device), torch.float64
         self._compute_forces = self._compute_stress = compute_forces
@@ -87,7 +87,7 @@ class SpinMultiNetTorchSim(ModelInterface):
         than the model's; warns where `predict` does. torch-sim wants the same periodicity of all.
         """
         check_role(self.metadata, frames)
-        graphs = graphs_of(self.model, frames)
+        graphs = graphs_of(self.model, frames, labelled=False)
         warn_of_angles(self.model, graphs)
         moments = _as_given(torch.cat([g.moments for g in graphs])).to(self.device)
         state = atoms_to_state(list(frames), self.device, self.dtype)
@@ -99,7 +99,8 @@ class SpinMultiNetTorchSim(ModelInterface):
         in 3D) and magnetic_moments (muB, [N] or [N, 3] like the input, if the model predicts them).
 
         A committee gives means, and energy_std [B], forces_std [N] and magnetic_moments_std [N] (sample standard
-        deviation; norm over components). Raises SpinMultiNetError for unknown species and missing moments.
+        deviation; norm over components), a calibrated one also the expected errors energy_sigma, forces_sigma and
+        magnetic_moments_sigma. Raises SpinMultiNetError for unknown species and missing moments.
         """
         species, moments = self._species(state), self._moments(state)
         graphs: dict[float, Graph] = {}  # members of equal cutoff share their neighbour lists
@@ -113,6 +114,8 @@ class SpinMultiNetTorchSim(ModelInterface):
         out = {name: values.mean(0) for name, values in stacked.items()}
         if len(found) > 1:
             out |= {f"{n}_std": _spread(v) for n, v in stacked.items() if n != "stress"}
+        factors = {} if self.calibration is None else self.calibration.factors
+        out |= {f"{_NAMES[t]}_sigma": f.factor * out[f"{_NAMES[t]}_std"] for t, f in factors.items() if t in found[0]}
         if MAGNETIC_MOMENTS in out:
             out[MAGNETIC_MOMENTS] = _as_given(out[MAGNETIC_MOMENTS])
         return out

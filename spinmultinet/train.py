@@ -121,7 +121,8 @@ def _train(
     run.prepare(start or model_options, train_atoms, val_atoms, seed, described[keys.MOMENT_ROLE])
     given = {keys.SPIN_AXES: spin_axes(train_atoms)} | before | (metadata or {})
     asked = options.model_dump(mode="json", exclude={"cache_folder"})
-    run.model.metadata = described | given | {"training_seed": seed, "training_options": asked, "fingerprint": mark}
+    given |= {"training_seed": seed, "training_options": asked, "fingerprint": mark}
+    run.model.metadata = described | given | {keys.TRAIN_FINGERPRINT: fingerprint(train_atoms)}
     return run.loop(progress)
 
 

@@ -6,7 +6,7 @@ share what the labels lack. One factor per task (`calibration`) repairs the size
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,24 +25,30 @@ _BINS, _LEAST_PER_BIN, _RESAMPLES = 10, 10, 400
 
 @dataclass(frozen=True)
 class _Sample:
-    """Lengths of errors and spreads [n] of one task in report units, the structure each is of, and components each."""
+    """Of one task [n]: lengths of errors and spreads in report units, structure and number of components of each."""
 
     error: np.ndarray
     spread: np.ndarray
     sigma: np.ndarray | None
     structure: np.ndarray
-    components: int
+    components: np.ndarray
+
+    def expected(self) -> list[float]:
+        """Shares of errors that normal ones have within one and two sigma: the mean over scalars and vectors."""
+        kinds, counts = np.unique(self.components, return_counts=True)
+        shares = [expected_within(int(kind)) for kind in kinds]
+        return [float(share) for share in np.average(shares, axis=0, weights=counts)]
 
 
 def uncertainty(rows: Sequence[Row], frames: Sequence[Atoms], predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Per task (energy per atom; forces per atom; moments per magnetic site) how the spread tells the true error.
 
     Errors and spreads of a vector are lengths, sqrt(sum over components of squares), in REPORT_UNITS. Per task: `n`,
-    `rms_error`, `rms_spread`, `rank_correlation` (Spearman; None for a constant), `within` (fractions of errors below
-    one and two spreads; the same for `sigma`, the calibrated spread, where predictions have it; and what is `expected`
-    of normally distributed errors), `ratio` (the factor on spreads that makes the first of these what is expected),
-    `bins` of equal size in ascending order of the spread. Tasks whose spread is zero everywhere, a single member for
-    one, are left out.
+    `n_structures`, `rms_error`, `rms_spread`, `rank_correlation` (Spearman; None for a constant), `within` (fractions
+    of errors below one and two spreads; the same for `sigma`, the calibrated spread, where predictions have it; and
+    what is `expected` of normally distributed errors), `ratio` (the factor on spreads that makes the first of these
+    what is expected), `bins` of equal size in ascending order of the spread. Tasks whose spread is zero everywhere, a
+    single member for one, are left out.
     """
     out: dict[str, Any] = {}
     for task in SPREADS:
@@ -69,7 +75,7 @@ def _sample(
         spread=joined(SPREADS),
         sigma=joined(SIGMAS) if all(SIGMAS[task] in predictions[k] for k in known) else None,
         structure=np.repeat(np.arange(len(known)), [len(e) for e in errors]),
-        components=errors[0].shape[1],
+        components=np.repeat([e.shape[1] for e in errors], [len(e) for e in errors]),
     )
 
 
@@ -82,11 +88,12 @@ def _per_value(task: Task, spread: Any, row: Row, atoms: Atoms) -> np.ndarray:
 
 
 def _described(sample: _Sample) -> dict[str, Any]:
-    within = {"spread": _within(sample.error, sample.spread), "expected": expected_within(sample.components)}
+    within = {"spread": _within(sample.error, sample.spread), "expected": sample.expected()}
     if sample.sigma is not None:
         within["sigma"] = _within(sample.error, sample.sigma)
     found = {
         "n": len(sample.error),
+        "n_structures": len(np.unique(sample.structure)),
         "ratio": _ratio(sample),
         "rms_error": _rms(sample.error),
         "rms_spread": _rms(sample.spread),
@@ -103,7 +110,7 @@ def _ratio(sample: _Sample) -> float | None:
     A quantile, because ratios of error to spread have heavy tails where there are few members: the spread of two or
     three is now and then close to zero. None if too many spreads are zero.
     """
-    share = expected_within(sample.components)[0]
+    share = sample.expected()[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.nan_to_num(sample.error / sample.spread, nan=0.0, posinf=np.inf)
     found = float(np.quantile(ratios, share, method="higher"))
@@ -144,17 +151,24 @@ def reliability_bins(spread: np.ndarray, error: np.ndarray, structure: np.ndarra
     """
     count = int(np.clip(len(spread) // _LEAST_PER_BIN, 1, _BINS))
     parts = np.array_split(np.argsort(spread, kind="stable"), count)
-    drawn = _resamples(int(structure.max()) + 1)
-    return [{"spread": _rms(spread[p]), **_interval(error[p], structure[p], drawn), "n": len(p)} for p in parts]
+    n = int(structure.max()) + 1
+    squares = np.stack([np.bincount(structure[p], error[p] ** 2, n) for p in parts], axis=1)
+    numbers = np.stack([np.bincount(structure[p], minlength=n) for p in parts], axis=1)
+    resampled = np.array([(drawn @ squares, drawn @ numbers) for drawn in _resamples(n)])  # [_RESAMPLES, 2, bins]
+    return [
+        {"spread": _rms(spread[p]), "rmse": _rms(error[p]), **_interval(*resampled[:, :, k].T), "n": len(p)}
+        for k, p in enumerate(parts)
+    ]
 
 
-def _resamples(n: int) -> np.ndarray:
-    """How often each of n structures is drawn [_RESAMPLES, n]; the same in every call."""
-    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES)
+def _resamples(n: int) -> Iterator[np.ndarray]:
+    """How often each of n structures is drawn [n], _RESAMPLES times, the same in every call; never all in memory."""
+    generator = np.random.default_rng(0)
+    for _ in range(_RESAMPLES):
+        yield generator.multinomial(n, np.full(n, 1 / n))
 
 
-def _interval(error: np.ndarray, structure: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    squares = drawn @ np.bincount(structure, error**2, drawn.shape[1])
-    numbers = drawn @ np.bincount(structure, minlength=drawn.shape[1])
+def _interval(squares: np.ndarray, numbers: np.ndarray) -> dict[str, float]:
+    """68 % interval of the root of a mean, from sums of squares and numbers of values of resampled structures."""
     low, high = np.percentile(np.sqrt(squares[numbers > 0] / numbers[numbers > 0]), [16, 84])
-    return {"rmse": _rms(error), "low": float(low), "high": float(high)}
+    return {"low": float(low), "high": float(high)}

@@ -1,13 +1,16 @@
 """A calibrated committee covers errors on labels it has not seen; its file is found again, checked, and refused."""
 
 import json
+from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
-from datastore.atoms import point_to_atoms
+from datastore.atoms import atoms_to_point, point_to_atoms, write_points
 from spinmultinet import SpinMultiNetCalculator, SpinMultiNetError, build_model
-from spinmultinet.calibration import LEAST, read_calibration
+from spinmultinet.calibration import LEAST, calibration_file, read_calibration
 from spinmultinet.committee import Committee
 from spinmultinet.evaluate import evaluate
 from spinmultinet.hypers import ModelOptions, TrainOptions
@@ -120,16 +123,77 @@ def test_what_cannot_be_calibrated(committee, checkpoints, sets):
         Committee(checkpoints[:1]).calibrate(sets[1])
     with pytest.raises(SpinMultiNetError, match="nothing to save"):
         committee.save_calibration()
-    few = committee.calibrate(sets[1][: LEAST - 1])
-    assert "energy" not in few.factors
-    assert "energy_sigma" not in committee.predict(sets[2][:1])[0]
-    assert set(few.factors) == {"forces", "moments"}
+    with pytest.raises(SpinMultiNetError, match="too few"):  # however many atoms they have
+        committee.calibrate(sets[1][: LEAST - 1])
+    assert set(committee.calibrate(sets[1][:LEAST]).factors) == TASKS
+    with pytest.raises(SpinMultiNetError, match="no labels"):
+        committee.calibrate([atoms_without_labels(a) for a in sets[1]])
+
+
+def atoms_without_labels(atoms):
+    bare = atoms.copy()
+    del bare.arrays["magmom_out"]
+    return bare
+
+
+def test_a_task_that_few_structures_have_labels_of_has_no_factor(committee, sets):
+    committee.calibrate(sets[1])
+    frames = [atoms.copy() for atoms in sets[1]]
+    for k, (atoms, original) in enumerate(zip(frames, sets[1], strict=True)):
+        atoms.calc = SinglePointCalculator(atoms, **original.calc.results)
+        if k >= LEAST - 1:
+            atoms.calc.results.pop("forces")
+    assert set(committee.calibrate(frames).factors) == {"energy", "moments"}
+    assert "forces_sigma" not in committee.predict(sets[2][:1])[0]
+
+
+def test_the_calibration_in_use_outlives_a_failure(committee, sets):
+    made = committee.calibrate(sets[1])
+    with pytest.raises(SpinMultiNetError, match="too few"):
+        committee.calibrate(sets[1][:2])
+    assert committee.calibration == made
+
+
+def test_predictions_at_hand_give_the_same_calibration(committee, sets):
+    predictions = committee.predict(sets[1])
+    made = committee.calibrate(sets[1], predictions)
+    assert committee.calibrate(sets[1], committee.predict(sets[1])) == made
+    assert committee.calibrate(sets[1]) == made
+
+
+def test_labels_of_the_training_are_refused_wherever_they_come_from(committee, sets, tmp_path):
+    with pytest.raises(SpinMultiNetError, match="was trained on these labels"):
+        committee.calibrate(sets[0])
+    write_points(tmp_path / "train.extxyz", [atoms_to_point(atoms) for atoms in sets[0]], "train")  # as a snapshot does
+    again = ase.io.read(tmp_path / "train.extxyz", ":")
+    assert committee.trained_on(again)
+    assert not committee.trained_on(again[1:])
+
+
+def test_it_is_kept_in_a_folder_of_the_members_only(tmp_path, monkeypatch):
+    def folder(*paths):
+        return calibration_file([tmp_path / path for path in paths], ["a", "b"], 0).parent
+
+    assert folder("nio/member_0/model.pt", "nio/member_1/model.pt") == tmp_path / "nio"
+    assert folder("nio/first.pt", "nio/second.pt") == tmp_path / "nio"
+    assert folder("nio/model.pt", "nio/member_1/model.pt") == tmp_path / "nio"
+    for apart in (("a/b/c/model.pt", "a/d/e/model.pt"), ("a/model.pt", "c/d/e/model.pt")):
+        with pytest.raises(SpinMultiNetError, match="share no folder"):
+            folder(*apart)
+    with pytest.raises(SpinMultiNetError, match="share no folder"):
+        calibration_file([Path("/first/model.pt"), Path("/second/model.pt")], ["a", "b"], 0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SpinMultiNetError, match="share no folder"):
+        folder("first/model.pt", "second/model.pt")
 
 
 def test_models_in_memory_are_calibrated_but_not_saved(nio, tiny_options):
     committee = Committee([build_model(tiny_options, ["O", "Ni"], k) for k in range(2)])
     made = committee.calibrate(nio)
-    assert made.members == []
-    assert "energy_sigma" in Committee(committee.members, calibration=made).predict(nio[:1])[0]
+    assert "energy_sigma" in Committee(committee.members[::-1], calibration=made).predict(nio[:1])[0]
+    others = [build_model(tiny_options, ["O", "Ni"], k) for k in (7, 8)]
+    for members, iterate in ((others, 0), (committee.members, 3), (committee.members[:1], 0)):
+        with pytest.raises(SpinMultiNetError, match="of other members"):
+            Committee(members, iterate, made)
     with pytest.raises(SpinMultiNetError, match="paths of checkpoints"):
         committee.save_calibration()

@@ -30,6 +30,20 @@ def test_mean_and_spread(nio, tiny_options):
     assert "energy_std" in evaluate(Committee(members), nio[:2])["structures"][0]
 
 
+def test_progress_changes_neither_numbers_nor_names(nio, tiny_options):
+    committee = Committee([build_model(tiny_options, ["O", "Ni"], k) for k in range(2)])
+    many, told = [*nio, *nio, *nio], []
+    found = committee.predict(many, told.append)
+    assert told == [64 / 72, 1.0]
+    expected = committee.predict(many)
+    np.testing.assert_allclose([p["energy"] for p in found], [p["energy"] for p in expected], rtol=1e-6)
+    many[70] = many[70].copy()
+    del many[70].arrays["magmom_in"]
+    many[70].arrays.pop("initial_magmoms", None)
+    with pytest.raises(SpinMultiNetError, match="structure 70"):
+        committee.predict(many, told.append)
+
+
 def test_trained_in_parallel_equals_trained_here(tmp_path, nio, tiny_options, quick_training):
     seen = []
     results = train_committee(

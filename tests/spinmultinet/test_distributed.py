@@ -169,3 +169,10 @@ def test_one_gpu_each(monkeypatch):
     monkeypatch.setitem(os.environ, "LOCAL_RANK", "2")
     with pytest.raises(SpinMultiNetError, match="process 3 of this machine finds 2 GPUs"):
         Processes(2, 3).device("cuda")
+
+
+@pytest.mark.parametrize("text", ["two", "", "0", "-1"])
+def test_a_number_of_processes_that_is_none(monkeypatch, text):
+    monkeypatch.setenv("WORLD_SIZE", text)
+    with pytest.raises(SpinMultiNetError, match=r"WORLD_SIZE=.*torchrun"), processes():
+        pass

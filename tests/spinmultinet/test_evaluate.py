@@ -140,3 +140,17 @@ def test_magnetic_forces_are_compared_on_sites_with_a_moment(nio, tiny_options, 
     for atoms in frames:
         del atoms.arrays["magnetic_forces"]
     assert "magnetic_forces" not in evaluate(model, frames)["overall"]
+
+
+def test_structures_without_labels_are_refused_before_they_are_predicted(nio):
+    for atoms in nio:
+        atoms.calc = None
+        del atoms.arrays["magmom_out"]
+    with pytest.raises(SpinMultiNetError, match="no labels in the 24 structures"):
+        evaluate(None, nio)
+
+
+def test_labels_in_a_wrong_unit_are_refused_before_anything_is_predicted(nio):
+    nio[5].calc.results["energy"] = -1e5 * len(nio[5])
+    with pytest.raises(SpinMultiNetError, match=r"structure 5.*total energies in eV"):
+        evaluate(None, nio)

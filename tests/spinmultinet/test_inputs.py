@@ -112,3 +112,13 @@ def test_the_calculator_takes_both(tiny_options):
         energies.append(atoms.get_potential_energy())
         assert atoms.get_magnetic_moments().shape == np.shape(moments)
     assert energies[0] == pytest.approx(energies[1], abs=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["given", "converged"])
+def test_wrong_labels_do_not_disturb_a_prediction(tiny_options, nio, kind):
+    model = model_with(tiny_options, input_moments=kind, moments=False)
+    before = predict(model, nio[:1])[0]["energy"]
+    nio[0].calc.results |= {"free_energy": -4e5, "stress": np.zeros(5), "forces": np.zeros(3)}
+    assert predict(model, nio[:1])[0]["energy"] == before
+    with pytest.raises(SpinMultiNetError, match="stress has shape"):
+        graphs_of(model, nio[:1], "training")

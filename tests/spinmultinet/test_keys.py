@@ -9,7 +9,7 @@ from spinmultinet.keys import FIELDS
 def test_registered_fields_have_their_shapes(nio):
     graph = to_graph(nio[0], ["O", "Ni"], 3.0)
     sizes = {"N": 4, "B": 1, "3": 3, "s": 1}
-    connectivity = {"structure", "receiver", "sender", "shift", "n_atoms"}
+    connectivity = {"structure", "receiver", "sender", "shift", "reverse", "n_atoms"}
     for field in fields(Graph):
         if field.name not in connectivity:
             assert getattr(graph, field.name).shape == tuple(sizes[s] for s in FIELDS[field.name].shape)

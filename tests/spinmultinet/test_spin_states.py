@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spinmultinet import SpinMultiNetError
-from spinmultinet.spin_states import GAP, boundaries_of, spin_states
+from spinmultinet.spin_states import GAP, boundaries_of, check_boundaries, spin_states
 
 LOW, HIGH = (0.9, 1.2), (2.5, 2.6)
 
@@ -46,11 +46,22 @@ def test_one_branch_is_nothing_to_get_wrong():
 
 
 def test_boundaries_given_hold_even_where_labels_show_one_branch():
-    found = spin_states([row([2.5, -2.6], [2.4, -1.0])], [atoms("Co", 2)], {"Co": [1.8], "Mn": [3.6]})
+    found = spin_states([row([2.5, -2.6], [2.4, -1.0])], [atoms("Co", 2)], {"Co": [1.8]})
     assert found["right"] == 0.5
     assert found["commonest"] == 1.0
     with pytest.raises(SpinMultiNetError, match="Co"):
         spin_states([row([2.5], [2.4])], [atoms("Co", 1)], {"Co": [-1.0]})
+
+
+def test_boundaries_of_elements_that_are_not_there_are_refused():
+    frames = [atoms("Co", 2), atoms("Ni", 1)]
+    frames[0].set_initial_magnetic_moments([1.0, 0.0])
+    frames[1].set_array("magmom_in", np.zeros((1, 3)))
+    check_boundaries({"Co": [1.8]}, frames)
+    with pytest.raises(SpinMultiNetError, match=r"spin states of Ni, co: no such magnetic site.* have Co;"):
+        check_boundaries({"Co": [1.8], "co": [1.8], "Ni": [0.9]}, frames)
+    with pytest.raises(SpinMultiNetError, match="positive"):
+        check_boundaries({"Co": [0.0]}, frames)
 
 
 def test_a_collapsed_moment_has_a_state_but_no_sign():

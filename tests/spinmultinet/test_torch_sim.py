@@ -13,6 +13,8 @@ from ase.build import bulk
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from spinmultinet import SpinMultiNetCalculator, SpinMultiNetError, build_model
+from spinmultinet.checkpoint import save_model
+from spinmultinet.committee import Committee
 from spinmultinet.hypers import ModelOptions, TrainOptions
 from spinmultinet.inputs import NoncollinearWarning
 from spinmultinet.train import train
@@ -99,6 +101,24 @@ def test_a_committee_gives_means_and_spreads(frames):
             ("magmoms_std", "magnetic_moments_std"),
         ):
             np.testing.assert_allclose(out[ours][mine].numpy(), calculator.results[name], rtol=0, atol=1e-10)
+
+
+def test_a_calibrated_committee_gives_expected_errors(frames, tmp_path):
+    paths = [save_model(random_model(k), tmp_path / f"member_{k}.pt") for k in range(2)]
+    committee = Committee(paths)
+    committee.calibrate(ase.io.read(DATA, ":"))
+    committee.save_calibration()
+    calculator, wrapped = SpinMultiNetCalculator(paths), adapter.SpinMultiNetTorchSim(paths)
+    state = wrapped.state_of(frames)
+    out = wrapped(state)
+    for k, atoms in enumerate(frames):
+        calculator.calculate(atoms)
+        mine = state.system_idx == k
+        assert float(out["energy_sigma"][k]) == pytest.approx(calculator.results["energy_sigma"], abs=1e-10)
+        for name, ours in (("forces_sigma", "forces_sigma"), ("magmoms_sigma", "magnetic_moments_sigma")):
+            np.testing.assert_allclose(out[ours][mine].numpy(), calculator.results[name], rtol=0, atol=1e-10)
+    assert "forces_sigma" not in adapter.SpinMultiNetTorchSim(paths, compute_forces=False)(state)
+    assert "energy_sigma" not in adapter.SpinMultiNetTorchSim(paths[:1])(state)
 
 
 def test_the_contract_of_torch_sim_holds():

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from spinmultinet import SpinMultiNetError, load_model
+from spinmultinet.data import fingerprint
 from spinmultinet.evaluate import evaluate, predict
 from spinmultinet.hypers import ModelOptions, TrainOptions
 from spinmultinet.train import METRICS_FILE, STATE_FILE, STATE_VERSION, UnitWarning, _fingerprint, _Run, train
@@ -165,6 +166,7 @@ def test_metadata_reaches_the_checkpoint(tmp_path, nio, tiny_options, quick_trai
         "snapshot_id": "snap",
         "licence": "CC-BY-4.0",
         "training_seed": 4,
+        "train_fingerprint": fingerprint(nio[:4]),
     }
     assert expected.items() <= found.items()
     assert found["level_of_theory"] == "PBE+U"

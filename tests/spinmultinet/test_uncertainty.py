@@ -1,5 +1,7 @@
 """Coverage, factor and bins of errors that are drawn from a known distribution."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -32,6 +34,7 @@ def drawn():
 def test_the_factor_is_that_of_the_errors(drawn):
     found = uncertainty(*drawn)
     assert {task: found[task]["n"] for task in found} == {"energy": N, "forces": N * SITES, "moments": N * SITES}
+    assert {task: found[task]["n_structures"] for task in found} == dict.fromkeys(found, N)
     assert found["energy"]["ratio"] == pytest.approx(3, rel=0.15)
     assert found["forces"]["ratio"] == pytest.approx(0.5, rel=0.05)
     assert found["moments"]["ratio"] == pytest.approx(1, rel=0.07)
@@ -84,3 +87,31 @@ def test_mostly_equal_members_have_no_factor(drawn):
     rows, frames, _ = drawn
     few = [{"energy_std": float(k % 20 == 0)} for k in range(N)]
     assert uncertainty(rows, frames, few)["energy"]["ratio"] is None
+
+
+def test_scalars_and_vectors_together_whichever_comes_first(drawn):
+    rows, frames, predictions = drawn
+    rng = np.random.default_rng(3)
+    mixed = [
+        r | {"moments": rng.normal(size=(SITES, 3)) * (p["magmoms_std"] / np.sqrt(3))[:, None]} if k % 4 == 0 else r
+        for k, (r, p) in enumerate(zip(rows, predictions, strict=True))
+    ]
+    found = uncertainty(mixed, frames, predictions)["moments"]
+    ideal = 0.25 * np.array(expected_within(3)) + 0.75 * np.array(expected_within(1))
+    assert found["within"]["expected"] == pytest.approx(ideal)
+    assert found["within"]["spread"] == pytest.approx(ideal, abs=0.03)
+    assert found["ratio"] == pytest.approx(1, rel=0.07)
+    backwards = uncertainty(mixed[::-1], frames[::-1], predictions[::-1])["moments"]
+    assert backwards["ratio"] == found["ratio"]
+    assert backwards["within"] == found["within"]
+
+
+def test_bins_of_many_structures_need_little_memory():
+    n = 20_000
+    values = np.random.default_rng(4).uniform(0.1, 1.0, n)
+    tracemalloc.start()
+    bins = reliability_bins(values, values, np.arange(n))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(b["n"] for b in bins) == n
+    assert peak < 16e6  # all numbers of all resamples at once: 64e6

@@ -1,6 +1,7 @@
 """``evaluate``: calibration kept and found, pictures and Markdown written, refusals in one line."""
 
 import json
+import shutil
 
 import ase.io
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from spinmultinet.evaluate import predict_graphs
 from tests.support.cli import MODEL, ROOT
 from workflows import cli
 
@@ -50,14 +52,97 @@ def failed(capsys, *arguments, command="evaluate"):
 
 def test_a_calibration_is_kept_and_used(place, capsys):
     assert cli.run(["evaluate", "--model", "nio", "--data", "val.extxyz", "--calibrate"]) == 0
-    out = capsys.readouterr().out
+    out, notes = capsys.readouterr()
     assert "spread to error: energy x" in out
+    assert "no test of it" in notes
     assert len(list((place / "nio").glob("calibration_*.json"))) == 1
     assert cli.run(["evaluate", "--model", "nio", "--data", "val.extxyz", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["uncertainty"]["energy"]
     assert found["within"]["sigma"][0] == pytest.approx(found["within"]["expected"][0], abs=0.1)
     assert cli.run(["predict", "few.extxyz", "--model", "nio"]) == 0
     assert "energy_sigma" in capsys.readouterr().out
+
+
+def test_coverage_on_the_labels_of_the_calibration_is_called_no_test(place, capsys):
+    assert cli.run(["evaluate", "--model", "nio", "--data", "val.extxyz", "--calibrate"]) == 0
+    for name, said in {"val": True, "few": False}.items():
+        capsys.readouterr()
+        page = place / "pages" / f"{name}.md"
+        assert cli.run(["evaluate", "--model", "nio", "--data", f"{name}.extxyz", "--markdown", str(page)]) == 0
+        assert ("no test of it" in capsys.readouterr().err) == said
+        assert ("no test of it" in page.read_text()) == said
+
+
+def test_a_calibration_predicts_each_structure_once(place, monkeypatch):
+    counted = []
+
+    def counting(model, graphs, iterate=0):
+        counted.append(len(graphs))
+        return predict_graphs(model, graphs, iterate)
+
+    monkeypatch.setattr("spinmultinet.committee.predict_graphs", counting)
+    assert cli.run(["evaluate", "--model", "nio", "--data", "val.extxyz", "--calibrate"]) == 0
+    assert counted == [16, 16]  # two members
+
+
+def test_members_without_a_common_folder_keep_a_calibration_where_they_are_told(place, capsys):
+    models = []
+    for k, folder in enumerate(("here/first/member", "there/second/member")):
+        (place / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(f"nio/member_{k}/model.pt", place / folder)
+        models += ["--model", f"{folder}/model.pt"]
+    assert "share no folder" in failed(capsys, *models, "--data", "val.extxyz", "--calibrate")
+    assert cli.run(["evaluate", *models, "--data", "val.extxyz"]) == 0  # and without a calibration nothing is wrong
+    kept = place / "kept" / "nio.json"
+    assert cli.run(["evaluate", *models, "--data", "val.extxyz", "--calibrate", "--calibration", str(kept)]) == 0
+    assert not list(place.glob("calibration_*")) + list(place.glob("*here/**/calibration_*"))
+    capsys.readouterr()
+    assert cli.run(["evaluate", *models, "--data", "few.extxyz", "--calibration", str(kept), "--json"]) == 0
+    assert "sigma" in json.loads(capsys.readouterr().out)["uncertainty"]["energy"]["within"]
+
+
+def test_targets_are_checked_before_anything_is_predicted(place, capsys):
+    frames = ase.io.read("val.extxyz", ":2")
+    _without_moments(frames[0])
+    ase.io.write("bad.extxyz", frames)
+    common = ("--model", "nio", "--data", "bad.extxyz")
+    assert "model.yaml is no folder" in failed(capsys, *common, "--plots", "model.yaml")
+    assert "model.yaml is no folder" in failed(capsys, *common, "--plots", "model.yaml/plots")
+    assert "nio is a folder" in failed(capsys, *common, "--markdown", "nio")
+    assert "model.yaml is no folder" in failed(capsys, *common, "--markdown", "model.yaml/page.md")
+    assert "nio is a folder" in failed(capsys, *common, "--calibrate", "--calibration", "nio")
+    assert "no input moments" in failed(capsys, *common)
+
+
+def test_errors_name_structures_by_their_place_in_the_file(place, capsys):
+    frames = 5 * ase.io.read("val.extxyz", ":")
+    assert len(frames) == 80
+    frames[70] = frames[70].copy()
+    _without_moments(frames[70])
+    ase.io.write("many.extxyz", frames)
+    assert "structure 70:" in failed(capsys, "--model", "nio", "--data", "many.extxyz")
+
+
+@pytest.mark.parametrize("chosen", [slice(1, 2), slice(None)], ids=["one", "all"])
+def test_pictures_of_structures_without_magnetic_sites(place, capsys, chosen):
+    frames = ase.io.read("val.extxyz", ":4")
+    for atoms in frames[chosen]:
+        atoms.info["ordering"] = "NM"
+        atoms.arrays["magmom_in"][:] = 0
+    ase.io.write("nm.extxyz", frames)
+    arguments = ["--plots", "nm_plots", "--markdown", "nm.md"]
+    assert cli.run(["evaluate", "--model", "nio", "--data", "nm.extxyz", *arguments]) == 0
+    assert "NM" in (place / "nm.md").read_text()
+    assert (place / "nm_plots" / "parity.png").stat().st_size > 10_000
+
+
+def test_without_labels_there_is_nothing_to_evaluate(place, capsys):
+    frames = [atoms.copy() for atoms in ase.io.read("val.extxyz", ":3")]
+    for atoms in frames:
+        del atoms.arrays["magmom_out"]
+    ase.io.write("bare.extxyz", frames)
+    assert "no labels in the 3 structures" in failed(capsys, "--model", "nio", "--data", "bare.extxyz")
+    assert "no labels in the 3" in failed(capsys, "--model", "nio", "--data", "bare.extxyz", "--calibrate")
 
 
 def test_pages_and_pictures(place, capsys):
@@ -76,6 +161,9 @@ def test_spin_states_can_be_given(place, capsys):
     assert states["boundaries"] == {"Ni": [1.0]}
     assert "Co=1.8" in failed(capsys, "--model", "nio", "--data", "val.extxyz", "--spin-states", "Co")
     assert "positive" in failed(capsys, "--model", "nio", "--data", "val.extxyz", "--spin-states", "Ni=0")
+    for absent in ("Xx", "ni", "O"):
+        error = failed(capsys, "--model", "nio", "--data", "val.extxyz", "--spin-states", f"Ni=0.9,{absent}=1.0")
+        assert f"spin states of {absent}: no such magnetic site in these structures, which have Ni" in error
 
 
 def test_labels_of_the_training_do_not_calibrate(place, capsys):
@@ -83,6 +171,11 @@ def test_labels_of_the_training_do_not_calibrate(place, capsys):
     assert "was trained on train.extxyz" in error
     assert cli.run(["evaluate", "--model", "nio", "--data", "train.extxyz"]) == 0
     assert "note: the model was trained on train.extxyz" in capsys.readouterr().err
+    frames = ase.io.read("train.extxyz", ":")
+    for atoms in frames:
+        atoms.info["comment"] = "the same labels in another file"
+    ase.io.write("same.extxyz", frames)
+    assert "was trained on same.extxyz" in failed(capsys, "--model", "nio", "--data", "same.extxyz", "--calibrate")
 
 
 def test_what_cannot_be_calibrated(place, capsys):
@@ -137,7 +230,9 @@ def test_bad_structures_in_every_command(place, capsys, name):
     if damage is not _unknown:  # a training learns the species it is given
         options = ("--data", "bad.extxyz", "--model", "model.yaml", "--out", "bad")
         assert part in failed(capsys, *options, command="train")
-    if damage is not _wrong_unit:  # labels are no input of a prediction
+    if damage is _wrong_unit:  # labels are no input of a prediction
+        assert cli.run(["predict", "bad.extxyz", "--model", "nio"]) == 0
+    else:
         assert part in failed(capsys, "bad.extxyz", "--model", "nio", command="predict")
 
 

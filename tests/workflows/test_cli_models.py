@@ -1,15 +1,18 @@
 """``train --from`` and ``evaluate --iterate`` on real labels; magnetic forces in the table; notes on units."""
 
 import json
+import warnings
 
 import ase.io
 import numpy as np
 import pytest
 import yaml
 
-from spinmultinet import load_model
+from spinmultinet import SpinMultiNetError, load_model
+from spinmultinet.inputs import NoncollinearWarning
 from tests.support.cli import MODEL, ROOT
 from workflows import cli
+from workflows.cli.models import _told_as_notes
 
 LABELS = ROOT / "tests/spinmultinet/data/nio_pbeu.extxyz"
 TRAINING = {"epochs": 2, "batch_structures": 4, "stress_weight": 1.0}
@@ -71,6 +74,17 @@ def test_magnetic_forces_have_a_column(place, capsys):
     error = capsys.readouterr().err
     assert "-dE/dm exists for constrained moments only" in error
     assert error.count("\n") == 1
+
+
+def test_notes_are_said_even_if_an_error_follows(capsys):
+    def warned_and_failed():
+        with _told_as_notes():
+            warnings.warn("moments are not parallel", NoncollinearWarning, stacklevel=1)
+            raise SpinMultiNetError("structure 3: no input moments")
+
+    with pytest.raises(SpinMultiNetError):
+        warned_and_failed()
+    assert capsys.readouterr().err == "note: moments are not parallel\n"
 
 
 def test_labels_of_implausible_size_are_noted_once(place, capsys):

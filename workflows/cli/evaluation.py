@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from spinmultinet.committee import Committee
 
-_CHUNK = 64
-"""Structures between two reports of progress."""
+_NO_TEST = (
+    "the calibration was fitted on these very labels: how much the calibrated spread covers here is no test of it"
+)
 
 
 def evaluate(
@@ -34,7 +35,10 @@ def evaluate(
         ),
     ] = False,
     calibration: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Calibration to use; default: the one kept beside the members.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Calibration to use, or to write with --calibrate; default: one beside the members."
+        ),
     ] = None,
     spin_states: Annotated[
         str | None,
@@ -64,19 +68,13 @@ def evaluate(
     """
     boundaries = _boundaries(spin_states)
     frames = _read_frames(data)
-    committee = _committee(model, iterate, calibration)
-    from spinmultinet.data import unit_doubts
-    from spinmultinet.levels import check_levels
-
-    for note in [*check_levels(committee.metadata, frames), *unit_doubts(frames)]:
-        _note(note)
-    _check_unseen(committee, data, calibrate)
-    with _told_as_notes():
-        if calibrate:
-            committee.calibrate(frames)
-            path = committee.save_calibration()
-            typer.echo(_calibrated(committee, path), err=as_json)
-        result = _evaluated(committee, frames, boundaries)
+    committee = _committee(model, iterate, None if calibrate else calibration)
+    kept = (calibration or committee.calibration_path()) if calibrate else None
+    _check_targets(plots, markdown, kept)
+    _check_labels(committee, data, frames, calibrate)
+    result = _evaluated(committee, frames, boundaries, kept)
+    if kept is not None:
+        typer.echo(_calibrated(committee, kept), err=as_json)
     _write(result, _about(committee, model, data, frames), markdown, plots)
     if as_json:
         print_json(result)
@@ -85,6 +83,19 @@ def evaluate(
     written = [str(path) for path in (markdown, plots) if path is not None]
     if written:
         typer.echo(f"written to {' and '.join(written)}")
+
+
+def _check_targets(plots: Path | None, *files: Path | None) -> None:
+    """What cannot be written is said before anything is predicted."""
+    given = [file for file in files if file is not None]
+    for file in given:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder; name a file in it")
+    for folder in (*([] if plots is None else [plots]), *(file.parent for file in given)):
+        whole = folder.absolute()
+        there = next(path for path in (whole, *whole.parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise InputError(f"nothing can be written to {folder}: {there} is no folder, or not yours; name another")
 
 
 def _boundaries(text: str | None) -> dict[str, list[float]] | None:
@@ -101,12 +112,16 @@ def _boundaries(text: str | None) -> dict[str, list[float]] | None:
     return found
 
 
-def _check_unseen(committee: Committee, data: Path, calibrate: bool) -> None:
-    """Labels that trained the members tell nothing of their errors."""
+def _check_labels(committee: Committee, data: Path, frames: Sequence[Atoms], calibrate: bool) -> None:
+    """Notes on units, levels and labels that trained the members, which tell nothing of their errors."""
     from datastore.checksums import file_sha256
+    from spinmultinet.data import unit_doubts
+    from spinmultinet.levels import check_levels
 
-    trained = {m.metadata.get("data_sha256", {}).get("train") for m in committee.members}
-    if file_sha256(data) not in trained:
+    for note in [*check_levels(committee.metadata, frames), *unit_doubts(frames)]:
+        _note(note)
+    files = {m.metadata.get("data_sha256", {}).get("train") for m in committee.members}
+    if file_sha256(data) not in files and not committee.trained_on(frames):
         return
     if calibrate:
         raise InputError(f"the model was trained on {data}: its errors there are too small; calibrate on other labels")
@@ -114,26 +129,36 @@ def _check_unseen(committee: Committee, data: Path, calibrate: bool) -> None:
 
 
 class _Told:
-    """A committee that reports its progress."""
+    """A committee that reports its progress and, if `kept` names a file, is calibrated on what it predicts."""
 
-    def __init__(self, committee: Committee, tell: Callable[[float], None]) -> None:
-        self.committee, self.tell, self.metadata = committee, tell, committee.metadata
+    def __init__(self, committee: Committee, tell: Callable[[float], None], kept: Path | None) -> None:
+        self.committee, self.tell, self.kept, self.metadata = committee, tell, kept, committee.metadata
 
     def predict(self, frames: Sequence[Atoms]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        for start in range(0, len(frames), _CHUNK):
-            found += self.committee.predict(frames[start : start + _CHUNK])
-            self.tell(len(found) / len(frames))
-        return found
+        found = self.committee.predict(frames, self.tell)
+        if self.kept is None:
+            return found
+        calibration = self.committee.calibrate(frames, found)
+        self.committee.save_calibration(self.kept)
+        return [calibration.applied(prediction) for prediction in found]
 
 
 def _evaluated(
-    committee: Committee, frames: Sequence[Atoms], boundaries: dict[str, list[float]] | None
+    committee: Committee, frames: Sequence[Atoms], boundaries: dict[str, list[float]] | None, kept: Path | None
 ) -> dict[str, Any]:
     from spinmultinet.evaluate import evaluate as evaluate_frames
 
-    with share_bar("evaluating") as tell:
-        return evaluate_frames(_Told(committee, tell), frames, boundaries)
+    with _told_as_notes(), share_bar("evaluating") as tell:
+        result = evaluate_frames(_Told(committee, tell, kept), frames, boundaries)
+    if _fitted_on(committee, frames):
+        _note(f"{_NO_TEST}; evaluate on others")
+    return result
+
+
+def _fitted_on(committee: Committee, frames: Sequence[Atoms]) -> bool:
+    from spinmultinet.data import fingerprint
+
+    return committee.calibration is not None and committee.calibration.data_fingerprint == fingerprint(frames)
 
 
 def _about(committee: Committee, models: Sequence[Path], data: Path, frames: Sequence[Atoms]) -> dict[str, str]:
@@ -149,6 +174,8 @@ def _about(committee: Committee, models: Sequence[Path], data: Path, frames: Seq
     if committee.calibration is not None:
         factors = ", ".join(f"{task} x {f.factor:.3g}" for task, f in committee.calibration.factors.items())
         about["calibration"] = f"{factors}, from {committee.calibration.n_structures} structures"
+    if _fitted_on(committee, frames):
+        about["note"] = _NO_TEST
     return about
 
 

@@ -183,7 +183,7 @@ def predict(
     from spinmultinet.data import unit_doubts
     from spinmultinet.levels import other_level
 
-    for note in unit_doubts(prepared):
+    for note in unit_doubts(prepared, labelled=False):
         _note(note)
     with _told_as_notes():
         predictions = committee.predict(prepared)
@@ -309,12 +309,15 @@ def _told_as_notes() -> Iterator[None]:
     """Warnings of the model become notes on stderr, once each; those of levels were said before, in plainer words."""
     from spinmultinet.levels import LevelWarning
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    ours = [w for w in caught if w.category.__module__.startswith("spinmultinet")]
-    for text in dict.fromkeys(str(w.message) for w in ours if not issubclass(w.category, LevelWarning)):
-        _note(text)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:  # an error does not make them less true
+        ours = [w for w in caught if w.category.__module__.startswith("spinmultinet")]
+        for text in dict.fromkeys(str(w.message) for w in ours if not issubclass(w.category, LevelWarning)):
+            _note(text)
 
 
 def _committee(models: list[Path], iterate: int = 0, calibration: Path | None = None) -> Committee:

@@ -96,7 +96,7 @@ def _moments(result: dict[str, Any]) -> list[str]:
     parts = ["## Spin states", f"Magnetic sites with the right sign: {_percent(result['right_sign'])}."]
     states = result["spin_states"]
     if states is None:
-        return [*parts, "Every element has one spin state in these labels: none to tell apart."]
+        return [*parts, "No labels of an element with more than one spin state: none to tell apart."]
     parts.append(
         f"With the right sign and spin state: {_percent(states['right'])} of {states['n']} sites; always naming the "
         f"commonest state would score {_percent(states['commonest'])}."

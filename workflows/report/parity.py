@@ -34,6 +34,8 @@ def parity_data(result: dict[str, Any], task: str) -> dict[str, FloatArray]:
             if task in ("moments", "magnetic_forces"):
                 magnetic = np.asarray(item["magnetic"], dtype=bool)
                 label, predicted = label[magnetic], predicted[magnetic]
+            if not len(label.ravel()):  # a structure without magnetic sites
+                continue
             if task == "moments":
                 label, predicted = along(label, predicted)
             pair = np.stack([label.ravel(), predicted.ravel()])

@@ -24,7 +24,7 @@ def test_numbers_are_on_the_page(result: dict[str, Any]) -> None:
     assert f"| FM | 12 | {fm['mae']:.4g} / {fm['rmse']:.4g} |" in page
     assert f"{100 * result['uncertainty']['forces']['within']['sigma'][0]:.1f} %" in page
     assert "FM - AFM-II" in page
-    assert "Every element has one spin state" in page
+    assert "No labels of an element with more than one spin state" in page
     assert "- labels: test.extxyz" in page
     assert "![plots/parity.png](plots/parity.png)" in page
 

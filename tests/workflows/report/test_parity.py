@@ -41,6 +41,17 @@ def test_magnetic_sites_only() -> None:
     np.testing.assert_allclose(parity_data(result, "magnetic_forces")["FM"], [[0.1, 0, 0], [0.2, 0, 0]])
 
 
+@pytest.mark.parametrize("task", ["moments", "magnetic_forces"])
+def test_structures_without_magnetic_sites_have_no_moments_to_show(task: str) -> None:
+    values = {"label": [1.0, 0.0], "predicted": [0.9, 0.0]}
+    magnetic = {"magnetic": [True, False], "ordering": "FM", task: values}
+    none = {"magnetic": [False, False], "ordering": "NM", task: values}
+    found = parity_data({"structures": [none, magnetic]}, task)
+    assert set(found) == {"FM"}
+    np.testing.assert_allclose(found["FM"], [[1.0], [0.9]])
+    assert parity_data({"structures": [none, none]}, task) == {}
+
+
 def test_flipped_moment_is_negative() -> None:
     length, predicted = along(np.array([1.8, -1.8]), np.array([1.7, 1.7]))
     np.testing.assert_allclose(length, [1.8, 1.8])
