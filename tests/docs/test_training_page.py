@@ -38,7 +38,7 @@ def place(tmp_path_factory):
 
 def test_every_command_works(place):
     _, outputs = place
-    assert len(outputs) == 5
+    assert len(outputs) == 6
     assert not {line: done.stderr for line, done in outputs.items() if done.returncode}
     assert "mean absolute errors" in outputs[COMMANDS[-1]].stdout
 
