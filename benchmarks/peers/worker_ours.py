@@ -1,10 +1,12 @@
 """Ours, by public functions alone: the model as `build_model` makes it, graphs as `to_graph` makes them."""
 
+# ruff: noqa: I001 - spinmultinet before torch, as in the command line: it sets how long threads of torch wait
+
 from __future__ import annotations
 
 from typing import Any
 
-import spinmultinet  # before torch, as the command line does: it sets how long threads of torch wait
+import spinmultinet  # noqa: F401
 from inputs import batches, read_ase
 from measure import Subject, main
 from torch import Tensor
