@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from .model import build_model as build_model
 
 # Threads of PyTorch on Linux wait for their next work by spinning for milliseconds, on the processors that the threads
-# of our kernels want by then: a training step on two threads took 0.48 s, and takes 0.37 s with a shorter wait. No
-# effect where PyTorch was imported before.
+# of our kernels want by then. A shorter wait has no effect on PyTorch alone (docs/speed.md), nor where it was
+# imported before.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 # Imported on first use: torch takes seconds, and the command line must answer at once.

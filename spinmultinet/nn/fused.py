@@ -1,8 +1,7 @@
 """The sum over edges of K x W in one pass over the processor's cache, differentiable any number of times.
 
-The messages of all edges, [E, rows, channels], are never written: at 64 atoms and four million parameters that is
-100 MB per layer, read and written some thirty times in a training step. The kernels need a compiler, which numba
-brings; where it fails, torch's own operations do the same, with a warning.
+The messages of all edges, [E, rows, channels], are never written. The kernels need a compiler, which numba brings;
+where it fails, torch's own operations do the same, with a warning.
 """
 
 from __future__ import annotations

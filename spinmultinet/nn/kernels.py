@@ -9,7 +9,7 @@ order, whatever the number of threads.
 
 The innermost loops run over channels, so that they become vector instructions. That works only with the dimensions
 1, 3 and 5 (l <= 2) written out and chosen outside the loop; higher ones are sums of dimension 1. Slices of arrays, or
-one function with the choice inside, made it two to five times slower. NaN stays NaN: fastmath leaves out `nnan`.
+one function with the choice inside, made it slower. NaN stays NaN: fastmath leaves out `nnan`.
 """
 
 # ruff: noqa: PLR0913 - indices instead of slices are the reason for the many arguments
