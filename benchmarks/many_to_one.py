@@ -27,8 +27,10 @@ from datastore.atoms import point_to_atoms
 from datastore.schema import SpinConfig
 from spinmultinet import load_model
 from spinmultinet.committee import Committee
+from spinmultinet.errors import SpinMultiNetError
 from spinmultinet.evaluate import Prediction, evaluate
 from spinmultinet.hypers import ModelOptions, TrainOptions
+from spinmultinet.levels import LevelWarning
 from spinmultinet.spin_states import boundaries_of
 from spinmultinet.train import train
 from workflows.engines import get_engine
@@ -192,21 +194,31 @@ def _cell(values: list[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
+def at_least_one(text: str) -> int:
+    """A positive number of an option."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--geometries", type=int, default=100, help="of a training set, each in two orderings")
-    parser.add_argument("--test", type=int, default=30, help="geometries to test on, each in two orderings")
-    parser.add_argument("--lengths", type=int, default=6, help="random lengths per geometry and branch")
+    parser.add_argument("--seeds", type=at_least_one, default=3)
+    parser.add_argument("--epochs", type=at_least_one, default=60)
+    parser.add_argument("--geometries", type=at_least_one, default=100, help="of a training set, each in two orderings")
+    parser.add_argument("--test", type=at_least_one, default=30, help="geometries to test on, each in two orderings")
+    parser.add_argument("--lengths", type=at_least_one, default=6, help="random lengths per geometry and branch")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore", LevelWarning)
     groups, dropped = groups_of_equals(arguments.test, arguments.lengths, TEST_SEED)
     lengths = np.abs(np.concatenate([g[0].arrays["magmom_out"][g[0].symbols == "Co"] for g in groups]))
-    found = measure(arguments, groups)
+    try:
+        found = measure(arguments, groups)
+    except SpinMultiNetError as error:
+        parser.error(str(error))
     print(
         f"{2 * arguments.geometries} labels to train on, {arguments.epochs} epochs, {arguments.seeds} seeds; tests: "
         f"{len(groups)} labels ({dropped} more have no branches), {arguments.lengths} estimates each"

@@ -160,8 +160,9 @@ def measurements(
 
 
 def source_hash() -> str:
-    """Of our model's sources: measurements of another state are not comparable with these."""
+    """Of our model's sources and of this driver's: measurements of another state are not comparable with these."""
     digest = hashlib.sha256()
-    for path in sorted((ROOT / "spinmultinet").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for folder in ("spinmultinet", "benchmarks/peers"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

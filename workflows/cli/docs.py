@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +47,6 @@ def _sections(command: Any, path: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(render())
+    parser = argparse.ArgumentParser(description="Write the page of the command line.")
+    parser.add_argument("page", type=Path, help="docs/cli.md")
+    parser.parse_args().page.write_text(render())
