@@ -30,7 +30,7 @@ class Variant:
 
 
 def _ours(name: str, title: str, **changes: Any) -> Variant:
-    base = {"layers": 4, "channels": 80, "species_channels": 4, "l_max": 2, "parity": False, "n_bessel": 8}
+    base = {"layers": 4, "channels": 82, "species_channels": 4, "l_max": 2, "parity": False, "n_bessel": 8}
     return Variant(name, OURS, title, base | {"radial_hidden": [64], "cutoff": CUTOFF} | changes)
 
 
@@ -102,8 +102,8 @@ _DEEPSPIN = {
 REFERENCE = _ours("ours", "ours: paper.yaml, with spin", spin=True, moments=True)
 NO_SPIN = (
     _ours("ours-nospin-channels", "no spin, as many channels", spin=False, moments=False),
-    _ours("ours-nospin-width", "no spin, as many features (channels x 2)", spin=False, moments=False, channels=160),
-    _ours("ours-nospin-parameters", "no spin, as many parameters", spin=False, moments=False, channels=176),
+    _ours("ours-nospin-width", "no spin, as many features (channels x 2)", spin=False, moments=False, channels=164),
+    _ours("ours-nospin-parameters", "no spin, as many parameters", spin=False, moments=False, channels=183),
 )
 PEERS = (
     *_nequip("", 69, None, "69 features, its default species embedding"),

@@ -13,11 +13,11 @@ from spinmultinet.testing import random_structure
 FOLDER = Path(__file__).parents[2] / "configs" / "models"
 # Number of parameters for Mn, Co, Ni and O: what `spinmultinet train` prints and the checkpoint keeps.
 SIZES = {
-    "paper": 3_747_936,
-    "single_task_paper": 3_747_856,
-    "accurate_input_paper": 3_747_856,
-    "nospin_paper": 3_743_850,
-    "invariant_paper": 3_747_900,
+    "paper": 3_930_116,
+    "single_task_paper": 3_930_034,
+    "accurate_input_paper": 3_930_034,
+    "nospin_paper": 3_947_775,
+    "invariant_paper": 3_951_910,
     "small": 301_888,
     "soc_small": 314_176,
     "nospin_small": 303_975,
