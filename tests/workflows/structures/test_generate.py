@@ -302,7 +302,7 @@ def test_candidates_of_fixed_strains_are_what_earlier_generations_left(seed):
 
 def test_notes_say_what_is_worth_knowing(tmp_path):
     noisy = rocksalt("Ni", cell="conventional").copy(site_properties={}, properties={})
-    noisy.perturb(0.03)
+    noisy.perturb(0.03, seed=0)
     noisy.to(filename=str(tmp_path / "noisy.vasp"), fmt="poscar")
     count = TwinCount()
     parents = [{"file": str(tmp_path / "noisy.vasp"), "orderings": ["FM"]}, {"species": "Ni"}]
