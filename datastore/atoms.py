@@ -50,7 +50,17 @@ INFO_TEXT_POINT = (
 INFO_NUMBERS = ("schema_version", "generation")
 INFO_NUMBERS_POINT = ("total_moment", "band_gap")
 INFO_JSON = ("deformation_parameters", "parent_lattice")
-INFO_JSON_POINT = ("level_of_theory", "corrections", "timings", "kpoints", "verdict_reasons", "overruled", "source")
+INFO_JSON_POINT = (
+    "level_of_theory",
+    "corrections",
+    "timings",
+    "kpoints",
+    "charges",
+    "history",
+    "verdict_reasons",
+    "overruled",
+    "source",
+)
 """Fields of the documents under their own names; JSON ones as JSON text. Empty ones are left out."""
 
 _REMEDY = "export it with 'spinmultinet data export', or import foreign data with a stated level of theory"

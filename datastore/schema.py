@@ -212,6 +212,9 @@ class _Calculated(SpinConfig):
     kpoints: list[int] | None = Field(default=None, description="Gamma-centred mesh used, None where there is none")
     timings: dict[str, float] = Field(default_factory=dict, description="seconds: wall, cpu; counts: cores, iterations")
     calculated_by: str = Field(default="", description="campaign that paid for it; empty: the one that asked for it")
+    history: list[dict[str, Any]] = Field(
+        default_factory=list, description="runs of the program, what was found wrong in each and what was done about it"
+    )
 
     @property
     def level_id(self) -> str:
@@ -255,6 +258,9 @@ class SpinPoint(_Calculated):
         default=None,
         description="-dE/dm at held moments, eV/muB, as magmoms_out: (N,) or (N, 3); None where the engine has none",
     )
+    charges: list[float] | None = Field(
+        default=None, description="N electrons within the projection sphere of each site, as the code counts them"
+    )
     band_gap: float | None = Field(default=None, description="eV, 0 for a metal, None where the engine has no bands")
     ordering_found: str = Field(description="ordering of magmoms_out: as asked (modulo global reversal) or its name")
     verdict: Verdict
@@ -276,6 +282,8 @@ class SpinPoint(_Calculated):
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
+        if self.charges is not None and len(self.charges) != n:
+            raise ValueError(f"charges has {len(self.charges)} numbers, expected {n}")
         if (self.verdict == "accepted") != (not self.verdict_reasons):
             raise ValueError("a rejected point needs reasons and an accepted one has none")
         return self

@@ -25,13 +25,26 @@ class EngineError(ValueError):
 
 
 class LabelError(Exception):
-    """A calculation that ended without a label. ``kind`` is stored on the failure record."""
+    """A calculation that ended without a label.
 
-    def __init__(self, message: str, kind: FailureKind = "crashed", timings: dict[str, float] | None = None):
+    ``kind`` is stored on the failure record, with ``history``: the runs of the program and what was tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: FailureKind = "crashed",
+        timings: dict[str, float] | None = None,
+        history: list[dict[str, Any]] | None = None,
+    ):
         super().__init__(message)
         self.kind: FailureKind = kind
         self.timings = timings or {}
+        self.history = history or []
 
+
+CHANGED = "changed_on_the_way"
+"""Key in a level of theory: what a correction made of settings that decide the numbers."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,7 +65,9 @@ def full_disk(error: BaseException | None) -> OSError | None:
 class RawLabel:
     """What an engine computes, in the caller's site order. Units: eV, Angstrom, muB; stress eV/A^3, ASE sign.
 
-    ``magnetic_forces`` are -dE/dm (eV/muB) at held moments, shaped as ``magmoms_out``.
+    ``magnetic_forces`` are -dE/dm (eV/muB) at held moments, shaped as ``magmoms_out``. ``charges``: (N,) electrons
+    within the projection spheres. ``level_changes``: settings that decide the numbers and ended other than the engine's
+    level says; a label with some is one of another level of theory.
     """
 
     energy: float
@@ -62,10 +77,13 @@ class RawLabel:
     magmoms_out: FloatArray
     total_moment: float
     magnetic_forces: FloatArray | None = None
+    charges: list[float] | None = None
     band_gap: float | None = None
     kpoints: list[int] | None = None
     corrections: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    level_changes: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine(BaseModel, ABC):
@@ -126,7 +144,7 @@ class Engine(BaseModel, ABC):
         return judge(
             SpinPoint(
                 **{name: getattr(config, name) for name in SpinConfig.model_fields},
-                **self._identity(),
+                **self._identity(raw.level_changes),
                 energy=raw.energy,
                 free_energy=raw.free_energy,
                 forces=raw.forces,
@@ -134,9 +152,11 @@ class Engine(BaseModel, ABC):
                 magmoms_out=raw.magmoms_out,
                 total_moment=raw.total_moment,
                 magnetic_forces=raw.magnetic_forces,
+                charges=raw.charges,
                 band_gap=raw.band_gap,
                 kpoints=raw.kpoints,
                 corrections=raw.corrections,
+                history=raw.history,
                 timings={**raw.timings, **clock.spent()},
                 ordering_found=name_ordering(config, raw.magmoms_out),
                 verdict="accepted",
@@ -151,11 +171,13 @@ class Engine(BaseModel, ABC):
             error=str(error) or error.kind,
             error_type=error.kind,
             timings=error.timings,
+            history=error.history,
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+        level = self.level_of_theory()
         return {
             "engine": self.type,
             "engine_version": self.version(),
-            "level_of_theory": self.level_of_theory(),
+            "level_of_theory": {**level, CHANGED: changes} if changes else level,
         }
