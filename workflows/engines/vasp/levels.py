@@ -1,0 +1,259 @@
+"""The level of theory of a VASP run: one way of saying it for runs of our engine and for those of others.
+
+What decides the numbers is in, the way there is out. A tag that has VASP's default is left out, so that a stated
+default and an unstated one are one level. U, J, l and POTCAR are given per element, of the elements that there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CODE = "VASP"
+
+PER_ELEMENT = ("hubbard_u", "hubbard_j", "hubbard_l", "potcars")
+"""Keys of the level that hold a value per element."""
+
+_FUNCTIONALS = {
+    "PE": "PBE",
+    "PS": "PBEsol",
+    "RP": "RPBE",
+    "RE": "revPBE",
+    "91": "PW91",
+    "AM": "AM05",
+    "CA": "LDA",
+    "PZ": "LDA",
+}
+"""GGA tag -> name (VASP wiki, GGA)."""
+
+_POTCAR_FUNCTIONALS = {"PAW_PBE": "PBE", "PAW_GGA": "PW91", "PAW": "LDA", "US": "LDA"}
+"""First word of a POTCAR's TITEL -> functional without a GGA tag."""
+
+_COST = """
+    SYSTEM NCORE NPAR KPAR NSIM LPLANE LSCALAPACK LSCALU LSCAAWARE NCORE_IN_IMAGE1 LWAVE LCHARG LVTOT LVHAR LAECHG LELF
+    LORBIT NWRITE NBLOCK KBLOCK NEDOS EMIN EMAX LPARD LDAUPRINT LH5 LCHARGH5 LWAVEH5 LASYNC MAXMEM
+    ALGO IALGO NELM NELMIN NELMDL NELMGW NBANDS AMIX BMIX AMIX_MAG BMIX_MAG AMIN MIXPRE MAXMIX IMIX WC INIMIX TIME
+    IWAVPR ISTART ICHARG INIWAV ENINI LDIAG LSUBROT WEIMIN EBREAK DEPER
+    NSW IBRION POTIM ISIF EDIFFG NFREE APACO SMASS MDALGO TEBEG TEEND LANGEVIN_GAMMA LANGEVIN_GAMMA_L PMASS
+    RANDOM_SEED ANDERSEN_PROB PSTRESS MAGMOM M_CONSTR
+"""
+COST_TAGS = frozenset(_COST.split())
+"""Tags of parallelisation and output, of electronic convergence, of the way of the ions; and the moments, which belong
+to a label and not to a level."""
+
+_OF_THEIR_OWN = """
+    ENCUT GGA METAGGA KSPACING KGAMMA LDAU LDAUU LDAUJ LDAUL LDAUTYPE EDIFF SIGMA ISMEAR RWIGS
+"""
+_OTHERWISE = frozenset(_OF_THEIR_OWN.split())
+
+DEFAULTS: dict[str, Any] = {
+    "PREC": "normal",
+    "ISPIN": 1,
+    "LREAL": False,
+    "LASPH": False,
+    "LMAXMIX": 2,
+    "ADDGRID": False,
+    "IVDW": 0,
+    "LSORBIT": False,
+    "LNONCOLLINEAR": False,
+    "LHFCALC": False,
+    "NUPDOWN": -1,
+    "I_CONSTRAINED_M": 0,
+    "GGA_COMPAT": True,
+    "VOSKOWN": 0,
+    "LDIPOL": False,
+    "IDIPOL": 0,
+    "LCORR": True,
+    "ISYM": 2,
+    "SYMPREC": 1e-5,
+    "LMIXTAU": False,
+    "LUSE_VDW": False,
+}
+"""VASP's defaults (VASP wiki) of tags that decide numbers."""
+
+LOOSE = 1e-4
+"""eV. VASP's default for EDIFF; tighter convergence changes less than labels can tell, looser belongs to the level."""
+
+_PRECISIONS = {"n": "normal", "a": "accurate", "h": "high", "m": "medium", "l": "low", "s": "single"}
+
+
+@dataclass(frozen=True)
+class Hubbard:
+    """+U on one element: U and J in eV, on the shell ``l`` (2: d, 3: f)."""
+
+    u: float
+    j: float = 0.0
+    l: int = 2  # noqa: E741 - the quantum number has no other name
+
+
+class LevelError(ValueError):
+    """A run that no level of theory can describe; one line."""
+
+
+def level_of_run(
+    incar: Mapping[str, Any],
+    hubbard: Mapping[str, Hubbard],
+    potcars: Mapping[str, Mapping[str, str]],
+    kpts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, JSON-able.
+
+    ``incar``: the tags as they stood. ``hubbard``: element -> +U (``{}`` without LDAU). ``potcars``: element -> its
+    ``titel`` and, where known, a hash; a level whose POTCARs have no hash is another one than with. ``kpts``: the rule
+    that gave the mesh (:func:`kpts_of_run`), because the mesh itself differs from cell to cell and is on each label.
+    """
+    tags = {str(key).upper(): value for key, value in incar.items()}
+    plus_u = {element: value for element, value in sorted(hubbard.items()) if value.u or value.j}
+    functional = _functional(tags, potcars)
+    return {
+        "code": CODE,
+        "functional": f"{functional}+U" if plus_u else functional,
+        **_hubbard(plus_u, int(tags.get("LDAUTYPE", 2))),
+        "ecut": float(tags["ENCUT"]) if "ENCUT" in tags else "largest ENMAX of the POTCARs",
+        "kpts": dict(kpts),
+        "potcars": {element: dict(sorted(content.items())) for element, content in sorted(potcars.items())},
+        "incar": _telling(tags),
+    }
+
+
+def covers(known: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    """Whether a run is at the ``known`` level, which may speak of more elements than the run has."""
+    elements = run.get("potcars", {})
+    if any(known.get(key) != run.get(key) for key in {*known, *run} - {*PER_ELEMENT, "functional"}):
+        return False
+    if str(known.get("functional")).removesuffix("+U") != str(run.get("functional")).removesuffix("+U"):
+        return False
+    return all(
+        (known.get(key) or {}).get(element) == (run.get(key) or {}).get(element)
+        for key in PER_ELEMENT
+        for element in elements
+    )
+
+
+def per_element(symbols: Iterable[str], values: Iterable[Any], what: str) -> dict[str, Any]:
+    """Element -> value, from one per species block. Raises LevelError where two blocks of an element differ."""
+    found: dict[str, Any] = {}
+    for symbol, value in zip(symbols, values, strict=True):
+        if found.setdefault(symbol, value) != value:
+            raise LevelError(f"{what} of {symbol} differs between its species blocks: {found[symbol]} and {value}")
+    return found
+
+
+def hubbard_of_incar(incar: Mapping[str, Any], symbols: list[str]) -> dict[str, Hubbard]:
+    """Element -> +U, from the INCAR and the symbols of the species blocks in the order of the POSCAR.
+
+    Raises LevelError where the numbers of LDAUU, LDAUJ and LDAUL are not one per block, or two blocks of one element
+    differ.
+    """
+    tags = {str(key).upper(): value for key, value in incar.items()}
+    if not tags.get("LDAU"):
+        return {}
+    columns = {name: _blocks(tags.get(name), len(symbols), name) for name in ("LDAUU", "LDAUJ", "LDAUL")}
+    l_values = columns["LDAUL"] or [2.0] * len(symbols)  # VASP's default
+    u_values, j_values = (columns[name] or [0.0] * len(symbols) for name in ("LDAUU", "LDAUJ"))
+    rows = zip(u_values, j_values, l_values, strict=True)
+    values = [Hubbard(u, j, int(shell)) if shell >= 0 and (u or j) else Hubbard(0.0) for u, j, shell in rows]
+    return per_element(symbols, values, "U")
+
+
+def kpts_of_run(incar: Mapping[str, Any], comment: str = "", centre: str = "") -> dict[str, Any]:
+    """The rule behind a mesh: KSPACING, or what our own KPOINTS say in their first line; else that there is none.
+
+    ``comment``: first line of KPOINTS. ``centre``: ``gamma`` or ``monkhorst``, where known.
+    """
+    tags = {str(key).upper(): value for key, value in incar.items()}
+    if rule := kpoints_rule(comment):
+        return rule
+    if not centre and "KSPACING" in tags:
+        return {"kspacing": float(tags["KSPACING"]), "centre": "gamma" if tags.get("KGAMMA", True) else "monkhorst"}
+    return {"mesh": "on each label", "centre": centre or "not stated"}
+
+
+RULE = "spinmultinet "
+"""Opens the first line of our KPOINTS files, which goes on with the rule as JSON."""
+
+
+def kpoints_comment(rule: Mapping[str, Any]) -> str:
+    """First line of a KPOINTS file, from which an import reads the ``rule`` of the level again."""
+    return RULE + json.dumps(rule, sort_keys=True)
+
+
+def kpoints_rule(comment: str) -> dict[str, Any]:
+    """Inverse of :func:`kpoints_comment`; empty for the KPOINTS of others."""
+    if not comment.startswith(RULE):
+        return {}
+    try:
+        rule = json.loads(comment.removeprefix(RULE))
+    except ValueError:
+        return {}
+    return rule if isinstance(rule, dict) else {}
+
+
+def _functional(tags: Mapping[str, Any], potcars: Mapping[str, Mapping[str, str]]) -> str:
+    meta = str(tags.get("METAGGA") or "").strip().upper()
+    gga = str(tags.get("GGA") or "").strip().upper()
+    families = {str(content.get("titel", "")).split(" ")[0] for content in potcars.values()}
+    if len(families) > 1:
+        raise LevelError(f"POTCARs of several kinds are mixed: {', '.join(sorted(families))}")
+    if meta not in ("", "NONE", "--"):
+        name = meta
+    elif gga in ("", "--", "NONE"):
+        family = next(iter(families), "")
+        name = _POTCAR_FUNCTIONALS.get(family, f"that of the POTCARs ({family})" if family else "unknown")
+    else:
+        name = _FUNCTIONALS.get(gga, f"GGA={gga}")
+    return f"{name}-hybrid" if tags.get("LHFCALC") else name
+
+
+def _hubbard(plus_u: Mapping[str, Hubbard], kind: int) -> dict[str, Any]:
+    """U per element; only U - J counts in Dudarev's form (LDAUTYPE 2)."""
+    dudarev = kind == 2
+    level: dict[str, Any] = {"hubbard_u": {e: value.u - value.j if dudarev else value.u for e, value in plus_u.items()}}
+    if plus_u and not dudarev:
+        level |= {"hubbard_type": kind, "hubbard_j": {e: value.j for e, value in plus_u.items()}}
+    if shells := {e: value.l for e, value in plus_u.items() if value.l != 2}:
+        level["hubbard_l"] = shells
+    return level
+
+
+def _telling(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags that decide numbers and have no default value; smearing always, as VASP's default suits few."""
+    found = {key: _plain(key, value) for key, value in tags.items() if key not in COST_TAGS | _OTHERWISE}
+    found = {key: value for key, value in found.items() if DEFAULTS.get(key) != value}
+    smearing = int(tags.get("ISMEAR", 1))
+    found["ISMEAR"] = smearing
+    if smearing > -4:  # tetrahedra have no width
+        found["SIGMA"] = float(tags.get("SIGMA", 0.2))
+    if "RWIGS" in tags and (int(tags.get("LORBIT") or 0) < 10 or found.get("I_CONSTRAINED_M")):
+        found["RWIGS"] = _plain("", tags["RWIGS"])  # the spheres that moments are projected on, or held in
+    if float(tags.get("EDIFF", LOOSE)) > LOOSE:
+        found["EDIFF"] = float(tags["EDIFF"])
+    if found.get("LSORBIT"):
+        found.pop("LNONCOLLINEAR", None)  # follows
+    return dict(sorted(found.items()))
+
+
+def _plain(key: str, value: Any) -> Any:
+    """The value as JSON has it, and as everybody else writes it."""
+    if key == "PREC":
+        return _PRECISIONS.get(str(value)[:1].lower(), str(value).lower())
+    if isinstance(DEFAULTS.get(key), bool) and isinstance(value, str):
+        text = value.strip(". ").upper()
+        return {"T": True, "TRUE": True, "F": False, "FALSE": False}.get(text, text[:1])
+    if isinstance(value, bool | str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain("", part) for part in value]
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _blocks(value: Any, number: int, name: str) -> list[float] | None:
+    """One number per species block; None where the tag is not there."""
+    if value is None:
+        return None
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if len(values) < number:
+        raise LevelError(f"{name} has {len(values)} values for {number} species blocks")
+    return [float(entry) for entry in values[:number]]
