@@ -36,7 +36,17 @@ MAGNETIC_FORCES = "magnetic_forces"
 SPLIT, HEAD = "split", "head"
 LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 
-INFO_TEXT = ("ordering", "cell", "parent", "pair_id", "deformation", "moment_role", "campaign")
+INFO_TEXT = (
+    "ordering",
+    "cell",
+    "parent",
+    "pair_id",
+    "deformation",
+    "moment_role",
+    "campaign",
+    "start",
+    "occupations",
+)
 INFO_TEXT_POINT = (
     "engine",
     "engine_version",
@@ -44,11 +54,12 @@ INFO_TEXT_POINT = (
     "verdict",
     "salvaged_from",
     "salvage_reason",
+    "ground",
     "decision",
     "calculated_by",
 )
 INFO_NUMBERS = ("schema_version", "generation")
-INFO_NUMBERS_POINT = ("total_moment", "band_gap")
+INFO_NUMBERS_POINT = ("total_moment", "band_gap", "excitation")
 INFO_JSON = ("deformation_parameters", "parent_lattice")
 INFO_JSON_POINT = (
     "level_of_theory",

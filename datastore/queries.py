@@ -33,10 +33,11 @@ TEXT_FIELDS = [
     "pair_id",
 ]
 TEXT_FIELDS += ["config_id", "point_id", "level_id", "engine", "engine_version", "moment_role", "species"]
-NUMBER_FIELDS = ["generation", "energy", "free_energy", "total_moment", "band_gap", "schema_version"]
+TEXT_FIELDS += ["start", "ground"]
+NUMBER_FIELDS = ["generation", "energy", "free_energy", "total_moment", "band_gap", "excitation", "schema_version"]
 """Fields of the filter language: units as in the documents (eV and muB per cell)."""
 
-OF_LABELS = ("verdict", "ordering_found", "energy", "free_energy", "total_moment", "band_gap")
+OF_LABELS = ("verdict", "ordering_found", "energy", "free_energy", "total_moment", "band_gap", "excitation", "ground")
 OF_FAILURES = ("error_type", "error")
 """What only labels, and only failures, have."""
 

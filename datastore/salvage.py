@@ -67,6 +67,9 @@ def salvaged(point: SpinPoint, ordering: str = "", upwards: float = 1.0) -> Spin
         "magnetic_forces": None if point.magnetic_forces is None else sign * point.magnetic_forces,
         "ordering": name,
         "ordering_found": name,
+        "occupations": "",  # those of the signs asked for say nothing of the signs found
+        "excitation": None,
+        "ground": "",
         "timings": {},
         "salvaged_from": point.point_id,
         "salvage_reason": f"asked for {point.ordering}, {signs_changed(point)}",

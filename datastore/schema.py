@@ -107,6 +107,12 @@ class SpinConfig(_Document):
     pair_id: str = Field(default="", description="shared by configurations of one geometry in several orderings")
     campaign: str = ""
     generation: int = Field(default=0, ge=0, description="active-learning round that asked for it, 0 = initial")
+    start: str = Field(default="", description="name of another start of the same state; empty: the usual guess")
+    occupations: str = Field(
+        default="",
+        description="text of a file of occupation matrices to start from (OCCMATRIX of VASP's patch), sites numbered as "
+        "here; part of config_id where set. An engine that takes none refuses it",
+    )
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Self:
@@ -124,15 +130,14 @@ class SpinConfig(_Document):
     @property
     def config_id(self) -> str:
         """24 hex digits that identify the physics of this configuration, not its provenance."""
-        return content_hash(
-            {
-                "species": self.species,
-                "lattice": _rounded(self.lattice),
-                "positions": _rounded(self.positions),
-                "magmoms_in": _rounded(self.magmoms_in),
-                "moment_role": self.moment_role,
-            }
-        )
+        physics = {
+            "species": self.species,
+            "lattice": _rounded(self.lattice),
+            "positions": _rounded(self.positions),
+            "magmoms_in": _rounded(self.magmoms_in),
+            "moment_role": self.moment_role,
+        }
+        return content_hash(physics | ({"occupations": self.occupations} if self.occupations else {}))
 
     @property
     def formula(self) -> str:
@@ -267,6 +272,10 @@ class SpinPoint(_Calculated):
     verdict_reasons: list[str] = Field(default_factory=list, description="why rejected; empty when accepted")
     salvaged_from: str = Field(default="", description="point_id of the flipped label whose numbers these are")
     salvage_reason: str = Field(default="", description="how the moments of that label differed from its input")
+    excitation: float | None = Field(
+        default=None, description="eV/atom of free energy above the ground label, where this is another state of it"
+    )
+    ground: str = Field(default="", description="point_id of the label of this geometry and ordering that is kept")
     decision: str = Field(default="", description="manual decision in force: who, when and why; empty without one")
     overruled: list[str] = Field(default_factory=list, description="reasons that a manual acceptance sets aside")
     source: dict[str, Any] = Field(

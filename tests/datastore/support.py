@@ -105,4 +105,8 @@ def points(draw: st.DrawFn) -> SpinPoint:
         decision=draw(_name),
         overruled=draw(st.lists(_name, max_size=2)),
         moment_role=draw(st.sampled_from(["guess", "constraint"])),
+        start=draw(_name),
+        occupations=draw(_name),
+        excitation=draw(st.none() | _number),
+        ground=draw(_name),
     )

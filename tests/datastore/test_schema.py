@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from datastore.schema import Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
 from datastore.sqlite_query import decode, encode
 from datastore.upgrade import parse
-from tests.datastore.support import points
+from tests.datastore.support import make_point, points
 from tests.datastore.test_stores import make_model
 
 text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -70,3 +70,12 @@ def test_a_decision_needs_its_parts():
                     | {missing: ""}
                 )
             )
+
+
+def test_the_name_of_a_start_is_no_physics_and_occupation_matrices_are():
+    config = make_point().config()
+    named = config.model_copy(update={"start": "high-spin"})
+    hinted = config.model_copy(update={"occupations": "1 2 3\n0.5 0.5"})
+    other = config.model_copy(update={"occupations": "1 2 3\n0.5 0.6"})
+    assert named.config_id == config.config_id
+    assert len({config.config_id, hinted.config_id, other.config_id}) == 3
