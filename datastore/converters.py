@@ -27,6 +27,7 @@ IMPORTER = "spinmultinet import 1"
 LEVEL_KEYS = ("code", "functional", "hubbard_u", "ecut", "kpts")
 LEVEL_EXAMPLE = "level_of_theory: {code: VASP, functional: PBE+U, hubbard_u: {Ni: 5.3}, ecut: 600, kpts: [4, 4, 4]}"
 
+_DIFFERENCE = ("a difference of two levels", "import the labels of both levels instead")
 _ARRAYS = {"positions", "forces", "magmoms_in", "magmoms_out", "magnetic_forces"}
 
 Namer = Callable[[SpinConfig], str]
@@ -109,17 +110,27 @@ def checked(frame: Frame, convert: Converter, where: str) -> SpinPoint:
     """
     try:
         point = convert(frame, where)
+    except RecursionError:
+        raise RefusedError("not storable", "it is nested too deeply") from None
+    if frame.values.get(LABEL_KIND) == DELTA:
+        raise RefusedError(*_DIFFERENCE)
+    check_label(point)
+    return point
+
+
+def check_label(point: SpinPoint) -> None:
+    """Raise RefusedError for a label that a store would refuse or change, or that is none of a calculation."""
+    try:
         problem = _unstorable(point)
     except RecursionError:
         problem = "it is nested too deeply"
     if problem:
         raise RefusedError("not storable", problem)
-    if frame.values.get(LABEL_KIND) == DELTA or delta_levels(point.level_of_theory) is not None:
-        raise RefusedError("a difference of two levels", "import the labels of both levels instead")
+    if delta_levels(point.level_of_theory) is not None:
+        raise RefusedError(*_DIFFERENCE)
     timings = point.timings.items()
     if wrong := [name for name, value in timings if value < 0 or (name == "cores" and value == 0)]:
         raise RefusedError("implausible timings", f"{wrong[0]} is {point.timings[wrong[0]]:g}")
-    return point
 
 
 def _unstorable(point: SpinPoint) -> str:

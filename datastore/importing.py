@@ -112,43 +112,70 @@ def import_labels(
     Raises DataError where a file cannot be read at all; what was stored before stays.
     """
     with explained(store.uri):
-        work = _Import(store, convert, replace)
+        work = ImportWork(store, replace)
         for path in files:
-            work.file(path, watch)
+            _take_file(work, path, convert, watch)
         work.finish()
     return work.report
 
 
-class _Import:
-    """One import under way."""
+def _take_file(work: ImportWork, path: Path, convert: Converter, watch: Callable[[Path, float], None]) -> None:
+    """Take in one file, chunk by chunk."""
+    frames = read_frames(path)
+    origin = {"file": path.name, "sha256": file_sha256(path)}
+    faults: Counter[str] = Counter()
+    ids: set[str] = set()
+    for chunk in in_batches(frames, CHUNK):
+        points = list(_converted(work, chunk, path, convert, origin, faults))
+        if doubt := _doubt(faults):
+            for point in points:
+                work.refuse("units in doubt", f"{_where(point)}: {doubt}")
+            points = []
+        work.take(points)
+        ids.update(point.point_id for point in points)
+        watch(path, chunk[-1].fraction)
+    work.files.append((str(path), ids))
 
-    def __init__(self, store: SpinStore, convert: Converter, replace: Replacement | None):
+
+def _converted(
+    work: ImportWork,
+    chunk: list[Frame],
+    path: Path,
+    convert: Converter,
+    origin: dict[str, Any],
+    faults: Counter[str],
+) -> Iterator[SpinPoint]:
+    """Labels of the frames that give one; the others are noted."""
+    for frame in chunk:
+        where = f"{path}, frame {frame.number}"
+        work.report.frames += 1
+        faults[FRAMES] += 1
+        try:
+            if frame.problem:
+                raise RefusedError("unreadable", frame.problem)
+            point = checked(frame, convert, where)
+        except RefusedError as error:
+            faults[error.reason] += 1
+            work.refuse(error.reason, f"{where}: {error}")
+            continue
+        point = work.at_known_level(point, as_it_is=convert is own)
+        if "sha256" not in point.source:
+            point = point.model_copy(update={"source": {**origin, "frame": frame.number, **point.source}})
+        yield point
+
+
+class ImportWork:
+    """One import under way, of files or of calculations: labels in, and at the end the report."""
+
+    def __init__(self, store: SpinStore, replace: Replacement | None):
         self.store = store
-        self.convert = convert
         self.replace = replace
         self.report = ImportReport()
         self.before = {level.level_id: level.theory for level in levels_of(store).values()}
         self.theories = dict(self.before)
         self.met: set[str] = set()
         self.replaced: list[str] = []
-        self.files: list[tuple[Path, set[str]]] = []
-
-    def file(self, path: Path, watch: Callable[[Path, float], None]) -> None:
-        """Take in one file, chunk by chunk."""
-        frames = read_frames(path)
-        origin = {"file": path.name, "sha256": file_sha256(path)}
-        faults: Counter[str] = Counter()
-        ids: set[str] = set()
-        for chunk in in_batches(frames, CHUNK):
-            points = list(self._converted(chunk, path, origin, faults))
-            if doubt := _doubt(faults):
-                for point in points:
-                    self._refuse("units in doubt", f"{_where(point)}: {doubt}")
-                points = []
-            self._store(points)
-            ids.update(point.point_id for point in points)
-            watch(path, chunk[-1].fraction)
-        self.files.append((path, ids))
+        self.files: list[tuple[str, set[str]]] = []
 
     def finish(self) -> None:
         """Judge the groups, and say what is doubtful."""
@@ -159,43 +186,24 @@ class _Import:
         self.report.doubts += _spellings(self.before, self.theories)
         self.report.used_in = affected(self.store, self.replaced) if self.replaced else []
 
-    def _converted(
-        self, chunk: list[Frame], path: Path, origin: dict[str, Any], faults: Counter[str]
-    ) -> Iterator[SpinPoint]:
-        """Labels of the frames that give one; the others are noted."""
-        for frame in chunk:
-            where = f"{path}, frame {frame.number}"
-            self.report.frames += 1
-            faults[FRAMES] += 1
-            try:
-                if frame.problem:
-                    raise RefusedError("unreadable", frame.problem)
-                point = self._at_known_level(checked(frame, self.convert, where))
-            except RefusedError as error:
-                faults[error.reason] += 1
-                self._refuse(error.reason, f"{where}: {error}")
-                continue
-            if "sha256" not in point.source:
-                point = point.model_copy(update={"source": {**origin, "frame": frame.number, **point.source}})
-            yield point
-
-    def _refuse(self, reason: str, example: str) -> None:
+    def refuse(self, reason: str, example: str) -> None:
+        """Note that something gave no label, and why."""
         _note(self.report.refused.setdefault(reason, Refusals()), example)
 
-    def _at_known_level(self, point: SpinPoint) -> SpinPoint:
+    def at_known_level(self, point: SpinPoint, as_it_is: bool = False) -> SpinPoint:
         """The label with its level of theory as the store writes it, where 600 and 600.0 are one number.
 
-        Labels exported here keep theirs, because the engines look for it.
+        Labels exported here keep theirs (``as_it_is``), because the engines look for it.
         """
         if point.level_id in self.theories:
             return point
         theory = same_numbers(point.level_of_theory, self.theories.values())
-        if theory is None or self.convert is own:
+        if theory is None or as_it_is:
             self.theories[point.level_id] = point.level_of_theory
             return point
         return point.model_copy(update={"level_of_theory": dict(theory)})
 
-    def _store(self, points: list[SpinPoint]) -> None:
+    def take(self, points: list[SpinPoint]) -> None:
         """Write what is new, then the note that its groups wait for judgement; salvage what is flipped."""
         _make_way(self.store, points)
         ids = [point.point_id for point in points]
@@ -268,7 +276,7 @@ class _Import:
             for reason in {text.split(":")[0] for text in point.verdict_reasons}:
                 report.verdict_reasons[reason] = report.verdict_reasons.get(reason, 0) + 1
 
-    def _misfits(self, path: Path, ids: set[str]) -> str:
+    def _misfits(self, path: str, ids: set[str]) -> str:
         """What to say where many labels of a file are outliers; empty where few are."""
         found = 0
         for batch in in_batches(sorted(ids), CHUNK):
@@ -342,7 +350,8 @@ def _difference(stored: dict[str, Any], point: SpinPoint) -> str:
 
 
 def _where(point: SpinPoint) -> str:
-    return f"{point.source.get('file')}, frame {point.source.get('frame')}"
+    frame = point.source.get("frame")
+    return f"{point.source.get('file')}" + ("" if frame is None else f", frame {frame}")
 
 
 def _note(refusals: Refusals, example: str) -> None:

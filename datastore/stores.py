@@ -45,6 +45,7 @@ COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "jobs": ("uuid", ("index", "completed_at")),
     "flows": ("uuid", ()),
     "ingested": ("source", ("judged",)),
+    "imported": ("origin", ()),
 }
 """Collection -> the field that identifies a document, and the fields that queries are fast on."""
 
@@ -62,8 +63,8 @@ class SpinStore:
     """The maggma stores of one project, open, and the few operations on single documents that everybody needs.
 
     ``points``, ``failures``, ``models``, ``snapshots`` hold this project's documents; ``jobs`` is the ``docs_store``
-    of a jobflow JobStore and ``flows`` what a dynamic flow remembers; ``ingested`` is bookkeeping of ingest. Use as
-    a context manager, or ``close``.
+    of a jobflow JobStore and ``flows`` what a dynamic flow remembers; ``ingested`` is bookkeeping of ingest, and
+    ``imported`` of calculations that an import has read. Use as a context manager, or ``close``.
     """
 
     points: Store
@@ -74,6 +75,7 @@ class SpinStore:
     jobs: Store
     flows: Store
     ingested: Store
+    imported: Store
 
     def __init__(self, uri: str, stores: dict[str, Store]):
         self.uri = uri
