@@ -110,8 +110,8 @@ class SpinConfig(_Document):
     start: str = Field(default="", description="name of another start of the same state; empty: the usual guess")
     occupations: str = Field(
         default="",
-        description="text of a file of occupation matrices to start from (OCCMATRIX of VASP's patch), sites numbered as "
-        "here; part of config_id where set. An engine that takes none refuses it",
+        description="text of a file of occupation matrices to start from (OCCMATRIX of VASP's patch), sites numbered "
+        "as here; part of config_id where set. An engine that takes none refuses it",
     )
 
     @model_validator(mode="after")
