@@ -70,6 +70,7 @@ DEFAULTS: dict[str, Any] = {
     "SYMPREC": 1e-5,
     "LMIXTAU": False,
     "LUSE_VDW": False,
+    "SAXIS": [0, 0, 1],
 }
 """VASP's defaults (VASP wiki) of tags that decide numbers."""
 
@@ -97,16 +98,19 @@ def level_of_run(
     hubbard: Mapping[str, Hubbard],
     potcars: Mapping[str, Mapping[str, str]],
     kpts: Mapping[str, Any],
+    titels: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Everything that decides the numbers of a run, JSON-able.
 
-    ``incar``: the tags as they stood. ``hubbard``: element -> +U (``{}`` without LDAU). ``potcars``: element -> its
-    ``titel`` and, where known, a hash; a level whose POTCARs have no hash is another one than with. ``kpts``: the rule
-    that gave the mesh (:func:`kpts_of_run`), because the mesh itself differs from cell to cell and is on each label.
+    ``incar``: the tags as they stood. ``hubbard``: element -> +U (``{}`` without LDAU). ``potcars``: element ->
+    :func:`workflows.engines.vasp.potcars.identity`; a level whose POTCARs have no hash is another one than with.
+    ``kpts``: the rule that gave the mesh (:func:`kpts_of_run`), because the mesh itself differs from cell to cell and
+    is on each label. ``titels``: TITEL of the POTCARs, which say the functional where the INCAR does not.
+    Raises LevelError.
     """
-    tags = {str(key).upper(): value for key, value in incar.items()}
+    tags = _tags(incar)
     plus_u = {element: value for element, value in sorted(hubbard.items()) if value.u or value.j}
-    functional = _functional(tags, potcars)
+    functional = _functional(tags, titels)
     return {
         "code": CODE,
         "functional": f"{functional}+U" if plus_u else functional,
@@ -147,7 +151,7 @@ def hubbard_of_incar(incar: Mapping[str, Any], symbols: list[str]) -> dict[str, 
     Raises LevelError where the numbers of LDAUU, LDAUJ and LDAUL are not one per block, or two blocks of one element
     differ.
     """
-    tags = {str(key).upper(): value for key, value in incar.items()}
+    tags = _tags(incar)
     if not tags.get("LDAU"):
         return {}
     columns = {name: _blocks(tags.get(name), len(symbols), name) for name in ("LDAUU", "LDAUJ", "LDAUL")}
@@ -163,7 +167,7 @@ def kpts_of_run(incar: Mapping[str, Any], comment: str = "", centre: str = "") -
 
     ``comment``: first line of KPOINTS. ``centre``: ``gamma`` or ``monkhorst``, where known.
     """
-    tags = {str(key).upper(): value for key, value in incar.items()}
+    tags = _tags(incar)
     if rule := kpoints_rule(comment):
         return rule
     if not centre and "KSPACING" in tags:
@@ -191,10 +195,16 @@ def kpoints_rule(comment: str) -> dict[str, Any]:
     return rule if isinstance(rule, dict) else {}
 
 
-def _functional(tags: Mapping[str, Any], potcars: Mapping[str, Mapping[str, str]]) -> str:
+def _tags(incar: Mapping[str, Any]) -> dict[str, Any]:
+    """Tags in capitals; of a list of one, as some vasprun.xml have them, the one."""
+    single = {k: v[0] if isinstance(v, list | tuple) and len(v) == 1 else v for k, v in incar.items()}
+    return {str(key).upper(): value for key, value in single.items()}
+
+
+def _functional(tags: Mapping[str, Any], titels: Iterable[str]) -> str:
     meta = str(tags.get("METAGGA") or "").strip().upper()
     gga = str(tags.get("GGA") or "").strip().upper()
-    families = {str(content.get("titel", "")).split(" ")[0] for content in potcars.values()}
+    families = {titel.split()[0] for titel in titels if titel.strip()}
     if len(families) > 1:
         raise LevelError(f"POTCARs of several kinds are mixed: {', '.join(sorted(families))}")
     if meta not in ("", "NONE", "--"):
