@@ -1,0 +1,48 @@
+"""A pytest fixture: the test program and its POTCARs where atomate2, pymatgen and subprocesses look for VASP's.
+
+tests/conftest.py gives it to all tests.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.vasp_std.install import install
+from tests.support.vasp_std.potcars import write_potcars
+
+FAULTS = "VASP_STD_FAULTS"
+"""Environment variable with the folder of the faults, see faults.py."""
+COMMANDS = {"VASP_CMD": "vasp_std", "VASP_NCL_CMD": "vasp_ncl", "VASP_GAMMA_CMD": "vasp_gam"}
+
+
+@dataclass(frozen=True)
+class VaspOnPath:
+    binaries: Path
+    potcars: Path
+    """PMG_VASP_PSP_DIR."""
+    faults: Path
+    """Folder to hand to ``faults.plan``; empty, so that runs succeed."""
+
+
+@pytest.fixture
+def vasp_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VaspOnPath:
+    """Programs on PATH, settings of atomate2 and pymatgen in this process and in the environment."""
+    import atomate2
+    import pymatgen.core
+
+    root = tmp_path / "vasp_installation"
+    place = VaspOnPath(install(root / "bin"), write_potcars(root / "potcars"), root / "faults")
+    place.faults.mkdir()
+    monkeypatch.setenv("PATH", f"{place.binaries}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", str(place.potcars))
+    monkeypatch.setenv(FAULTS, str(place.faults))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # Both read their settings when they are imported. atomate2 binds the commands as default arguments then: bare
+    # names, found on PATH, stay right for the tests that follow.
+    monkeypatch.setitem(pymatgen.core.SETTINGS, "PMG_VASP_PSP_DIR", str(place.potcars))
+    for name, command in COMMANDS.items():
+        monkeypatch.setenv(f"ATOMATE2_{name}", command)
+        monkeypatch.setattr(atomate2.SETTINGS, name, command)
+    return place
