@@ -185,7 +185,6 @@ class GpawEngine(Engine):
 
     def _run(self, config: SpinConfig, log: str) -> RawLabel:
         from ase import Atoms
-        from ase.dft.bandgap import GapInfo
         from gpaw import GPAW
 
         atoms = Atoms(
@@ -202,7 +201,7 @@ class GpawEngine(Engine):
             stress=atoms.get_stress(voigt=False),
             magmoms_out=np.asarray(atoms.get_magnetic_moments(), dtype=float),
             total_moment=float(atoms.get_magnetic_moment()),
-            band_gap=float(GapInfo.fromcalc(atoms.calc).gap()[0]),
+            band_gap=gap_of(atoms.calc),
             kpoints=list(self.mesh(config)),
             timings={"iterations": float(atoms.calc.get_number_of_iterations())},
         )
@@ -245,6 +244,20 @@ class GpawEngine(Engine):
                 "refused",
             )
         self.mesh(config)
+
+
+def gap_of(calculator: Any) -> float | None:
+    """Band gap in eV, 0 for a metal; None where all bands of one spin are occupied, as nothing is above the gap.
+
+    High-spin CoO from a guess of 1 muB is such a case: GPAW takes the number of bands from the guess. Energy and
+    forces are not concerned (0.01 meV per cell against 130 % of bands).
+    """
+    from ase.dft.bandgap import GapInfo
+
+    try:
+        return float(GapInfo.fromcalc(calculator).gap()[0])
+    except ValueError:
+        return None
 
 
 def import_problem() -> str | None:

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointDFTCalculator, SinglePointKPoint
 
 from datastore.schema import SpinConfig
 from workflows.engines import EngineError, LabelError, get_engine, gpaw_setups
-from workflows.engines.gpaw import GpawEngine, import_problem
+from workflows.engines.gpaw import GpawEngine, gap_of, import_problem
 from workflows.structures import apply_ordering, deform, rocksalt
 
 ROOT = Path(__file__).parents[3]
@@ -165,6 +167,15 @@ def test_wrong_settings_are_one_line(content, message):
     with pytest.raises(EngineError, match=message) as caught:
         get_engine({"type": "gpaw", **content})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("majority", "gap"), [([-3.0, -1.0, 1.0], 2.0), ([-3.0, -2.0, -1.0], None)])
+def test_a_gap_that_needs_more_bands_is_not_known_and_costs_no_label(majority, gap):
+    """High-spin CoO from a guess of 1 muB: every band of the majority spin is occupied."""
+    points = [SinglePointKPoint(1.0, spin, 0, eps_n=e) for spin, e in enumerate([majority, [-3.0, 1.5, 2.0]])]
+    calculator = SinglePointDFTCalculator(Atoms("Co"), efermi=0.0, ibzkpts=np.zeros((1, 3)))
+    calculator.kpts = points
+    assert gap_of(calculator) == gap
 
 
 def test_missing_gpaw_names_the_remedy(monkeypatch):
