@@ -7,6 +7,7 @@ import that was killed reads at most one chunk again, and a refused calculation 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,36 +28,38 @@ _CHECKED = ("species", "lattice", "positions", "energy", "free_energy", "forces"
 
 @dataclass(frozen=True)
 class Calculation:
-    """What one calculation gave: labels, or the ``reason`` and ``detail`` of a refusal.
+    """What one calculation gave: labels, and a reason and detail for each part of it that gave none.
 
-    ``origin`` is where it lies, for people and to know it again; ``stamp`` is another text once it has changed.
-    ``reason`` is the same text for all with that fault.
+    ``origin`` is where it lies, for people and to know it again; ``stamp`` is another text once it has changed, and
+    empty where it should be read again in any case. A reason is the same text for all with that fault.
     """
 
     origin: str
     stamp: str
     points: tuple[SpinPoint, ...] = ()
-    reason: str = ""
-    detail: str = ""
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Known:
-    """What an earlier import made of a calculation."""
+    """What an earlier import made of a calculation: number of labels, and (reason, detail) of refusals."""
 
     stamp: str
     labels: int
-    reason: str
-    detail: str
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 def known_calculations(store: SpinStore) -> dict[str, Known]:
     """Origin -> what earlier imports into this store have read."""
-    fields = ["origin", "stamp", "labels", "reason", "detail"]
     with explained(store.uri):
-        found = list(store.imported.query({}, fields))
-    # A damaged note only means that its calculation is read again, which changes nothing.
-    return {str(d["origin"]): Known(**{k: d[k] for k in fields[1:]}) for d in found if set(fields) <= d.keys()}
+        found = list(store.imported.query({}, ["origin", "stamp", "labels", "refused"]))
+    known = {}
+    for note in found:
+        # A damaged note only means that its calculation is read again, which changes nothing.
+        with suppress(KeyError, TypeError, ValueError):
+            refused = tuple((str(reason), str(detail)) for reason, detail in note["refused"])
+            known[str(note["origin"])] = Known(str(note["stamp"]), int(note["labels"]), refused)
+    return known
 
 
 def import_points(
@@ -73,6 +76,7 @@ def import_points(
     :func:`datastore.importing.import_labels`.
     """
     ids: set[str] = set()
+    done = 0
     with explained(store.uri):
         work = ImportWork(store, replace)
         work.files.append((what, ids))
@@ -82,17 +86,18 @@ def import_points(
                 if not isinstance(item, Calculation):
                     _count(work, *item)
             _take(work, fresh, ids)
-            watch(work.report.frames)
+            done += len(chunk)
+            watch(done)
         work.finish()
     return work.report
 
 
 def _count(work: ImportWork, origin: str, known: Known) -> None:
     """A calculation that is as it was when it was read."""
-    work.report.frames += max(1, known.labels)
+    work.report.frames += known.labels + len(known.refused)
     work.report.present += known.labels
-    if known.reason:
-        work.refuse(known.reason, f"{origin}: {known.detail} (unchanged, so it was not read again)")
+    for reason, detail in known.refused:
+        work.refuse(reason, f"{origin}: {detail} (unchanged, so it was not read again)")
 
 
 def _take(work: ImportWork, chunk: list[Calculation], ids: set[str]) -> None:
@@ -100,17 +105,17 @@ def _take(work: ImportWork, chunk: list[Calculation], ids: set[str]) -> None:
     points: list[SpinPoint] = []
     notes: list[dict[str, Any]] = []
     for item in chunk:
-        work.report.frames += max(1, len(item.points))
-        reason, detail = item.reason, item.detail
-        try:
-            if reason:
-                raise RefusedError(reason, detail)
-            points += [work.at_known_level(_sound(point)) for point in item.points]
-        except RefusedError as error:
-            reason, detail = error.reason, str(error).removeprefix(f"{error.reason}: ")
+        labels, refused = [], list(item.refused)
+        for point in item.points:
+            try:
+                labels.append(work.at_known_level(_sound(point)))
+            except RefusedError as error:
+                refused.append((error.reason, str(error).removeprefix(f"{error.reason}: ")))
+        for reason, detail in refused:
             work.refuse(reason, f"{item.origin}: {detail}")
-        labels = 0 if reason else len(item.points)
-        note = {"origin": item.origin, "stamp": item.stamp, "labels": labels, "reason": reason, "detail": detail}
+        work.report.frames += len(labels) + len(refused)
+        points += labels
+        note = {"origin": item.origin, "stamp": item.stamp, "labels": len(labels), "refused": list(map(list, refused))}
         notes.append(stamped(note))
     work.take(points)
     ids.update(point.point_id for point in points)

@@ -33,12 +33,12 @@ def test_labels_go_in_by_chunks_and_are_remembered(store):
     assert len(list(find(store))) == number
     assert store.failures.count() == 0
     known = known_calculations(store)
-    assert known["/a/run7"] == Known("stamp7", 1, "", "")
+    assert known["/a/run7"] == Known("stamp7", 1)
     assert len(known) == number
 
 
 def test_what_is_known_is_counted_and_nothing_is_written(store):
-    refused = Calculation("/a/bad", "x", (), "truncated", "OUTCAR ends early")
+    refused = Calculation("/a/bad", "x", refused=(("truncated", "OUTCAR ends early"),))
     import_points(store, [calculation(1), refused])
     before = list(store.points.query({}))
     report = import_points(store, known_calculations(store).items())
@@ -48,12 +48,12 @@ def test_what_is_known_is_counted_and_nothing_is_written(store):
 
 
 def test_refusals_keep_reason_and_place(store):
-    items = [Calculation(f"/a/{name}", "s", (), "truncated", "OUTCAR ends early") for name in "abcde"]
+    items = [Calculation(f"/a/{name}", "s", refused=(("truncated", "OUTCAR ends early"),)) for name in "abcde"]
     report = import_points(store, [*items, calculation(1)])
     assert report.refused["truncated"].count == 5
     assert report.refused["truncated"].examples[0] == "/a/a: OUTCAR ends early"
     assert report.accepted == 1
-    assert known_calculations(store)["/a/e"] == Known("s", 0, "truncated", "OUTCAR ends early")
+    assert known_calculations(store)["/a/e"] == Known("s", 0, (("truncated", "OUTCAR ends early"),))
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,21 @@ def test_the_same_calculation_at_two_places_is_one_label(store):
     report = import_points(store, [calculation(1), moved, other])
     assert (report.accepted, report.present, report.disagreeing.count) == (1, 1, 1)
     assert store.points.count() == 1
+
+
+def test_a_calculation_may_give_labels_and_refusals(store):
+    both = Calculation("/a/1", "s", calculation(1).points, (("truncated", "relax1 ends early"),))
+    for examples in (["/a/1: relax1 ends early"], ["/a/1: relax1 ends early (unchanged, so it was not read again)"]):
+        known = known_calculations(store)
+        report = import_points(store, known.items() or [both])
+        assert (report.frames, report.not_in) == (2, 1)
+        assert report.refused["truncated"].examples == examples
+
+
+def test_a_damaged_note_means_reading_again(store):
+    import_points(store, [calculation(1), calculation(2)])
+    store.imported.update([{"origin": "/a/run1", "stamp": "s", "labels": 1, "refused": "no"}])
+    assert list(known_calculations(store)) == ["/a/run2"]
 
 
 def test_numbers_that_were_read_wrongly_are_replaced_with_a_reason(store):
