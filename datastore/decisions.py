@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 from datastore.errors import DataError
 from datastore.label_sets import labels_behind
+from datastore.outliers import outlier_group
 from datastore.salvage import make_way
 from datastore.schema import Decision, DecisionAction, SpinPoint
-from datastore.stores import SpinStore
+from datastore.stores import SpinStore, stamped
 from datastore.upgrade import checked, parse
 from datastore.verdicts import PAST, decided, decision_text
 
@@ -24,6 +25,9 @@ _TOLD = re.compile(
     rf"(?P<past>{'|'.join(PAST.values())}) by (?P<author>.+?) on (?P<day>\d{{4}}-\d\d-\d\d): (?P<reason>.+)", re.DOTALL
 )
 """What :func:`datastore.verdicts.decision_text` writes onto a label."""
+
+DECIDED = "decision:"
+"""How the notes begin that labels are to be judged anew."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def decide(
         of = {"point_id": point.point_id, "salvaged_from": point.salvaged_from}
         store.log_decision(decision.model_copy(update=of))
         changed |= _apply(store, point.point_id)
+        _judge_again(store, point, created)
     return changed
 
 
@@ -176,6 +181,12 @@ def _apply(store: SpinStore, point_id: str) -> dict[str, SpinPoint]:
         store.put_point(point)
         changed[identity] = decided(point, store.decision_on(identity, point.salvaged_from))
     return changed
+
+
+def _judge_again(store: SpinStore, point: SpinPoint, created: str) -> None:
+    """Note that the labels compared with this one are to be judged anew: :func:`datastore.ingest.settle` does it."""
+    note = {"source": f"{DECIDED}{point.point_id}", "completed_at": created, "judged": False}
+    store.ingested.update([stamped({**note, "groups": [outlier_group(point)]})])
 
 
 def _salvaged_from(store: SpinStore, point_id: str) -> list[str]:

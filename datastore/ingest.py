@@ -7,14 +7,17 @@ ingest that is killed repeats at most one chunk, and a job that ran again is rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from maggma.core import Builder
 
-from datastore.decisions import apply_decisions
+from datastore.decisions import affected, apply_decisions
 from datastore.errors import DataError
+from datastore.metastable import KEY_FIELDS, find_metastable, is_tagged, key_of_document, tagged
+from datastore.metastable import PREFIXES as STATES
 from datastore.outliers import PREFIX, find_outliers, outlier_family, outlier_group
 from datastore.quality import judge, with_verdict
 from datastore.salvage import PREFIX as SALVAGE
@@ -25,7 +28,7 @@ from datastore.upgrade import LOOK, checked, parse
 from datastore.verdicts import automatic_reasons
 
 CHUNK = 100
-OF_OTHER_LABELS = (PREFIX, SALVAGE)
+OF_OTHER_LABELS = (PREFIX, SALVAGE, *STATES)
 """First words of reasons that come from comparisons with other labels."""
 
 Label = SpinPoint | SpinFailure
@@ -41,6 +44,10 @@ class IngestReport:
     failures: int = 0
     outliers: int = 0
     """Points newly rejected because they depart from their group."""
+    metastable: int = 0
+    """Points that were accepted so far and of which a better label of the same state is kept now."""
+    seen_by: list[str] = field(default_factory=list)
+    """One line for each snapshot and model that knows such a point."""
     salvaged: int = 0
     """Flipped labels that became labels of the configuration they ended in."""
     passed_over: int = 0
@@ -129,11 +136,19 @@ class LabelBuilder(Builder):
         self.report.salvaged += salvage(self.store, label) is not None
 
     def judge_groups(self) -> None:
-        """Reject the outliers of every group with new points, also those of an ingest that was killed before this."""
+        """Compare the labels of every group with new points, also those of an ingest that was killed before this.
+
+        First the starts of one state with each other, then what is left with its group (outliers).
+        """
         markers = [checked(m, source=str, groups=list) for m in self.store.ingested.query({"judged": False})]
         families = {tuple(outlier_family(group).values()): tuple(group) for m in markers for group in m["groups"]}
+        superseded: list[str] = []
         for _, group in sorted(families.items()):
+            superseded += judge_states(self.store, group)
             self.report.outliers += reject_outliers(self.store, group)
+        self.report.metastable += len(superseded)
+        used = affected(self.store, superseded) if superseded else []
+        self.report.seen_by += [f"{u.kind} {u.name} of campaign {u.campaign or '-'}: {u.how}" for u in used]
         if markers:
             self.store.ingested.update([{**marker, "judged": True} for marker in markers])
 
@@ -159,6 +174,42 @@ def ingest(store: SpinStore) -> IngestReport:
         builder.update_targets(chunk)
         builder.judge_groups()
     return builder.report
+
+
+def judge_states(store: SpinStore, group: tuple[str, ...]) -> list[str]:
+    """Find out which labels of one state are kept (:mod:`datastore.metastable`), in the family of an outlier group.
+
+    Returns the point_ids that were accepted before and are rejected now. One label at a time is changed; whatever is
+    killed on the way is found again.
+    """
+    if (family := outlier_family(group))["moment_role"] != "guess":
+        return []
+    by_state: defaultdict[str, list[str]] = defaultdict(list)
+    told: set[str] = set()
+    for document in store.points.query(family, [*KEY_FIELDS, "ground"]):
+        by_state[key_of_document(document)].append(document["point_id"])
+        told |= {document["point_id"]} if document.get("ground") else set()
+    return [
+        point_id
+        for members in by_state.values()
+        if len(members) > 1 or told.intersection(members)
+        for point_id in _judge_state(store, members)
+    ]
+
+
+def _judge_state(store: SpinStore, point_ids: Sequence[str]) -> list[str]:
+    points = [point for point_id in point_ids if (point := store.get_point(point_id)) is not None]
+    found = find_metastable(points)
+    superseded = []
+    for point in points:
+        finding = found.get(point.point_id)
+        if not is_tagged(point, finding):
+            judged = tagged(point, finding)
+            make_way(store, judged)
+            store.put_point(judged)
+            if point.verdict == "accepted" and finding is not None and not point.decision:
+                superseded.append(point.point_id)
+    return superseded
 
 
 def reject_outliers(store: SpinStore, group: tuple[str, ...]) -> int:
@@ -208,7 +259,10 @@ def rejudge(store: SpinStore) -> int:
                 store.put_point(with_verdict(point, wanted))
                 changed += 1
             changed += not point.salvaged_from and salvage(store, point) is not None
-        return changed + sum(reject_outliers(store, group) for group in families.values())
+        for group in families.values():
+            changed += len(judge_states(store, group))
+            changed += reject_outliers(store, group)
+        return changed
 
 
 def _marker(item: _Item) -> dict[str, Any]:

@@ -8,14 +8,17 @@ labels with the same :func:`state_key`. Pure functions; :mod:`datastore.ingest` 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from datastore.errors import DataError
 from datastore.outliers import PREFIX as OUTLIER
 from datastore.quality import ASKED, other_spin_state, with_verdict
 from datastore.schema import FloatArray, SpinConfig, SpinPoint, content_hash
+from datastore.upgrade import LOOK, checked
 from datastore.verdicts import automatic_reasons
 
 METASTABLE = "metastable"
@@ -28,6 +31,9 @@ SAME_ENERGY = 0.0005
 
 SAME_MOMENTS = 0.05
 """muB per site. The same for converged moments, modulo one reversal of all of them."""
+
+KEY_FIELDS = ("point_id", "species", "lattice", "positions", "magmoms_in")
+"""What :func:`key_of_document` reads."""
 
 DIGITS = 5
 """Of lattice (Angstrom), fractional coordinates and directions of moments: written and read again they stay equal."""
@@ -50,16 +56,28 @@ def state_key(config: SpinConfig) -> str:
     Sites in order; positions modulo lattice vectors, rounded; moments modulo one reversal of all, whatever their
     magnitudes, without those below 0.01 muB. Level of theory, cell and role of the moments are the caller's business.
     """
-    fractional = np.linalg.solve(config.lattice.T, config.positions.T).T
-    moments = config.magmoms_in
+    return _key(config.species, config.lattice, config.positions, config.magmoms_in)
+
+
+def key_of_document(document: Mapping[str, Any]) -> str:
+    """:func:`state_key` of a stored label of which only KEY_FIELDS were read. Raises DataError where it is damaged."""
+    checked(dict(document), point_id=str, species=list)
+    try:
+        return _key(document["species"], *(np.array(document[name], dtype=np.float64) for name in KEY_FIELDS[2:]))
+    except (KeyError, ValueError, TypeError, IndexError, np.linalg.LinAlgError) as error:
+        raise DataError(f"document {document['point_id']} is damaged: {error}; {LOOK}") from error
+
+
+def _key(species: Sequence[str], lattice: FloatArray, positions: FloatArray, moments: FloatArray) -> str:
+    fractional = np.linalg.solve(lattice.T, positions.T).T
     lengths = np.linalg.norm(moments.reshape(len(moments), -1), axis=1)
     present = np.where(lengths < ASKED, np.inf, lengths)
     directions = (moments.reshape(len(moments), -1) / present[:, None]).round(DIGITS) + 0.0
     first = directions.ravel()[np.flatnonzero(directions)[:1]]
     if first.size and first[0] < 0:
         directions = 0.0 - directions
-    geometry = [config.lattice.round(DIGITS) + 0.0, (fractional % 1.0).round(DIGITS) % 1.0, directions]
-    return content_hash([config.species, *(array.tolist() for array in geometry)])
+    geometry = [lattice.round(DIGITS) + 0.0, (fractional % 1.0).round(DIGITS) % 1.0, directions]
+    return content_hash([list(species), *(array.tolist() for array in geometry)])
 
 
 def is_comparable(point: SpinPoint) -> bool:

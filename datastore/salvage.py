@@ -4,7 +4,7 @@ The rejected original stays under its own id, so that nothing is computed twice;
 asked for and the signs found, up to one global reversal (time reversal, which changes no energy). An accepted real
 label of that configuration takes its place; where the two energies then differ the original says so. A rejected real
 label leaves it be: the copy moves to the reversed configuration where the two ids clash. Decisions on the original hold
-for the copy too.
+for the copy too. Where the copy is lower in energy both stay, and :mod:`datastore.metastable` decides between them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datastore.metastable import SAME_ENERGY
 from datastore.quality import RULES, magnetic_sites, name_ordering, signs_changed, with_verdict
 from datastore.schema import Decision, FloatArray, SpinConfig, SpinPoint, point_id
 from datastore.upgrade import parse
@@ -96,8 +97,8 @@ def reversed_label(point: SpinPoint) -> SpinPoint:
 def make_way(store: SpinStore, point: SpinPoint) -> None:
     """Before a real label is stored: what was salvaged for its configuration, or for the reversed one, makes way.
 
-    For an accepted label it is rejected, or gone where its id is the same; for a rejected one it moves to the reversed
-    configuration where its id is the same.
+    For an accepted label it is rejected, or gone where its id is the same. For a rejected one, or one that is higher in
+    energy (a metastable state), it moves to the reversed configuration where its id is the same.
     """
     if point.salvaged_from:
         return
@@ -109,11 +110,12 @@ def make_way(store: SpinStore, point: SpinPoint) -> None:
         accepted = decided(point, store.decision_on(point.point_id)).verdict == "accepted"
         if accepted:
             _compare(store, store.get_point(copy.salvaged_from), point)
+        prevails = accepted and not _is_above(point, copy)
         if identity == point.point_id:
-            if not accepted:
+            if not prevails:
                 _move(store, copy)
             store.points.remove_docs({"point_id": identity})
-        elif accepted:
+        elif prevails:
             _replace(store, copy, point)
 
 
@@ -162,6 +164,7 @@ def _place(store: SpinStore, point: SpinPoint, places: dict[str, SpinPoint]) -> 
     better = next((label for label in others if label.salvaged_from or label.verdict == "accepted"), None)
     if better is not None:
         _compare(store, point, better)
+    if better is not None and (better.salvaged_from or not _is_above(better, point)):
         if own is not None:
             _replace(store, own, better)
         return None
@@ -190,6 +193,11 @@ def _named(store: SpinStore, point: SpinPoint) -> SpinPoint:
         if signs.shape == moments.shape and np.array_equal(signs * _first_sign(signs), np.sign(moments)):
             return salvaged(point, name, _first_sign(signs))
     return salvaged(point)
+
+
+def _is_above(real: SpinPoint, other: SpinPoint) -> bool:
+    """Whether ``real`` is in a higher state than ``other``, so that both are kept and :mod:`ingest` compares them."""
+    return (real.free_energy - other.free_energy) / len(real.species) > SAME_ENERGY
 
 
 def _compare(store: SpinStore, flipped: SpinPoint | None, other: SpinPoint) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 from maggma.core import Store
 
 from datastore.checksums import checksum, file_sha256
-from datastore.decisions import UsedIn, affected
+from datastore.decisions import DECIDED, UsedIn, affected
 from datastore.errors import DataError
 from datastore.label_sets import labels_behind
+from datastore.metastable import PREFIXES as STATES
 from datastore.outliers import PREFIX as OUTLIER
 from datastore.quality import judge
 from datastore.salvage import PREFIX as SALVAGE
@@ -42,8 +43,8 @@ KINDS: dict[str, type[Any]] = {
 }
 RESTORE = "restore it from a backup"
 REREAD = "remove that row; its job is then read again by the next ingest, which changes nothing"
-IMPORTED = "import:"
-"""How the notes of imports begin; they name no job."""
+NO_JOBS = ("import:", DECIDED)
+"""How the notes of imports and decisions begin; they name no job."""
 RELABEL = "restore it from a backup, or remove it and run its campaign again with the label job forgotten"
 REJUDGE = "judge all labels again with: spinmultinet data verify PLACE --rejudge"
 
@@ -136,7 +137,7 @@ class _Run:
                 yield Problem("ingested", label, "is no valid document", REREAD)
                 continue
             wrong = list(marker_problems(document))
-            if not wrong and not label.startswith(IMPORTED) and not self._job_is_there(label):
+            if not wrong and not label.startswith(NO_JOBS) and not self._job_is_there(label):
                 wrong.append("notes a job that is not there")
             for what in wrong:
                 yield Problem("ingested", label, what, REREAD)
@@ -195,7 +196,7 @@ class _Run:
             yield Problem(name, label, f"decides on label {parsed.point_id}, which is not there", RESTORE)
 
     def _point(self, label: str, point: SpinPoint) -> Iterator[Problem]:
-        reasons = [r for r in automatic_reasons(point) if not r.startswith((OUTLIER, SALVAGE))]
+        reasons = [r for r in automatic_reasons(point) if not r.startswith((OUTLIER, SALVAGE, *STATES))]
         if reasons != (expected := judge(point).verdict_reasons):
             what = f"its verdict is not that of the rules: stored {reasons or 'accepted'}, now {expected or 'accepted'}"
             yield Problem("points", label, what, REJUDGE)
