@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.vasp_std.faults import VARIABLE
 from tests.support.vasp_std.install import install
 from tests.support.vasp_std.potcars import write_potcars
 
-FAULTS = "VASP_STD_FAULTS"
-"""Environment variable with the folder of the faults, see faults.py."""
 COMMANDS = {"VASP_CMD": "vasp_std", "VASP_NCL_CMD": "vasp_ncl", "VASP_GAMMA_CMD": "vasp_gam"}
 
 
@@ -37,7 +36,7 @@ def vasp_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VaspOnPath:
     place.faults.mkdir()
     monkeypatch.setenv("PATH", f"{place.binaries}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PMG_VASP_PSP_DIR", str(place.potcars))
-    monkeypatch.setenv(FAULTS, str(place.faults))
+    monkeypatch.setenv(VARIABLE, str(place.faults))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # Both read their settings when they are imported. atomate2 binds the commands as default arguments then: bare
     # names, found on PATH, stay right for the tests that follow.

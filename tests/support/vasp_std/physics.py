@@ -136,8 +136,17 @@ def ground_state(setting: Setting, lattice: np.ndarray, positions: np.ndarray, s
     """Electrons that started from the moments ``start`` (N,) or (N, 3)."""
     model = Model(setting, lattice, positions)
     moments, stuck = _settle(model, start) if setting.polarised else (np.zeros(len(start)), False)
-    forces, stress = model.forces_and_stress(moments)
-    return State(moments, model.energy(moments), forces, stress, model.penalty(moments), model.away(moments), stuck)
+    return _state(model, moments, stuck)
+
+
+def held(setting: Setting, lattice: np.ndarray, positions: np.ndarray, moments: np.ndarray) -> State:
+    """Electrons that have these moments, at rest or not."""
+    return _state(Model(setting, lattice, positions), moments, stuck=False)
+
+
+def _state(model: Model, m: np.ndarray, stuck: bool) -> State:
+    forces, stress = model.forces_and_stress(m)
+    return State(m, model.energy(m), forces, stress, model.penalty(m), model.away(m), stuck)
 
 
 def _settle(model: Model, start: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -2,7 +2,8 @@
 
 import sys
 
-from tests.support.vasp_std.faults import Faults
+from tests.support.vasp_std.failing import Failing
+from tests.support.vasp_std.faults import due
 from tests.support.vasp_std.inputs import Inputs, read_inputs
 from tests.support.vasp_std.messages import StopError, warning
 from tests.support.vasp_std.run import Run
@@ -16,8 +17,11 @@ def main() -> int:
     print(f" distr:  one band on    1 cores,    1 groups\n{style.title}")
     try:
         inputs = read_inputs()
+        failing = Failing(due(inputs))
+        failing.at_start()
         _announce(inputs)
-        Run(inputs, style, Faults()).go()
+        Run(failing.inputs(inputs), style, failing).go()
+        failing.files()
     except StopError as stop:
         print(stop, flush=True)
         return 0 if style.major == 5 else 1

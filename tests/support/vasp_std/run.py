@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.vasp_std.bands import bands
-from tests.support.vasp_std.faults import Faults
+from tests.support.vasp_std.failing import Failing
 from tests.support.vasp_std.inputs import Inputs
 from tests.support.vasp_std.messages import NOT_CONVERGED
 from tests.support.vasp_std.oszicar import Oszicar
@@ -22,11 +22,12 @@ from tests.support.vasp_std.vasprun import Vasprun
 class Run:
     """The state of a run between ionic steps, and its open files."""
 
-    def __init__(self, inputs: Inputs, style: Style, faults: Faults):
-        self.inputs, self.faults = inputs, faults
+    def __init__(self, inputs: Inputs, style: Style, failing: Failing):
+        self.inputs, self.failing = inputs, failing
         self.setting = Setting.of(inputs)
         self.outcar, self.vasprun, self.oszicar = Outcar(inputs, style), Vasprun(inputs, style), Oszicar()
-        self.moments, self.restarted = starting_moments(inputs)
+        start, self.restarted = starting_moments(inputs)
+        self.moments = failing.start(start)
         self.optimiser = Optimiser(inputs.integer("ISIF", 2) >= 3)
         self.first: float | None = None
         self.before: float | None = None
@@ -56,11 +57,12 @@ class Run:
     def _electrons(self, number: int, lattice: np.ndarray, positions: np.ndarray) -> Ionic:
         """Self-consistency for one geometry."""
         inputs = self.inputs
-        state = self.faults.spoil(ground_state(self.setting, lattice, positions, self.moments))
+        found = ground_state(self.setting, lattice, positions, self.moments)
+        state = self.failing.electrons(found, self.setting, lattice, positions)
         total = np.atleast_1d(state.moments.sum(axis=0))
         limits = inputs.integer("NELMIN", 2), inputs.integer("NELM", 60), inputs.real("EDIFF", 1e-4)
         for electronic in electronic_steps(number, state, self.setting.entropy, limits):
-            self.faults.before_electronic(electronic)
+            self.failing.before(electronic)
             self._report_electronic(electronic, state, total)
             if self._stop_file("LABORT"):
                 self.outcar.stopped(hard=True)
