@@ -16,6 +16,9 @@ from datastore.errors import DataError
 from datastore.schema import FloatArray, SpinPoint, content_hash
 
 DELTA, HEADS = "delta", "heads"
+CHANGED = "changed_on_the_way"
+"""Key in the level of a label whose settings were changed by a correction: setting -> its value at the end."""
+
 _CODE = ("code", "engine", "calculator")
 _FUNCTIONAL = ("functional", "xc", "method")
 _CUTOFF = ("ecut", "encut", "cutoff")

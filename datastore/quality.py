@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from datastore.levels import CHANGED
 from datastore.outliers import find_outliers as find_outliers
 from datastore.outliers import outlier_group as outlier_group
 from datastore.schema import FloatArray, SpinConfig, SpinPoint
@@ -61,8 +62,8 @@ CONSTRAINT_TOLERANCE = 0.1
 """Moments held as a constraint may leave it by 0.1 muB + 10 %."""
 
 PHYSICS_KEYS = (
-    "ISMEAR|SIGMA|ISYM|KSPACING|ENCUT|PREC|GGA|METAGGA|LDAU[UJL]?|LDAUTYPE|MAGMOM|NUPDOWN|ISPIN|LSORBIT|LMAXMIX|LASPH"
-    "|NELECT|POTCAR|smearing|occupations|ecut|xc|setups|hubbard|k-?points?"
+    "ISMEAR|SIGMA|ISYM|KSPACING|KGAMMA|ENCUT|PREC|GGA|METAGGA|LDAU[UJL]?|LDAUTYPE|MAGMOM|NUPDOWN|ISPIN|LSORBIT|LMAXMIX"
+    "|LASPH|LREAL|NELECT|POTCAR|smearing|occupations|ecut|xc|setups|hubbard|k-?points?"
 )
 """Settings whose change changes the numbers. Mixing, algorithm and iteration limits only change the way there."""
 
@@ -206,8 +207,13 @@ def unconverged(point: SpinPoint) -> str | None:
 
 
 def changed_physics(point: SpinPoint) -> str | None:
-    """A correction on the way to convergence changed what was computed, not only how."""
-    changed = [text for text in point.corrections if _PHYSICS.search(text)]
+    """A correction on the way to convergence changed what was computed, and the level of theory does not say so.
+
+    A label whose level does (:data:`datastore.levels.CHANGED`) is a good one of another level.
+    """
+    said = point.level_of_theory.get(CHANGED)
+    accounted = {_setting(key) for key in said} if isinstance(said, dict) else set()
+    changed = [text for text in point.corrections if {_setting(k) for k in _PHYSICS.findall(text)} - accounted]
     return f"corrections changed the physics: {'; '.join(changed)}" if changed else None
 
 
@@ -227,7 +233,12 @@ RULES: tuple[Callable[[SpinPoint], str | None], ...] = (
 
 
 _UNCONVERGED = re.compile(r"\b(not converged|unconverged|no convergence)\W*$", re.IGNORECASE)
-_PHYSICS = re.compile(rf"(?<![A-Za-z])({PHYSICS_KEYS})(?![A-Za-z])", re.IGNORECASE)
+_PHYSICS = re.compile(rf"(?<![A-Za-z_])({PHYSICS_KEYS})(?![A-Za-z_])", re.IGNORECASE)
+
+
+def _setting(name: str) -> str:
+    """One spelling of a setting's name: ``k-points`` is ``KPOINTS``."""
+    return name.upper().replace("-", "")
 
 
 def _lengths(moments: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from datastore.levels import CHANGED as CHANGED
 from datastore.quality import judge, name_ordering
 from datastore.schema import FailureKind, FloatArray, SpinConfig, SpinFailure, SpinPoint, content_hash
 from workflows.engines.clock import Clock
@@ -43,8 +44,9 @@ class LabelError(Exception):
         self.history = history or []
 
 
-CHANGED = "changed_on_the_way"
-"""Key in a level of theory: what a correction made of settings that decide the numbers."""
+class TryLaterError(Exception):
+    """What stands in the way says nothing about the configuration: the job stops, and is tried again."""
+
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -67,7 +69,8 @@ class RawLabel:
 
     ``magnetic_forces`` are -dE/dm (eV/muB) at held moments, shaped as ``magmoms_out``. ``charges``: (N,) electrons
     within the projection spheres. ``level_changes``: settings that decide the numbers and ended other than the engine's
-    level says; a label with some is one of another level of theory.
+    level says; a label with some is one of another level of theory. ``version``: of the program that ran, where only
+    its output tells; None: :meth:`Engine.version`.
     """
 
     energy: float
@@ -84,6 +87,7 @@ class RawLabel:
     timings: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     level_changes: dict[str, Any] = field(default_factory=dict)
+    version: str | None = None
 
 
 class Engine(BaseModel, ABC):
@@ -96,6 +100,9 @@ class Engine(BaseModel, ABC):
 
     moment_roles: ClassVar[tuple[str, ...]] = ("guess",)
     """The roles of the input moment this engine can honour."""
+
+    roles_remedy: ClassVar[str] = ""
+    """How to have it honour others, at the end of the message where it is asked for one."""
 
     @abstractmethod
     def level_of_theory(self) -> dict[str, Any]:
@@ -117,6 +124,15 @@ class Engine(BaseModel, ABC):
     def seconds_estimate(self, config: SpinConfig) -> float:
         """Rough single-core wall time of :meth:`compute` in seconds, for plans and progress bars."""
 
+    def relax(self, config: SpinConfig, moves: str, fmax: float, steps: int, workdir: Path) -> SpinConfig | None:
+        """``config`` with lattice and positions as the code's own relaxation leaves them; None where it has none.
+
+        ``moves``: volume, cell, or all; ``fmax``: largest force in the end, eV/Angstrom. Same species, order of sites
+        and moments in. It saves steps and decides nothing: workflows.jobs.parents goes on from there with single
+        points. Raises LabelError.
+        """
+        return None
+
     def cores(self) -> int:
         """Processes times threads that :meth:`compute` occupies; core hours are this times wall time."""
         return 1
@@ -132,7 +148,8 @@ class Engine(BaseModel, ABC):
         """
         if config.moment_role not in self.moment_roles:
             raise LabelError(
-                f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}",
+                f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}"
+                f"{self.roles_remedy}",
                 "refused",
             )
         clock = Clock(self.cores())
@@ -144,7 +161,7 @@ class Engine(BaseModel, ABC):
         return judge(
             SpinPoint(
                 **{name: getattr(config, name) for name in SpinConfig.model_fields},
-                **self._identity(raw.level_changes),
+                **self._identity(raw.level_changes, raw.version),
                 energy=raw.energy,
                 free_energy=raw.free_energy,
                 forces=raw.forces,
@@ -174,10 +191,10 @@ class Engine(BaseModel, ABC):
             history=error.history,
         )
 
-    def _identity(self, changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _identity(self, changes: dict[str, Any] | None = None, version: str | None = None) -> dict[str, Any]:
         level = self.level_of_theory()
         return {
             "engine": self.type,
-            "engine_version": self.version(),
+            "engine_version": version or self.version(),
             "level_of_theory": {**level, CHANGED: changes} if changes else level,
         }

@@ -14,6 +14,7 @@ from datastore.checksums import sealed
 from datastore.schema import SpinConfig, point_id
 from workflows.engines import Engine, LabelError
 from workflows.engines.clock import Clock
+from workflows.engines.interface import TryLaterError
 from workflows.names import short_name
 
 NAMESPACE = uuid.UUID("6d1f7c1e-57a3-4f0e-9d51-3a1f3a1a9c10")
@@ -50,6 +51,8 @@ def label(engine: Engine, config: SpinConfig, calculated_by: str = "") -> dict[s
         return sealed({**done, "calculated_by": calculated_by})
     except LabelError as error:
         return sealed({**engine.failure(config, error).to_document(), "calculated_by": calculated_by})
+    except TryLaterError:
+        raise
     except Exception as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise  # a full disk says nothing about the configuration: stop, so that it is tried again

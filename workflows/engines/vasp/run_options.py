@@ -1,0 +1,86 @@
+"""How VASP is started, watched and ended: options, and the time there is."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class RunOptions(BaseModel):
+    """How VASP is started, watched and ended. Nothing here decides a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vasp_cmd: str = Field(
+        default="", description="command of vasp_std, such as 'srun vasp_std'; empty: atomate2's VASP_CMD"
+    )
+    vasp_ncl_cmd: str = Field(
+        default="", description="command of vasp_ncl for vector moments; empty: atomate2's VASP_NCL_CMD"
+    )
+    wall_time: float | None = Field(
+        default=None,
+        gt=0,
+        description="seconds for one configuration; none: the end of the Slurm job, where there is one",
+    )
+    buffer: float = Field(
+        default=300.0, ge=0, description="seconds before that limit at which VASP is asked to stop (LABORT)"
+    )
+    frozen_after: float = Field(
+        default=21600.0, gt=0, description="seconds without a line on VASP's output after which it counts as hanging"
+    )
+    max_errors: int = Field(default=5, ge=1, description="corrections before a configuration is given up")
+    poll_seconds: float = Field(default=1.0, gt=0, description="between two looks whether VASP has ended")
+    check_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="between two looks of the handlers into the files of a run; large ones take seconds",
+    )
+    threads: int = Field(default=1, ge=1, description="OMP_NUM_THREADS of VASP; processes are usually better")
+    without: tuple[str, ...] = Field(
+        default=(),
+        description="handlers of atomate2 to leave out, by the names of their classes, such as LargeSigmaHandler",
+    )
+
+    @field_validator("without")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value:
+            from atomate2.vasp.run import DEFAULT_HANDLERS
+
+            names = [type(handler).__name__ for handler in DEFAULT_HANDLERS]
+            if unknown := [name for name in value if name not in names]:
+                raise ValueError(f"no handler is called {', '.join(unknown)}; there are {', '.join(names)}")
+        return value
+
+    def command(self, vector: bool) -> list[str]:
+        """Words of the command for collinear or ``vector`` moments, with variables of the environment put in."""
+        from atomate2 import SETTINGS
+
+        own, given = (self.vasp_ncl_cmd, SETTINGS.VASP_NCL_CMD) if vector else (self.vasp_cmd, SETTINGS.VASP_CMD)
+        return shlex.split(os.path.expandvars(own or given))
+
+
+def seconds_left(options: RunOptions) -> float | None:
+    """Seconds until the wall time: of the options, or of the Slurm job this runs in, whichever is shorter."""
+    limits = [limit for limit in (options.wall_time, _slurm_seconds()) if limit is not None]
+    return min(limits) if limits else None
+
+
+def _slurm_seconds() -> float | None:
+    """Seconds until the end of the Slurm job; None outside of Slurm, and where the job has no limit."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    if os.environ.get("SLURM_JOB_END_TIME", "").isdigit():
+        return float(os.environ["SLURM_JOB_END_TIME"]) - time.time()
+    query = ["squeue", "--noheader", "--job", os.environ["SLURM_JOB_ID"], "--format=%e"]
+    plain = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
+    try:
+        end = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True, env=plain).stdout
+        return (datetime.fromisoformat(end.strip()) - datetime.now()).total_seconds()
+    except (OSError, subprocess.SubprocessError, ValueError):  # no squeue, no answer, no limit
+        return None
