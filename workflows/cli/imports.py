@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 SHOWN_FRAMES = 100
 """Frames that --show-keys looks at."""
 
-Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines.")
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines; or folders with VASP runs, a JSON file of "
+        "emmet's task documents, mongodb://HOST/DATABASE?collection=tasks.",
+    ),
 ]
 Into = Annotated[
     str, typer.Option("--into", metavar="PLACE", help="Campaign or store, as for data stats; need not exist.")
@@ -31,7 +36,7 @@ LevelFile = Annotated[Path | None, typer.Option(metavar="LEVEL.yaml", help="Leve
 
 
 def import_files(
-    files: Files,
+    paths: Paths,
     into: Into = "",
     mapping: MappingFile = None,
     level: LevelFile = None,
@@ -47,13 +52,20 @@ def import_files(
     show_keys: Annotated[
         bool, typer.Option("--show-keys", help="Show the keys of the files and propose a mapping; import nothing.")
     ] = False,
+    processes: Annotated[
+        int, typer.Option(min=0, help="VASP: processes that read; 0 takes the cores that are there.")
+    ] = 0,
+    time_limit: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="VASP: reading one run may take so long.")
+    ] = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Take in labels that others computed, or that were exported here.
 
     Judged by the same rules as our own; what is there already is skipped, so the same command goes on after a stop.
-    Exports of this program need neither --mapping nor --level. Exit code 1: some frames were refused, or so
-    many are outliers that units or signs are doubtful.
+    Exports of this program need neither --mapping nor --level. Nor do VASP runs, which say everything themselves; for
+    them --level names an engine's YAML file or a level of theory that runs get which agree with it. Exit code 1: some
+    frames or runs were refused, or so many are outliers that units or signs are doubtful.
 
     \b
     Examples:
@@ -62,15 +74,47 @@ def import_files(
       spinmultinet data import nio.extxyz --into local:labels --mapping mended.yaml --level level.yaml \\
         --replace "the stress was in GPa" --author Ada
       spinmultinet data import exported.extxyz --into configs/campaigns/quickstart_nio.yaml --report import.json
+      spinmultinet data import /scratch/runs --into local:labels --report import.json
+      spinmultinet data import "mongodb://HOST/DATABASE?collection=tasks" --into local:labels --level vasp.yaml
     """
+    if _of_vasp(paths):
+        if mapping is not None or show_keys:
+            raise InputError("VASP runs say themselves what is what; leave out --mapping and --show-keys")
+        _require_place(into)
+        from workflows.cli.import_vasp import import_runs
+
+        result = import_runs(paths, into, level, campaign, _replacement(replace, author), processes, time_limit)
+        _finish(result, report, as_json, "runs")
+        return
+    files = [Path(path) for path in paths]
     if show_keys:
         _show(files, as_json)
         return
-    if not into:
-        raise InputError("name the store with --into, such as --into local:labels or --into CAMPAIGN.yaml")
+    _require_place(into)
     _check_files(files)
     convert = _converter(files, mapping, level, campaign)
-    result = _import(files, into, convert, _replacement(replace, author))
+    _finish(_import(files, into, convert, _replacement(replace, author)), report, as_json, "frames")
+
+
+def _of_vasp(paths: list[str]) -> bool:
+    """Whether the paths are VASP runs or task documents; InputError where they are of both kinds."""
+    from workflows.vasp_import.databases import is_database
+    from workflows.vasp_import.files import has_documents
+
+    found = [is_database(path) or Path(path).is_dir() or has_documents(Path(path)) for path in paths]
+    if any(found) and not all(found):
+        other = paths[found.index(False)]
+        raise InputError(f"{other} is neither a folder nor task documents; import it by a command of its own")
+    return all(found)
+
+
+def _require_place(into: str) -> None:
+    if not into:
+        raise InputError("name the store with --into, such as --into local:labels or --into CAMPAIGN.yaml")
+
+
+def _finish(result: ImportReport, report: Path | None, as_json: bool, what: str) -> None:
+    """Tell what was done; exit code 1 where something was refused or is doubtful."""
     content = {**asdict(result), "in_store": result.frames - result.not_in, "not_in_store": result.not_in}
     if report is not None:
         import json
@@ -80,7 +124,7 @@ def import_files(
     if as_json:
         print_json(content)
     else:
-        _print(result)
+        _print(result, what)
     if result.not_in or result.doubts:
         raise typer.Exit(FAILED)
 
@@ -147,16 +191,16 @@ def _import(files: list[Path], into: str, convert: Converter, replace: Replaceme
         return import_labels(store, files, convert, watch, replace)
 
 
-def _print(result: ImportReport) -> None:
+def _print(result: ImportReport, what: str) -> None:
     rows: list[tuple[str, int, str]] = [
         (reason, refusals.count, refusals.examples[0]) for reason, refusals in result.refused.items()
     ]
     if result.disagreeing.count:
         rows.append(("other numbers than stored", result.disagreeing.count, result.disagreeing.examples[0]))
     if rows:
-        print_table(["not taken in because", "frames", "first"], rows)
+        print_table(["not taken in because", what, "first"], rows)
     notes = {
-        f"{result.frames} frames": True,
+        f"{result.frames} {what}": True,
         f"{result.accepted} new labels accepted": True,
         f"{result.rejected} new labels rejected by the rules ({_counted(result.verdict_reasons)})": result.rejected,
         f"{result.salvaged} of these salvaged: they are labels of the ordering they ended in": result.salvaged,
@@ -167,7 +211,7 @@ def _print(result: ImportReport) -> None:
     }
     typer.echo("; ".join(text for text, wanted in notes.items() if wanted))
     if result.one_energy:
-        typer.echo(f"{result.one_energy} frames have one energy; it stands for the free and the extrapolated one")
+        typer.echo(f"{result.one_energy} {what} have one energy; it stands for the free and the extrapolated one")
     if result.without_stress:
         typer.echo(f"{result.without_stress} labels have no stress")
     for level in result.levels:

@@ -1,0 +1,142 @@
+"""A run folder of VASP -> :class:`~workflows.vasp_import.convert.Raw`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymatgen.io.vasp import Incar
+
+from datastore.checksums import file_sha256
+from datastore.mapping import RefusedError
+from workflows.engines.vasp.corrections import read_corrections
+from workflows.engines.vasp.levels import kpoints_rule, kpts_of_run
+from workflows.engines.vasp.output_files import read_bytes
+from workflows.engines.vasp.outputs import OutputError, VaspResult, read_run
+from workflows.engines.vasp.potcars import digest, identity
+from workflows.vasp_import.convert import Raw
+from workflows.vasp_import.discover import Run, printable
+
+_PACKED = ("", ".gz", ".GZ", ".bz2", ".xz", ".lzma")
+_TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$", re.MULTILINE)
+
+
+def read_folder(run: Run, root: str) -> Raw:
+    """What a run says. ``root``: the path that was given, to which the label's ``source.file`` is relative.
+
+    Raises RefusedError.
+    """
+    with _alone(run) as folder:
+        try:
+            result = read_run(folder)
+            corrections = read_corrections(folder)
+            comment = _first_line(folder, "KPOINTS.orig" if corrections.level_changes else "KPOINTS")
+            hashes = _hashes(folder, result.potcars)
+            incar = _original(folder, result) if corrections.level_changes else result.incar
+        except OutputError as error:
+            raise RefusedError(error.reason, _told(str(error), folder, run)) from None
+        except OSError as error:
+            raise RefusedError("unreadable", f"{run.origin}: {error.strerror or error}") from None
+        sums = {name: file_sha256(path) for name, path in zip(("vasprun", "outcar"), result.files, strict=True)}
+    assert result.magmoms_out is not None  # read_run refuses runs without
+    return Raw(
+        **{name: getattr(result, name) for name in _SAME},
+        incar=incar,
+        symbols=result.blocks,
+        titels=result.potcars,
+        potcars=[identity(titel, sha) for titel, sha in zip(result.potcars, hashes, strict=True)],
+        kpts=kpts_of_run(incar, comment, result.centring),
+        timings=_timings(result.timings),
+        corrections=corrections.texts,
+        history=corrections.history,
+        changes=corrections.level_changes,
+        own=bool(kpoints_rule(comment)),
+        source={"file": _relative(run, root), "sha256": sums["outcar"], "vasprun_sha256": sums["vasprun"]},
+    )
+
+
+_SAME = (
+    "species",
+    "lattice",
+    "positions",
+    "magmoms_in",
+    "magmoms_out",
+    "energy",
+    "free_energy",
+    "forces",
+    "stress",
+    "total_moment",
+    "charges",
+    "band_gap",
+    "kpoints",
+    "parameters",
+    "version",
+    "n_ionic",
+)
+"""Fields of a VaspResult that go over as they are."""
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[Path]:
+    """The folder of a run; of several in one folder, a view in which it stands alone under the usual names."""
+    if not run.suffix:
+        yield Path(run.folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="vasp-run-") as view:
+        for standard, name in run.files:
+            Path(view, standard).symlink_to(Path(run.folder, name))
+        yield Path(view)
+
+
+def _told(text: str, folder: Path, run: Run) -> str:
+    """The message without the folder, which the report names anyhow."""
+    return text.replace(f"{folder}/", "").replace(f"{folder}: ", "").replace(str(folder), printable(run.folder))
+
+
+def _relative(run: Run, root: str) -> str:
+    try:
+        path = printable(str(Path(run.folder).relative_to(root)))
+    except ValueError:
+        path = printable(run.folder)
+    return path + (f" ({run.suffix})" if run.suffix else "")
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    return next((path for end in _PACKED if (path := folder / f"{name}{end}").is_file()), None)
+
+
+def _text(folder: Path, name: str) -> str:
+    path = _find(folder, name)
+    return "" if path is None else read_bytes(path).decode("utf-8", "replace")
+
+
+def _first_line(folder: Path, name: str) -> str:
+    return next(iter(_text(folder, name).splitlines()), "").strip()
+
+
+def _original(folder: Path, result: VaspResult) -> dict[str, Any]:
+    """The INCAR before custodian changed what decides numbers, as the engine's own labels state it."""
+    text = _text(folder, "INCAR.orig")
+    return dict(Incar.from_str(text)) if text else result.incar
+
+
+def _hashes(folder: Path, titels: tuple[str, ...]) -> list[str | None]:
+    """Hash of the POTCAR of each block, where the file is there and is the one that the run names."""
+    text = _text(folder, "POTCAR")
+    if not text:
+        return [None] * len(titels)
+    parts = [part for part in re.split(r"(?<=End of Dataset)[^\n]*\n?", text) if part.strip()]
+    named = [" ".join(match[1].split()) if (match := _TITEL.search(part)) else "" for part in parts]
+    if named != [" ".join(titel.split()) for titel in titels]:
+        raise RefusedError("inconsistent", f"POTCAR has {', '.join(named)}, OUTCAR {', '.join(titels)}")
+    return [digest(part) for part in parts]
+
+
+def _timings(found: dict[str, float]) -> dict[str, float]:
+    """Wall seconds and cores, for the ledger of costs; VASP's CPU time is that of one rank."""
+    names = {"vasp_wall_s": "wall", "vasp_cores": "cores"}
+    return {name: found[key] for key, name in names.items() if key in found}

@@ -1,0 +1,97 @@
+"""One reader process: takes runs and documents as JSON lines on stdin, answers with labels and refusals as JSON lines.
+
+Started by :mod:`workflows.vasp_import.pool`, with one thread; what it is given may be damaged in any way, and may cost
+it its life.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from datastore.mapping import RefusedError
+from datastore.schema import SpinPoint
+from workflows.processes import die_with
+
+Message = dict[str, Any]
+
+
+def main() -> None:
+    """Serve until stdin closes. ``argv``: the parent's pid, and the most memory to use, in bytes."""
+    die_with(int(sys.argv[1]))
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    warnings.simplefilter("ignore")
+    from workflows.vasp_import import convert, documents, folders  # noqa: F401 - loaded before the clock runs
+
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    _send(answers, {"ready": True})
+    for line in sys.stdin.buffer:
+        _send(answers, answer(orjson.loads(line)))
+
+
+def answer(task: Message) -> Message:
+    """Labels (``points``) and refusals (``refused``: reason and detail) of one run or document."""
+    points: list[Message] = []
+    refused: list[tuple[str, str]] = []
+    try:
+        for item in _labels(task):
+            if isinstance(item, RefusedError):
+                refused.append(_told(item))
+            else:
+                points.append(item.to_document())
+    except RefusedError as error:
+        refused.append(_told(error))
+    except MemoryError:
+        refused.append(("too large", "reading it takes more memory than a process may have; use fewer --processes"))
+    except Exception as error:  # whatever a damaged file leads to costs this run only
+        refused.append(("unreadable", f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]))
+    return {"points": points, "refused": refused}
+
+
+def _labels(task: Message) -> Iterator[SpinPoint | RefusedError]:
+    from workflows.vasp_import.convert import label
+    from workflows.vasp_import.documents import read_document
+    from workflows.vasp_import.folders import read_folder
+
+    if "folder" in task:
+        from workflows.vasp_import.discover import Run
+
+        files = tuple((str(standard), str(name)) for standard, name in task["files"])
+        yield label(read_folder(Run(task["folder"], task["suffix"], files, ""), task["root"]))
+        return
+    for item in read_document(_document(task), task["origin"]):
+        try:
+            yield item if isinstance(item, RefusedError) else label(item)
+        except RefusedError as error:
+            yield error
+
+
+def _document(task: Message) -> Message:
+    if "document" in task:
+        return dict(task["document"])
+    from workflows.vasp_import.databases import fetch
+
+    return fetch(task["uri"], task["key"])
+
+
+def _told(error: RefusedError) -> tuple[str, str]:
+    return error.reason, str(error).removeprefix(f"{error.reason}: ")
+
+
+def _send(answers: Any, message: Message) -> None:
+    try:
+        answers.write(orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
+        answers.flush()
+    except BrokenPipeError:  # the parent is gone; what it has acknowledged is in the store
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
