@@ -31,7 +31,6 @@ def inspect(store: str | None = None) -> Findings:
         "packages": packages,
         "optional": {name: _version(name) for name in OPTIONAL},
         "engines": engines,
-        "vasp": _vasp(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
@@ -50,9 +49,8 @@ def lines(found: Findings) -> list[str]:
     out += [f"  {name} {version or 'not installed'}" for name, version in found["optional"].items()]
     out.append("engines")
     for name, missing in found["engines"].items():
-        out.append(f"{'-' if missing else '+'} {name}: {'; '.join(missing) or 'ready'}")
-    vasp = found["vasp"]
-    out.append(f"  vasp (optional): command {vasp['command'] or 'not set'}, POTCARs {vasp['potcars'] or 'not set'}")
+        out.append(f"{'-' if missing else '+'} {name}: {missing[0] if missing else 'ready'}")
+        out += [f"    and {problem}" for problem in missing[1:]]
     threads = ", ".join(f"{name}={value or 'not set'}" for name, value in found["threads"].items())
     out.append(f"machine: {found['cores']} cores, {threads} (calculations set 1 for themselves)")
     little = f"; free some space, campaigns want {LITTLE_DISK:g} GB" if found["disk_free_gb"] < LITTLE_DISK else ""
@@ -86,18 +84,6 @@ def _engines() -> dict[str, list[str]]:
         except Exception as error:  # a doctor reports what is broken, whatever it is
             found[name] = [f"cannot be loaded ({type(error).__name__}: {error}); install the package again"]
     return found
-
-
-def _vasp() -> dict[str, str | None]:
-    """Where pymatgen and atomate2 would look for VASP. Never needed; nothing is run."""
-    command = os.environ.get("ATOMATE2_VASP_CMD") or shutil.which("vasp_std")
-    try:
-        from pymatgen.core import SETTINGS
-
-        potcars = SETTINGS.get("PMG_VASP_PSP_DIR")
-    except Exception:  # a broken ~/.pmgrc.yaml must not end the examination
-        potcars = None
-    return {"command": command, "potcars": potcars}
 
 
 def _store(uri: str) -> Findings:

@@ -1,7 +1,8 @@
 """What every engine promises. A new engine is added to ENGINES and to CHEAP, and has to pass this file.
 
 GPAW runs real PBE+U here, at settings cheap enough for a test. Where GPAW is absent its part is skipped with the
-reason, and fails instead when SPINMULTINET_REQUIRE_GPAW=1, as in continuous integration.
+reason, and fails instead when SPINMULTINET_REQUIRE_GPAW=1, as in continuous integration. The vasp engine runs the test
+program of tests/support/vasp_std through custodian, whose physics are those of the spin-lattice engine.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ CHEAP = {
         "convergence": {"density": 3e-5, "energy": 2e-5, "eigenstates": 4e-7},
     },
     "spin-lattice": {"type": "spin-lattice"},
+    "vasp": {"type": "vasp", "kppvol": 5, "run": {"poll_seconds": 0.05}},
 }
-STEP = {"gpaw": 0.02, "spin-lattice": 1e-4}
+STEP = {"gpaw": 0.02, "spin-lattice": 1e-4, "vasp": 1e-2}
 """Displacement for the finite difference, Angstrom."""
-TOLERANCE = {"gpaw": 0.01, "spin-lattice": 1e-6}
+TOLERANCE = {"gpaw": 0.01, "spin-lattice": 1e-6, "vasp": 5e-3}
 """Allowed error of a force component, eV/Angstrom."""
 
 VECTORS = ("spin-lattice",)
@@ -37,6 +39,12 @@ VECTORS = ("spin-lattice",)
 
 PARAMETERS = [pytest.param(name, marks=pytest.mark.first_principles if name == "gpaw" else ()) for name in ENGINES]
 pytestmark = pytest.mark.parametrize("name", PARAMETERS)
+
+
+@pytest.fixture(autouse=True)
+def _vasp(name, request):
+    if name == "vasp":
+        request.getfixturevalue("vasp_on_path")
 
 
 def engine_or_skip(name: str) -> Engine:

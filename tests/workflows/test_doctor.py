@@ -52,3 +52,32 @@ def test_store_that_cannot(uri):
     assert found["store"]["problem"]
     assert not found["ready"]
     assert "secret" not in str(found)
+
+
+def test_vasp_needs_its_program_and_every_potcar(monkeypatch, tmp_path):
+    """Each with its own remedy, in the words of atomate2's and pymatgen's settings."""
+    import pymatgen.core
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delitem(pymatgen.core.SETTINGS, "PMG_VASP_PSP_DIR", raising=False)
+    found = doctor.inspect()
+    command, folder = found["engines"]["vasp"]
+    assert "VASP_CMD" in command
+    assert "PMG_VASP_PSP_DIR" in folder
+    said = doctor.lines(found)
+    assert f"- vasp: {command}" in said
+    assert f"    and {folder}" in said
+
+
+def test_vasp_is_ready_where_both_are_there(vasp_on_path):
+    assert doctor.inspect()["engines"]["vasp"] == []
+    assert "+ vasp: ready" in doctor.lines(doctor.inspect())
+
+
+def test_each_potcar_that_lacks_is_named(vasp_on_path):
+    (vasp_on_path.potcars / "POT_GGA_PAW_PBE" / "Ni_pv" / "POTCAR").unlink()
+    (vasp_on_path.potcars / "POT_GGA_PAW_PBE" / "Co" / "POTCAR").write_text("no potential")
+    missing = doctor.inspect()["engines"]["vasp"]
+    assert len(missing) == 2
+    assert any("Ni_pv for Ni" in text and "leave Ni out of potcars" in text for text in missing)
+    assert any("Co/POTCAR: is no POTCAR" in text for text in missing)

@@ -13,6 +13,7 @@ __all__ = ["ENGINES", "Engine", "EngineError", "LabelError", "get_engine"]
 ENGINES = {
     "gpaw": "workflows.engines.gpaw:GpawEngine",
     "spin-lattice": "workflows.engines.spin_lattice:SpinLatticeEngine",
+    "vasp": "workflows.engines.vasp.engine:VaspEngine",
 }
 """Engine type -> ``module:class``. Imported on use, so that an engine's packages stay optional."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from jobflow import Job, job
 from pymatgen.core import Lattice, Structure
 
 from datastore.schema import SpinConfig, content_hash
-from workflows.engines import Engine, EngineError
+from workflows.engines import Engine, EngineError, LabelError
 from workflows.engines.calculator import EngineCalculator
+from workflows.engines.clock import Clock
 from workflows.equilibrium import STEPS_PER_ROOT, TYPICAL_STEPS, find_equilibrium
 from workflows.jobs.files import sha256
 from workflows.jobs.label import stable_uuid
@@ -30,6 +32,10 @@ MODEL_SECONDS = 0.5
 
 COST_ONLY = {"orderings", "using", "steps"}
 """Options that do not decide the result: the start says which ordering, the source says with what."""
+
+
+RELAXED = "relaxed.json"
+"""Where the engine's own relaxation ended, in the job's folder."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,14 @@ def compute_parent(
 
     Single points are kept in the job's folder, so that a kill costs the one at work and no other. They are no
     labels: the steps of a relaxation are near-copies of each other, and would be in training and test at once.
+    An engine's own relaxation comes first where there is one; the single points begin where it ended.
     """
-    atoms = Atoms(start.species, positions=start.positions, cell=start.lattice, pbc=True)
-    atoms.set_initial_magnetic_moments(start.magmoms_in)
-    calculator: Calculator = _model_calculator(model) if model else EngineCalculator(engine, start, Path.cwd())
+    first, spent = (start, 0.0) if model else _relaxed_by(engine, start, method, Path.cwd())
+    atoms = Atoms(first.species, positions=first.positions, cell=first.lattice, pbc=True)
+    atoms.set_initial_magnetic_moments(first.magmoms_in)
+    calculator: Calculator = _model_calculator(model) if model else EngineCalculator(engine, first, Path.cwd())
     found = find_equilibrium(atoms, calculator, method, report)
-    source = _model_source(calculator, model) if model else _engine_source(calculator)
+    source = _model_source(calculator, model) if model else _engine_source(calculator, spent)
     document = {
         "formula": start.formula,
         "cell": start.cell,
@@ -116,14 +124,45 @@ def _provenance(document: dict[str, Any]) -> dict[str, Any]:
     return {name: document[name] for name in names if name in document} | {"start": document["start"]["parent"]}
 
 
-def _engine_source(calculator: Any) -> dict[str, Any]:
+def _relaxed_by(
+    engine: Engine, start: SpinConfig, method: ScanOptions | RelaxOptions, folder: Path
+) -> tuple[SpinConfig, float]:
+    """Where the engine's own relaxation ends, and its core seconds; ``start`` and 0 where it has none.
+
+    It is kept in ``folder``: single points that were done after it are only found again from the same place.
+    Raises EngineError.
+    """
+    if not isinstance(method, RelaxOptions):
+        return start, 0.0
+    note = folder / RELAXED
+    if note.is_file():
+        known = json.loads(note.read_text())
+        if (known["start"], known["level"]) == (start.config_id, engine.level_id()):
+            return SpinConfig.from_document(known["relaxed"]), float(known["core_seconds"])
+    clock = Clock(engine.cores())
+    try:
+        relaxed = engine.relax(start, method.moves, method.fmax, method.steps, folder)
+    except LabelError as error:
+        name = f"{start.formula} {short_name(start.ordering)}"
+        raise EngineError(f"{name}: engine {engine.type} could not relax it ({error})") from error
+    if relaxed is None:
+        return start, 0.0
+    spent = clock.spent()["wall"] * engine.cores()
+    known = {"start": start.config_id, "level": engine.level_id(), "relaxed": relaxed.to_document()}
+    temporary = note.with_suffix(".tmp")
+    temporary.write_text(json.dumps({**known, "core_seconds": spent}))
+    temporary.replace(note)
+    return relaxed, spent
+
+
+def _engine_source(calculator: Any, spent_before: float) -> dict[str, Any]:
     engine = calculator.engine
     return {
         "engine": engine.type,
         "engine_version": engine.version(),
         "level_of_theory": engine.level_of_theory(),
         "level_id": engine.level_id(),
-        "core_seconds": calculator.core_seconds,
+        "core_seconds": calculator.core_seconds + spent_before,
     }
 
 

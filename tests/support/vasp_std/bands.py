@@ -27,15 +27,27 @@ def gap(inputs: Inputs) -> float:
     return 0.5 + 0.4 * max(u)
 
 
+def _filled(inputs: Inputs, moment: float) -> list[int]:
+    """Number of filled bands of each channel, whole because there is a gap; ``moment`` along z, muB."""
+    electrons = inputs.electrons
+    if inputs.spin == 4:
+        return [round(electrons)]
+    up = round((electrons + (moment if inputs.spin == 2 else 0.0)) / 2)
+    return [up, round(electrons) - up][: inputs.spin]
+
+
+def cell_moment(inputs: Inputs, moments: np.ndarray) -> np.ndarray:
+    """(1,) or (3,), muB: of all electrons. Between two channels it is whole; the sites' moments are parts of it."""
+    inside = np.atleast_1d(moments.sum(axis=0))
+    if inputs.spin != 2:
+        return inside
+    up, down = _filled(inputs, float(inside[0]))
+    return np.array([float(up - down)])
+
+
 def bands(inputs: Inputs, moment: float) -> Bands:
     """Filled bands end at 0 eV in both channels. ``moment``: of the cell along z, muB."""
-    electrons, number = inputs.electrons, band_count(inputs)
-    if inputs.spin == 4:
-        filled = [round(electrons)]
-    else:
-        unpaired = moment if inputs.spin == 2 else 0.0
-        up = round((electrons + unpaired) / 2)
-        filled = [up, round(electrons) - up][: inputs.spin]
+    number, filled = band_count(inputs), _filled(inputs, moment)
     k = inputs.mesh.points - inputs.mesh.points[0]
     dispersion = 0.2 * np.sum(1 - np.cos(2 * np.pi * k), axis=1)
     energies = np.empty((len(filled), len(k), number))

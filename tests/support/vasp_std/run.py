@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.vasp_std.bands import bands
+from tests.support.vasp_std.bands import bands, cell_moment
 from tests.support.vasp_std.failing import Failing
 from tests.support.vasp_std.inputs import Inputs
 from tests.support.vasp_std.messages import NOT_CONVERGED
@@ -59,7 +59,7 @@ class Run:
         inputs = self.inputs
         found = ground_state(self.setting, lattice, positions, self.moments)
         state = self.failing.electrons(found, self.setting, lattice, positions)
-        total = np.atleast_1d(state.moments.sum(axis=0))
+        total = cell_moment(inputs, state.moments)
         limits = inputs.integer("NELMIN", 2), inputs.integer("NELM", 60), inputs.real("EDIFF", 1e-4)
         for electronic in electronic_steps(number, state, self.setting.entropy, limits):
             self.failing.before(electronic)
@@ -70,7 +70,7 @@ class Run:
         self.moments = state.moments
         self.first = electronic.free if self.first is None else self.first
         change = electronic.free - (self.first if number > 1 else 0.0)
-        return Ionic(number, lattice, positions, state, electronic, change)
+        return Ionic(number, lattice, positions, state, electronic, change, total)
 
     def _report_electronic(self, electronic: Electronic, state: State, total: np.ndarray) -> None:
         self.outcar.electronic(electronic, total)

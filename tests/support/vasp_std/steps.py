@@ -43,6 +43,8 @@ class Ionic:
     last: Electronic
     change: float
     """Of the free energy since the first ionic step, as OSZICAR's ``d E``; the energy itself in the first."""
+    total_moment: np.ndarray
+    """(1,) or (3,), muB per cell."""
 
     @property
     def volume(self) -> float:
@@ -51,11 +53,6 @@ class Ionic:
     @property
     def fractional(self) -> np.ndarray:
         return self.positions @ np.linalg.inv(self.lattice)
-
-    @property
-    def total_moment(self) -> np.ndarray:
-        """(1,) or (3,), muB per cell."""
-        return np.atleast_1d(self.state.moments.sum(axis=0))
 
 
 def electronic_steps(ionic: int, state: State, entropy: float, limits: tuple[int, int, float]) -> Iterator[Electronic]:

@@ -8,6 +8,9 @@ import pytest
 
 from workflows.engines import get_engine
 from workflows.engines.gpaw import GpawEngine
+from workflows.engines.vasp.engine import VaspEngine
+
+pytestmark = pytest.mark.usefixtures("vasp_on_path")  # a level of theory holds the hashes of its POTCARs
 
 FILES = sorted((Path(__file__).parents[3] / "configs" / "engines").glob("*.yaml"))
 
@@ -20,9 +23,10 @@ def test_file_is_an_engine(file):
 
 
 def test_levels_differ():
-    assert len({get_engine(file).level_id() for file in FILES}) == len(FILES) >= 3
+    assert len({get_engine(file).level_id() for file in FILES}) == len(FILES) >= 4
 
 
 def test_production_file_says_the_defaults():
     by_name = {file.stem: file for file in FILES}
     assert get_engine(by_name["gpaw"]) == GpawEngine()
+    assert get_engine(by_name["vasp"]) == VaspEngine()

@@ -21,8 +21,9 @@ from datastore.schema import PROVENANCE, FloatArray, MomentRole, SpinConfig
 from workflows.engines.interface import EngineError, LabelError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.check import check_inputs
-from workflows.engines.vasp.levels import kpoints_comment
+from workflows.engines.vasp.levels import COST_TAGS, kpoints_comment
 from workflows.engines.vasp.settings import VaspSettings
+from workflows.engines.vasp.tags import OWNED
 
 ORDER_FILE = "site_order.json"
 """Beside the inputs: the caller's site of each site in POSCAR. emmet's TaskDoc keeps it as additional JSON."""
@@ -92,7 +93,7 @@ class SpinStaticSetGenerator(VaspInputGenerator):
     """Input set of one single point with spins, for atomate2's Makers and for our engine.
 
     ``settings`` take the place of atomate2's own defaults; ``moment_role`` says whether moments are held.
-    ``user_incar_settings`` may hold tags of cost only: others belong into ``settings``, and the check refuses them.
+    ``user_incar_settings`` may hold tags of cost only: others are refused, and belong into ``settings``.
     """
 
     settings: VaspSettings = field(default_factory=VaspSettings)
@@ -135,6 +136,10 @@ class SpinStaticSetGenerator(VaspInputGenerator):
     def input_for(self, config: SpinConfig, potcar_spec: bool = False) -> CheckedInput:
         """Files for a configuration. Raises LabelError (refused) where it does not suit the settings."""
         refuse(config, self.settings, potcar_spec)
+        own = sorted(tag for tag in self.user_incar_settings if tag not in COST_TAGS - set(OWNED))
+        if own:
+            said = "; ".join(f"{tag}: {OWNED.get(tag, 'state it in settings.incar')}" for tag in own)
+            raise LabelError(f"user_incar_settings cannot hold {said}", "refused")
         sites = ordered(config)
         content = CheckedInput(
             incar={**self.incar_of(config, sites), **self.user_incar_settings},
@@ -210,8 +215,9 @@ class SpinRelaxSetGenerator(SpinStaticSetGenerator):
 
     @property
     def incar_updates(self) -> dict[str, Any]:
-        """Tags of the way of the ions."""
-        return {"IBRION": 2, "ISIF": ISIF[self.moves], "NSW": self.steps, "EDIFFG": -self.fmax}
+        """Tags of the way of the ions; ISYM 2, magnetic symmetry included, keeps special positions special."""
+        symmetry = {"ISYM": 2} if self.settings.spins == "collinear" else {}
+        return {"IBRION": 2, "ISIF": ISIF[self.moves], "NSW": self.steps, "EDIFFG": -self.fmax, **symmetry}
 
 
 def blocks(structure: Structure) -> list[str]:
