@@ -100,7 +100,7 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) ->
         energy=energy,
         free_energy=free_energy,
         forces=np.array(last["forces"], dtype=np.float64),
-        stress=None if last.get("stress") is None else -np.array(last["stress"], dtype=np.float64) / KB_PER_EV_A3,
+        stress=_stress(last.get("stress")),
         total_moment=_total(output),
         charges=_charges(output),
         band_gap=output.get("bandgap"),
@@ -164,6 +164,14 @@ def _structure(content: Mapping[str, Any]) -> tuple[list[str], FloatArray, Float
         species.append(str(site["species"][0]["element"]))
     fractional = np.array([site["abc"] for site in content["sites"]], dtype=np.float64)
     return species, lattice, fractional @ lattice
+
+
+def _stress(kilobar: Any) -> FloatArray | None:
+    """VASP's stress in eV/Angstrom^3 with ASE's sign, symmetric to the last digit."""
+    if kilobar is None:
+        return None
+    stress = -np.array(kilobar, dtype=np.float64) / KB_PER_EV_A3
+    return (stress + stress.T) / 2
 
 
 def _moments(output: Mapping[str, Any], species: list[str]) -> FloatArray:

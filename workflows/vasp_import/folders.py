@@ -138,5 +138,4 @@ def _hashes(folder: Path, titels: tuple[str, ...]) -> list[str | None]:
 
 def _timings(found: dict[str, float]) -> dict[str, float]:
     """Wall seconds and cores, for the ledger of costs; VASP's CPU time is that of one rank."""
-    names = {"vasp_wall_s": "wall", "vasp_cores": "cores"}
-    return {name: found[key] for key, name in names.items() if key in found}
+    return {name: found[name] for name in ("wall", "cores") if name in found}
