@@ -79,7 +79,7 @@ def read_outcar(path: Path) -> Outcar:
         path=path,
         version=text.version,
         started=text.started(),
-        titels=tuple(re.findall(r"^\s+TITEL\s*=\s*(.*?)\s*$", text.text, re.MULTILINE)),
+        titels=tuple(re.findall(r"^ +TITEL *= *(.*?) *$", text.head, re.MULTILINE)),
         ions_per_type=text.counts,
         spin_polarised=text.first(r"ISPIN\s*=\s+(\d)\s+spin polarized") == "2",
         noncollinear=noncollinear,
@@ -113,7 +113,7 @@ def _magnetization(tables: dict[str, FloatArray], noncollinear: bool) -> FloatAr
 
 
 class _Text:
-    """The text of one complete run. ``tail``: what follows the head line of its last electronic step."""
+    """The text of one complete run. ``head``: up to the first electronic step; ``tail``: from the last one on."""
 
     def __init__(self, path: Path, text: str):
         self.path = path
@@ -131,6 +131,7 @@ class _Text:
         self._iterations = list(_ITERATION.finditer(self.text))
         if not self._iterations:
             raise self.error("truncated", "has no electronic step; run the calculation again")
+        self.head = self.text[: self._iterations[0].start()]
         self.tail = self.text[self._iterations[-1].start() :]
         if _FORCES not in self.tail:
             raise self.error("truncated", "has no forces of its last ionic step; run the calculation again")
@@ -151,7 +152,7 @@ class _Text:
         return value
 
     def first(self, pattern: str) -> str:
-        match = re.search(pattern, self.text)
+        match = re.search(pattern, self.head)
         if not match:
             raise self.error("foreign", f"lacks a line that VASP prints among its settings ({pattern})")
         return match[1]
@@ -163,18 +164,18 @@ class _Text:
         return found[-1]
 
     def started(self) -> str:
-        match = re.search(r"date (\d{4}\.\d\d\.\d\d)\s+(\d\d:\d\d:\d\d)", self.text[:2000])
+        match = re.search(r"date (\d{4}\.\d\d\.\d\d)\s+(\d\d:\d\d:\d\d)", self.head[:2000])
         return f"{match[1]} {match[2]}" if match else ""
 
     def ldauu(self) -> tuple[float, ...]:
-        match = re.search(r"for each species LDAUU =([^\n]*)", self.text)
+        match = re.search(r"for each species LDAUU =([^\n]*)", self.head)
         return tuple(self.number(token) for token in match[1].split()) if match else ()
 
     def electronic_steps(self) -> tuple[int, ...]:
         return tuple(Counter(match[1] for match in self._iterations).values())
 
     def fermi(self) -> float | None:
-        match = re.search(r"E-fermi\s*:\s*(-?[\d.]+)", self.tail)
+        match = re.search(r"(?:E-fermi|Fermi energy)\s*:\s*(-?[\d.]+)", self.tail)
         return float(match[1]) if match else None
 
     def cell(self) -> FloatArray:
@@ -227,15 +228,15 @@ class _Text:
         return rows[:, -1]
 
     def timings(self) -> dict[str, float]:
-        """``vasp_wall_s``, ``vasp_cpu_s`` (user and system) and ``vasp_cores``, as far as they are printed."""
+        """``wall`` and ``cpu`` (user and system, of the first rank) in seconds, ``cores``; those that are printed."""
         block = self.text[self.text.rfind("General timing") :]
         seconds = {name: float(value) for name, value in re.findall(r"(\w+) time \(sec\):\s+([\d.]+)\s", block)}
-        timings = {"vasp_wall_s": seconds["Elapsed"]} if "Elapsed" in seconds else {}
+        timings = {"wall": seconds["Elapsed"]} if "Elapsed" in seconds else {}
         if {"User", "System"} <= set(seconds):
-            timings["vasp_cpu_s"] = seconds["User"] + seconds["System"]
-        ranks = re.search(r"^ running(?: on)? +(\d+) (?:total cores|mpi-ranks, with +(\d+) threads)", self.text, re.M)
+            timings["cpu"] = seconds["User"] + seconds["System"]
+        ranks = re.search(r"^ running(?: on)? +(\d+) (?:total cores|mpi-ranks, with +(\d+) threads)", self.head, re.M)
         if ranks:
-            timings["vasp_cores"] = float(int(ranks[1]) * int(ranks[2] or 1))
+            timings["cores"] = float(int(ranks[1]) * int(ranks[2] or 1))
         return timings
 
     def _row(self, line: str, columns: int) -> list[float]:

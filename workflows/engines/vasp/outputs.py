@@ -1,8 +1,8 @@
 """A finished VASP folder -> :class:`VaspResult`: cross-checked numbers, in the caller's site order, or a refusal.
 
-emmet's TaskDoc gives the same numbers (tests compare them field by field). It is not called here for three reasons:
-its geometry is that of CONTCAR, which after a relaxation that stopped at NSW is not the one the energy belongs to; it
-takes an OUTCAR without its end; and most of its time goes into parts of OUTCAR that no label needs.
+emmet's TaskDoc gives the same numbers for collinear runs (tests compare them field by field). It is not called here:
+its geometry is that of CONTCAR, which need not be the one the energy belongs to; it reduces vector moments to numbers;
+it takes an OUTCAR without its end; and most of its time goes into parts of OUTCAR that no label needs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ class VaspResult:
     asked for; values per species block (``blocks`` and what follows) in that of the POSCAR.
 
     ``free_energy`` is TOTEN, of which ``forces`` (N, 3) and ``stress`` (3, 3; eV/Angstrom^3, ASE sign, None where VASP
-    printed none) are derivatives; ``energy`` is E(sigma -> 0). ``lattice`` and ``positions`` (Cartesian, inside the
-    cell) are those the energy belongs to. ``magmoms_in``: MAGMOM of the INCAR, None where it has none. ``magmoms_out``:
-    (N,) signed, or (N, 3) Cartesian (VASP prints them in the frame of SAXIS), within the projection spheres, None for a
-    run without. ``total_moment``: of the cell, from the electron count, scalar or (3,). ``charges``: (N,) electrons in
-    the spheres. ``kpoints``: divisions of a regular mesh. ``hubbard_u``: eV, 0 without +U. ``potcars``: TITEL of each
-    block. ``n_electronic``: steps of each ionic step. ``converged``: electronically, in the last ionic step; read_run
-    refuses others. ``ionic_converged``: None for a static run or molecular dynamics.
-    ``incar``: tags as VASP understood them; ``parameters``: those and VASP's defaults.
+    printed none) are derivatives; ``energy`` is E(sigma -> 0). ``lattice`` and ``positions`` (Cartesian, of the image
+    of each site that VASP wrote) are those the energy belongs to. ``magmoms_in``: MAGMOM of the INCAR, None where it
+    has none. ``magmoms_out``: (N,) signed, or (N, 3) Cartesian (VASP prints them in the frame of SAXIS), within the
+    projection spheres, None for a run without. ``total_moment``: of the cell, from the electron count, scalar or (3,).
+    ``charges``: (N,) electrons in the spheres. ``kpoints``: divisions of a regular mesh. ``hubbard_u``: eV, 0 without
+    +U. ``potcars``: TITEL of each block. ``n_electronic``: steps of each ionic step. ``converged``: electronically, in
+    the last ionic step; read_run refuses others. ``ionic_converged``: None for a static run or molecular dynamics.
+    ``incar``: tags as VASP understood them; ``parameters``: those and VASP's defaults (the cutoff is ENMAX there).
+    ``timings``: ``wall``, ``cpu`` (of the first rank) and ``cores`` as VASP states them.
     """
 
     species: tuple[str, ...]

@@ -16,6 +16,9 @@ from workflows.engines.vasp.output_files import CUT_SHORT, OutputError, read_byt
 _NOT_OF_THE_USER = ("KPOINT_BSE",)
 """VASP 5.4.4 writes it among the INCAR tags of every run."""
 
+_EDGE = 0.002
+"""eV; pymatgen looks for a gap 0.001 eV above and below the Fermi level."""
+
 
 def read_vasprun(path: Path) -> Vasprun:
     """Read vasprun.xml, plain or compressed, with eigenvalues and without densities of states.
@@ -105,11 +108,12 @@ def band_gap(vasprun: Vasprun, fermi: float | None) -> float | None:
     """
     if fermi is None or not vasprun.eigenvalues:
         return None
+    bands = np.concatenate([values[:, :, 0].T for values in vasprun.eigenvalues.values()])
+    if not np.all(np.isfinite(bands)) or not bands.min() + _EDGE < fermi < bands.max() - _EDGE:
+        return None
     vasprun.efermi = fermi
     level = vasprun.calculate_efermi()
-    bands = np.concatenate([values[:, :, 0].T for values in vasprun.eigenvalues.values()])
-    below, above = bands[bands <= level], bands[bands > level]
-    if not len(below) or not len(above) or not np.all(np.isfinite(bands)):
-        return None
-    crosses = np.any(bands <= level, axis=1) & np.any(bands > level, axis=1)
-    return 0.0 if crosses.any() else float(above.min() - below.max())
+    below = bands <= level
+    if np.any(below.any(axis=1) & ~below.all(axis=1)):
+        return 0.0
+    return float(bands[~below].min() - bands[below].max())
