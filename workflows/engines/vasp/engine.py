@@ -119,7 +119,10 @@ class VaspEngine(VaspSettings, Engine):
                 tidy(folder)
 
     def _label(self, content: Any, config: SpinConfig, folder: Path) -> RawLabel:
+        from workflows.engines.vasp.same_configuration import check_result
+
         result, corrections = self._run(content, folder)
+        check_result(result, config, folder)
         penalty = self._penalty(config, folder)
         if result.stress is None:
             raise LabelError(f"{folder}: OUTCAR has no stress; leave ISIF out of incar", "crashed")
