@@ -104,9 +104,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         cases = make_cases(root / "cases") if options.cases is None else usable(options.cases)
-        print(
-            f"| {len(cases)} kinds of folders, {options.folders} copies | folders per second | per CPU second |\n| --- | ---: | ---: |"
-        )
+        print(f"| {len(cases)} kinds of folders, {options.folders} copies | folders per second | per CPU second |")
+        print("| --- | ---: | ---: |")
         for what, read in (("TaskDoc.from_directory alone, one core", task_doc), ("our reader alone, one core", own)):
             speed, taken = rate(read, cases)
             print(f"| {what} ({taken} kinds) | | {speed:.1f} |", flush=True)

@@ -16,7 +16,7 @@ OUTPUTS = ("OUTCAR", "vasprun.xml")
 _NAMES = "OUTCAR|vasprun|INCAR|KPOINTS|POSCAR|CONTCAR|POTCAR|OSZICAR|custodian"
 _FILE = re.compile(
     rf"(?P<name>{_NAMES})(?P<kind>\.xml|\.json|\.spec)?(?P<orig>\.orig)?"
-    r"(?:\.(?P<suffix>(?:relax|static|precondition|step|run)\d*))?(?P<late>\.xml)?(?P<packed>\.(?:gz|bz2|xz|lzma))?"
+    r"(?:\.(?P<suffix>(?:relax|static|precondition|step|run)\d*))?(?P<late>\.xml)?(?P<packed>\.(?:gz|GZ|bz2|xz|lzma|Z))?"
 )
 """``OUTCAR``, ``OUTCAR.gz``, ``OUTCAR.relax1.gz``, ``vasprun.xml.relax1``, ``vasprun.relax1.xml``, ``INCAR.orig``."""
 
@@ -113,7 +113,7 @@ def _runs(folder: str, entries: list[os.DirEntry[str]]) -> Iterator[Run | Obstac
 
 def _plain(name: str) -> str:
     """Standard name without the ending of a packed file."""
-    return re.sub(r"\.(gz|bz2|xz|lzma)$", "", name)
+    return re.sub(r"\.(gz|GZ|bz2|xz|lzma|Z)$", "", name)
 
 
 def _run(folder: str, suffix: str, files: dict[str, os.DirEntry[str]]) -> Run:
