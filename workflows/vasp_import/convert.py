@@ -137,12 +137,21 @@ def _start(raw: Raw) -> tuple[FloatArray, dict[str, Any]]:
     stated = raw.magmoms_in
     notes: dict[str, Any] = {}
     if stated is None:
-        stated = np.full(found.shape, 0.0)
-        stated[(..., 2) if found.ndim == 2 else ...] = DEFAULT_START
+        stated = _default(raw)
         notes = {"moments_in": "VASP's default: the INCAR has no MAGMOM"}
     if stated.shape != found.shape:
         raise RefusedError("wrong shape", f"MAGMOM is {stated.shape}, the moments found are {found.shape}")
     return (stated, notes) if raw.own else _without_defaults(raw, stated, notes)
+
+
+def _default(raw: Raw) -> FloatArray:
+    """What VASP takes without MAGMOM. vasprun.xml tells, as it depends on NUPDOWN; else 1 muB on each ion, along z."""
+    told = np.array(raw.parameters.get("MAGMOM") or [], dtype=np.float64)
+    if told.size == raw.magmoms_out.size:
+        return told.reshape(raw.magmoms_out.shape)
+    moments = np.zeros(raw.magmoms_out.shape)
+    moments[(..., 2) if moments.ndim == 2 else ...] = DEFAULT_START
+    return moments
 
 
 def _without_defaults(raw: Raw, stated: FloatArray, notes: dict[str, Any]) -> tuple[FloatArray, dict[str, Any]]:

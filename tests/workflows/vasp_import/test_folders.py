@@ -1,0 +1,226 @@
+"""Run folders of the test program, and real ones, become labels; what they do not say is not made up."""
+
+import gzip
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datastore.mapping import RefusedError
+from datastore.quality import judge
+from tests.support.vasp_runs import HUBBARD, MAGMOMS, VECTORS, mixed, vasp_run
+from workflows.engines.interface import CHANGED
+from workflows.engines.vasp.levels import kpoints_comment
+from workflows.engines.vasp.potcars import digest
+from workflows.vasp_import.convert import IMPORTER, label
+from workflows.vasp_import.discover import find_runs
+from workflows.vasp_import.folders import read_folder
+
+SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "")).parent / "vasp"
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    def make(name):
+        return Path(shutil.copytree(finished(name), tmp_path / name))
+
+    return make
+
+
+def read(folder, root=None):
+    (run,) = find_runs(folder)
+    return judge(label(read_folder(run, str(root or folder.parent))))
+
+
+def test_a_static_run_says_everything_itself(finished):
+    folder = finished("static")
+    point = read(folder)
+    assert (point.engine, point.formula, point.moment_role) == ("vasp", "Mn3NiO4", "guess")
+    assert point.magmoms_in.tolist() == MAGMOMS
+    assert np.array_equal(np.sign(point.magmoms_out[:4]), np.sign(MAGMOMS[:4]))
+    assert point.verdict == "accepted", point.verdict_reasons
+    assert point.ordering == point.ordering_found == "AFM-I"
+    assert (point.deformation, point.cell, point.kpoints) == ("unknown", "custom", [2, 2, 2])
+    assert len(point.pair_id) == 16
+    level = point.level_of_theory
+    assert level["functional"] == "PBE+U"
+    assert level["hubbard_u"] == {"Mn": 3.9, "Ni": 6.2}
+    assert (level["ecut"], level["kpts"]) == (520.0, {"mesh": "on each label", "centre": "gamma"})
+    assert level["incar"] == {
+        **{"ISMEAR": 0, "SIGMA": 0.05, "ISPIN": 2, "ISYM": 0, "LASPH": True, "LMAXMIX": 4},
+    }
+    assert point.source["file"] == "static"
+    assert point.source["importer"] == IMPORTER
+    assert point.source["step"] == "single point"
+    assert len(point.source["sha256"]) == len(point.source["vasprun_sha256"]) == 64
+    assert set(point.timings) == {"wall", "cores"}
+
+
+def test_potcars_are_known_by_their_content_where_the_file_is_there(copy):
+    folder = copy("static")
+    parts = (folder / "POTCAR").read_text().split("End of Dataset\n")
+    texts = [f"{part}End of Dataset\n" for part in parts if part.strip()]
+    potcars = read(folder).level_of_theory["potcars"]
+    assert {element: content["sha256"] for element, content in potcars.items()} == {
+        "Mn": digest(texts[0]),
+        "Ni": digest(texts[1]),
+        "O": digest(texts[3]),
+    }
+    with gzip.open(folder / "POTCAR.gz", "wb") as file:
+        file.write((folder / "POTCAR").read_bytes())
+    (folder / "POTCAR").unlink()
+    assert read(folder).level_of_theory["potcars"] == potcars
+    (folder / "POTCAR.gz").unlink()
+    without = read(folder).level_of_theory
+    assert without["potcars"]["Ni"].keys() == {"titel"}
+    assert without["functional"] == "PBE+U"
+
+
+def test_a_potcar_of_another_run_is_refused(copy):
+    folder = copy("static")
+    parts = (folder / "POTCAR").read_text().split("End of Dataset\n")
+    (folder / "POTCAR").write_text("End of Dataset\n".join([parts[1], parts[0], *parts[2:]]))
+    with pytest.raises(RefusedError, match="inconsistent: POTCAR has"):
+        read(folder)
+
+
+def test_two_blocks_of_one_element_with_two_u_are_no_level(tmp_path):
+    tags = {**HUBBARD, "LDAUU": [3.9, 6.2, 4.5, 0]}
+    folder = vasp_run(tmp_path / "run", mixed(), MAGMOMS, **tags)
+    with pytest.raises(RefusedError, match="no level of theory: U of Mn differs between its species blocks"):
+        read(folder)
+
+
+def test_our_own_runs_have_the_rule_of_their_mesh(copy):
+    folder = copy("static")
+    lines = (folder / "KPOINTS").read_text().splitlines()
+    rule = {"kppvol": 100.0, "lattice": "parent", "centre": "gamma"}
+    (folder / "KPOINTS").write_text("\n".join([kpoints_comment(rule), *lines[1:]]))
+    assert read(folder).level_of_theory["kpts"] == rule
+
+
+def test_a_relaxation_gives_its_last_step_on_the_basis_of_its_first_cell(finished):
+    point = read(finished("relaxed"))
+    assert point.source["step"].startswith("last of ")
+    assert point.level_of_theory["basis"] == "plane waves of the first cell of a relaxation"
+    assert np.abs(point.forces).max() < 0.05
+    assert "basis" not in read(finished("stopped_at_nsw")).level_of_theory  # the ions moved, and not the cell
+    assert point.level_id != read(finished("static")).level_id
+
+
+def test_moments_that_are_not_stated_are_those_that_vasp_takes(finished):
+    point = read(finished("no_magmom"))
+    assert point.source["moments_in"] == "VASP's default: the INCAR has no MAGMOM"
+    assert point.magmoms_in.tolist() == [1.0] * 4 + [0.0] * 4  # oxygen ended without a moment
+    assert point.source["magmom"] == [1.0] * 8
+
+
+def test_the_little_that_input_sets_put_on_oxygen_is_no_collapse(tmp_path):
+    stated = [*MAGMOMS[:4], 0.6, 0.6, 0.6, 0.6]
+    point = read(vasp_run(tmp_path / "run", mixed(), stated, **HUBBARD))
+    assert point.verdict == "accepted", point.verdict_reasons
+    assert point.magmoms_in.tolist() == MAGMOMS
+    assert point.source["magmom"] == stated
+    asked = read(vasp_run(tmp_path / "asked", mixed(), [*MAGMOMS[:4], 1.5, 0, 0, 0], **HUBBARD))
+    assert asked.verdict_reasons == ["moment collapsed: site 4"]
+
+
+def test_vectors_keep_their_directions(finished):
+    point = read(finished("vectors"))
+    np.testing.assert_array_equal(point.magmoms_in, VECTORS)
+    assert point.magmoms_out.shape == (8, 3)
+    assert point.ordering == "NC"
+    assert point.level_of_theory["incar"]["LSORBIT"] is True
+    turned = read(finished("turned_axis"))
+    assert turned.level_of_theory["incar"]["SAXIS"] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("not_polarised", "no moments"), ("no_lorbit", "no moments"), ("nelm_reached", "not converged")],
+)
+def test_refusals_of_the_reader_keep_their_reason(finished, name, reason):
+    with pytest.raises(RefusedError) as refused:
+        read(finished(name))
+    assert refused.value.reason == reason
+    assert str(finished(name)) not in str(refused.value)  # the report names the folder
+
+
+def test_a_run_that_went_on_from_a_wavefunction_has_the_moments_it_found(copy):
+    folder = copy("static")
+    path = folder / "vasprun.xml"
+    text = path.read_text()
+    assert text.count('name="ISTART">     0') == 1
+    path.write_text(text.replace('name="ISTART">     0', 'name="ISTART">     1'))
+    point = read(folder)
+    assert "continued from a wavefunction" in point.source["moments_in"]
+    np.testing.assert_array_equal(point.magmoms_in[:4], point.magmoms_out[:4])
+    assert point.magmoms_in[4:].tolist() == [0.0] * 4
+    assert point.verdict == "accepted"
+
+
+def test_a_correction_that_changed_the_level_is_stated_as_by_the_engine(copy):
+    folder = copy("static")
+    incar = (folder / "INCAR").read_text()
+    (folder / "INCAR.orig").write_text(incar.replace("SIGMA = 0.05", "SIGMA = 0.1"))
+    shutil.copy(folder / "KPOINTS", folder / "KPOINTS.orig")
+    action = {"dict": "INCAR", "action": {"_set": {"SIGMA": 0.05}}}
+    entry = {"handler": {"@class": "VaspErrorHandler"}, "errors": ["dentet"], "actions": [action]}
+    (folder / "custodian.json").write_text(json.dumps([{"job": {}, "corrections": [entry]}]))
+    point = read(folder)
+    assert point.level_of_theory[CHANGED] == {"SIGMA": 0.05}
+    assert point.level_of_theory["incar"]["SIGMA"] == 0.1
+    assert len(point.corrections) == len(point.history) == 1
+
+
+def test_of_several_runs_in_a_folder_each_is_read_alone(finished, tmp_path):
+    for suffix, name in (("relax1", "stopped_at_nsw"), ("relax2", "static")):
+        for path in finished(name).iterdir():
+            if path.name in ("OUTCAR", "INCAR", "KPOINTS"):
+                shutil.copy(path, tmp_path / f"{path.name}.{suffix}")
+            elif path.name == "vasprun.xml":
+                (tmp_path / f"vasprun.xml.{suffix}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    points = [label(read_folder(run, str(tmp_path.parent))) for run in find_runs(tmp_path)]
+    steps = [point.source["step"] for point in points]
+    assert steps == ["last of 2", "single point"]
+    assert points[1].energy == read(finished("static")).energy
+    assert points[0].source["file"] == f"{tmp_path.name} (relax1)"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="SPINMULTINET_TEST_DATA names no folder beside vasp/")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("aiida_exit_converged", "no moments"),
+        ("aiida_exit_elec-unconverged", "not converged"),
+        ("aiida_exit_unfinished", "truncated"),
+        ("fe2o3_magmom_ldau", "missing file"),
+        ("fe4_magnetic_run", "accepted"),
+        ("feo_afm_custodian", "rejected"),
+        ("mgmn2o4_fm_relax", "accepted"),
+        ("mgmn2o4_fm_static", "accepted"),
+        ("nio_mp_u62", "accepted"),
+        ("si_magmom_carry_000", "accepted"),
+        ("si_magmom_carry_001", "accepted"),
+    ],
+)
+def test_real_folders_of_others(name, expected):
+    if expected not in ("accepted", "rejected"):
+        with pytest.raises(RefusedError) as refused:
+            read(SHARED / name)
+        assert refused.value.reason == expected
+        return
+    point = read(SHARED / name)
+    assert point.verdict == expected
+    (run,) = json.loads((SHARED / name / "truth.json").read_text())["vasprun"].values()
+    assert point.energy == pytest.approx(run["final_energy_pymatgen"], abs=1e-7)
+    assert point.free_energy == pytest.approx(run["last_e_fr_energy"], abs=1e-7)
+    u_values = {e: u for e, u in run["hubbards"].items() if u}
+    assert point.level_of_theory["hubbard_u"] == u_values
+    assert point.level_of_theory["ecut"] == run["ENCUT"]
+    stated = run["MAGMOM_in_expanded"]
+    if stated is not None and "magmom" not in point.source:
+        assert point.magmoms_in.tolist() == stated
