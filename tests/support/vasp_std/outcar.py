@@ -108,11 +108,11 @@ class Outcar:
         self.add(text)
 
     def _table(self, title: str, parts: np.ndarray) -> str:
-        lines = [f"{i:5d}    " + _cells(row) for i, row in enumerate(parts, 1)]
+        lines = [f"{i:5d}     " + _cells(row) for i, row in enumerate(parts, 1)]
         return (
             f"\n\n\n {title}\n\n# of ion       s       p       d       tot\n{'-' * 42}\n"
             + "\n".join(lines)
-            + f"\n{'-' * 50}\ntot      {_cells(parts.sum(axis=0))}\n \n"
+            + f"\n{'-' * 50}\ntot       {_cells(parts.sum(axis=0))}\n \n"
         )
 
     def ionic(self, step: Ionic) -> None:
@@ -182,7 +182,7 @@ def _stress(step: Ionic) -> str:
 
 def _forces(step: Ionic) -> str:
     table = "".join(
-        "".join(f"{x:13.5f}" for x in r) + "    " + "".join(f"{x:14.6f}" for x in f) + "\n"
+        "".join(f"{x:13.5f}" for x in r) + "   " + "".join(f"{x:14.6f}" for x in f) + "\n"
         for r, f in zip(step.positions, step.state.forces, strict=True)
     )
     drift = "".join(f"{x:14.6f}" for x in step.state.forces.sum(axis=0))

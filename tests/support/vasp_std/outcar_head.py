@@ -223,13 +223,13 @@ def _functional(style: Style) -> str:
 
 def _plan(inputs: Inputs) -> str:
     ions = {-1: " Static calculation\n", 1: " quasi-Newton-method for relaxation of ions\n"}
-    spin = {1: " non-spin polarized calculation\n", 2: " spin polarized calculation\n", 4: " noncollinear magnetism\n"}
+    spin = " spin polarized calculation\n" if inputs.spin == 2 else " non-spin polarized calculation\n"
     sigma = inputs.real("SIGMA", 0.2)
     smearing = f" Gauss-broadening in eV      SIGMA  ={sigma:7.2f}\n" if inputs.integer("ISMEAR", 1) == 0 else ""
     return (
         ions.get(ibrion(inputs), " conjugate gradient relaxation of ions\n")
         + " charge density and potential will be updated during run\n"
-        + spin[inputs.spin]
+        + spin
         + " perform sub-space diagonalisation\n    before iterative eigenvector-optimisation\n"
         + smearing
     )

@@ -91,8 +91,8 @@ def groups(inputs: Inputs) -> list[tuple[str, list[Any]]]:
         ("symmetry", [("ISYM", inputs.integer("ISYM", 2)), ("SYMPREC", inputs.real("SYMPREC", 1e-5))]),
         ("dos", dos),
         ("writing", writing),
-        ("", [("GGA_COMPAT", inputs.logical("GGA_COMPAT", True)), ("LDAU", bool(u)), *hubbard, ("GGA", "--")]),
-        ("electronic exchange-correlation", [("LHFCALC", False), ("AEXX", 0.0), ("HFSCREEN", 0.0)]),
+        ("", [("GGA_COMPAT", inputs.logical("GGA_COMPAT", True)), ("LDAU", bool(u)), *hubbard]),
+        ("electronic exchange-correlation", [("GGA", "--"), ("LHFCALC", False), ("AEXX", 0.0), ("HFSCREEN", 0.0)]),
         ("vdW DFT", [("LUSE_VDW", False)]),
         ("linear response parameters", [("LEPSILON", False)]),
     ]

@@ -115,11 +115,12 @@ def _group(name: str, content: list[Any], indent: int) -> str:
 
 def _varray(name: str, matrix: np.ndarray, indent: int) -> str:
     pad = " " * indent
-    lines = "".join(
-        f"{pad} <v> " + "".join(f"{x:17.8f}"[1 if i == 0 else 0 :] for i, x in enumerate(row)) + " </v>\n"
-        for row in matrix
-    )
+    lines = "".join(f"{pad} <v> {_numbers(row)} </v>\n" for row in matrix)
     return f'{pad}<varray name="{name}" >\n{lines}{pad}</varray>\n'
+
+
+def _numbers(row: Any) -> str:
+    return "".join(f"{x:17.8f}" for x in row)[1:]
 
 
 def structure(lattice: np.ndarray, fractional: np.ndarray, indent: int, name: str | None = None) -> str:
@@ -142,7 +143,7 @@ def _kpoints(inputs: Inputs) -> str:
         vectors = {"usershift": [0.0, 0.0, 0.0]}
         vectors |= {f"genvec{i + 1}": list(np.eye(3)[i] / n) for i, n in enumerate(mesh.divisions)}
         vectors["shift"] = [shift if n % 2 == 0 else 0.0 for n in mesh.divisions]
-        lines = "".join(f'   <v name="{k}">{"".join(f"{x:16.8f}" for x in v)} </v>\n' for k, v in vectors.items())
+        lines = "".join(f'   <v name="{k}">{_numbers(v)} </v>\n' for k, v in vectors.items())
         lines = f'   <v type="int" name="divisions">{divisions} </v>\n{lines}'
         generation = f'  <generation param="{mesh.style}">\n{lines}  </generation>\n'
     points = _varray("kpointlist", mesh.points, 2) + _varray("weights", mesh.weights[:, None], 2)
