@@ -243,6 +243,7 @@ def _check_potcar(check: _Check, sites: Sites | None, tags: Tags | None) -> None
             check.differ(f"POTCAR of {file.element}, functional", "PBE", file.functional)
     if tags:
         _check_electrons(check, tags, sites, files)
+        _check_radii(check, tags, files)
 
 
 def _check_electrons(check: _Check, tags: Tags, sites: Sites, files: Sequence[PotcarFile]) -> None:
@@ -260,6 +261,23 @@ def _check_electrons(check: _Check, tags: Tags, sites: Sites, files: Sequence[Po
         check.differ("INCAR, NBANDS", f"at least {wanted}", bands)
 
 
+def _check_radii(check: _Check, tags: Tags, files: Sequence[PotcarFile]) -> None:
+    """The spheres in which moments are held: stated ones, or those of the POTCARs."""
+    if not check.held or check.settings.constraint is None:
+        return
+    stated = check.settings.constraint.radii
+    try:
+        found = numbers(tags.texts.get("RWIGS", ""))
+    except ValueError:
+        found = []
+    if len(found) != len(files):
+        check.differ("INCAR, RWIGS", f"{len(files)} numbers, one per block", tags.texts.get("RWIGS"))
+        return
+    for file, value in zip(files, found, strict=True):
+        if abs(stated.get(file.element, file.rwigs) - value) > CLOSE:
+            check.differ(f"INCAR, RWIGS of {file.element}", stated.get(file.element, file.rwigs), value)
+
+
 def _same(expected: Any, found: Any) -> bool:
     if isinstance(expected, list) or isinstance(found, list):
         pair = [value if isinstance(value, list) else [value] for value in (expected, found)]
@@ -274,4 +292,4 @@ def _same(expected: Any, found: Any) -> bool:
 def _plain(value: Any) -> str:
     if value is None:
         return "nothing"
-    return " ".join(str(value.tolist() if isinstance(value, np.ndarray) else value).split())
+    return " ".join(str(np.round(value, 6).tolist() if isinstance(value, np.ndarray | np.floating) else value).split())
