@@ -53,7 +53,7 @@ def same_run(vasprun: Vasprun, outcar: Outcar, started: str, path: Path) -> None
 def same_numbers(vasprun: Vasprun, outcar: Outcar, path: Path) -> None:
     """Raise OutputError (``inconsistent``) unless steps, energies, forces and stress agree; ``overflow`` for NaN."""
     steps = (tuple(len(step["electronic_steps"]) for step in vasprun.ionic_steps), outcar.n_electronic)
-    if steps[0] != steps[1] or outcar.n_ionic != len(steps[0]):
+    if steps[0] != steps[1]:
         raise _differs("inconsistent", path, outcar, "electronic steps of each ionic step", *steps)
     last = vasprun.ionic_steps[-1]
     for what, here, there, tolerance in (

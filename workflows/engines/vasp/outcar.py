@@ -16,7 +16,7 @@ import numpy as np
 from datastore.schema import FloatArray
 from workflows.engines.vasp.output_files import OutputError, read_bytes
 
-_HEADER = re.compile(r"^ vasp\.(\d\S*)", re.MULTILINE)
+_HEADER = re.compile(r"^ ?vasp\.(\d\S*)", re.MULTILINE)
 _ITERATION = re.compile(r"^-+ Iteration +(\d+)\(", re.MULTILINE)
 _TABLE = re.compile(r"^ (total charge|magnetization \([xyz]\))[ \t]*$", re.MULTILINE)
 _FORCES = "TOTAL-FORCE (eV/Angst)"
@@ -33,7 +33,7 @@ class Outcar:
     """Numbers of the last run and its last ionic step. eV, Angstrom, muB, seconds; ``stress`` in kB with VASP's sign.
 
     ``magnetization``: (N,) collinear, (N, 3) non-collinear in the frame of SAXIS, None where no table was printed.
-    ``ldauu``: rounded to 0.1 eV, empty without +U.
+    ``ldauu``: rounded to 0.1 eV, empty without +U. ``n_electronic``: steps of each ionic step.
     ``total_moment``: signed, (3,) non-collinear. ``positions``: Cartesian. ``started``: date and time.
     """
 
@@ -48,7 +48,6 @@ class Outcar:
     lorbit: int
     ldauu: tuple[float, ...]
     n_electronic: tuple[int, ...]
-    n_ionic: int
     scf_reached: bool
     accuracy_reached: bool
     free_energy: float
@@ -87,7 +86,6 @@ def read_outcar(path: Path) -> Outcar:
         lorbit=int(text.first(r"LORBIT\s*=\s+(-?\d+)\s+0 simple")),
         ldauu=text.ldauu(),
         n_electronic=text.electronic_steps(),
-        n_ionic=text.text.count(_FORCES),
         scf_reached=_REACHED in text.tail,
         accuracy_reached="reached required accuracy" in text.tail,
         free_energy=text.number(text.last(r"free  energy   TOTEN\s*=\s*(\S+)\s+eV")),

@@ -124,9 +124,8 @@ def _check_moments(outcar: Outcar) -> None:
     if not outcar.spin_polarised and not outcar.noncollinear:
         raise OutputError("no moments", outcar.path, "is not spin-polarised; run with ISPIN = 2 and MAGMOM")
     if outcar.magnetization is None:
-        raise OutputError(
-            "no moments", outcar.path, f"LORBIT = {outcar.lorbit} prints no moments; run with LORBIT = 11"
-        )
+        problem = f"has no table of moments after its last step (LORBIT = {outcar.lorbit}); run with LORBIT = 11"
+        raise OutputError("no moments", outcar.path, problem)
 
 
 def _site_order(order: Sequence[int] | None, vasprun: Vasprun, folder: Path) -> Sites:
@@ -176,7 +175,7 @@ def _result(vasprun: Vasprun, outcar: Outcar, files: tuple[Path, Path], at: Site
         nelect=outcar.nelect,
         version=outcar.version,
         timings=outcar.timings,
-        n_ionic=outcar.n_ionic,
+        n_ionic=len(outcar.n_electronic),
         n_electronic=outcar.n_electronic,
         converged=_converged(vasprun, outcar),
         ionic_converged=_ionic_converged(vasprun, outcar),

@@ -61,7 +61,7 @@ def incar_of(vasprun: Vasprun, lorbit: int | None) -> dict[str, Any]:
     """The INCAR tags of the run, each in one form whichever version wrote them.
 
     VASP 5.2 and 5.3 write LORBIT as a logical that is always false (``lorbit`` of OUTCAR is taken) and LDAUTYPE as a
-    list; pymatgen changes the case of GGA.
+    list; pymatgen changes the case of GGA. Eight decimals are written: EDIFF below 5e-9 reads 0.
     """
     tags = {key: value for key, value in vasprun.incar.items() if key not in _NOT_OF_THE_USER}
     if isinstance(tags.get("LORBIT"), bool):
