@@ -114,6 +114,12 @@ def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **e
             yield parse(SpinPoint, document)
 
 
+def excited(store: SpinStore, criteria: Criteria | None = None) -> list[SpinPoint]:
+    """Labels in another state than the one that is kept (:mod:`datastore.metastable`), the highest first."""
+    terms: list[Criteria] = [{"excitation": {"$ne": None}}, *([criteria] if criteria else [])]
+    return sorted(find(store, {"$and": terms}), key=lambda p: (-(p.excitation or 0.0), p.point_id))
+
+
 def pairs(store: SpinStore, criteria: Criteria | None = None, accepted_only: bool = True) -> Iterator[PairSet]:
     """Equal-geometry sets of at least two points, one level of theory and moment role each, by pair_id."""
     terms: list[Criteria] = [{"pair_id": {"$gt": ""}}]

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import campaign, costs, curate, data, datasets, evaluation, imports, machine, models, simulate
+from workflows.cli import (
+    campaign,
+    costs,
+    curate,
+    data,
+    datasets,
+    evaluation,
+    imports,
+    machine,
+    models,
+    simulate,
+    states,
+)
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
 PROGRAM = "spinmultinet"
@@ -58,6 +70,7 @@ for command in (datasets.snapshot, datasets.leaks, datasets.compare):
     data.app.command(command.__name__)(command)
 for by_hand in (curate.override, curate.retract, curate.restore, curate.decisions, curate.verify):
     data.app.command(by_hand.__name__)(by_hand)
+data.app.command("metastable")(states.metastable)
 app.add_typer(data.app, name="data")
 app.command("train")(models.train)
 app.command("evaluate")(evaluation.evaluate)
