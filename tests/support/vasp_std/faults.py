@@ -40,7 +40,6 @@ MESSAGES = {
     "too_few_bands": " TOO FEW BANDS",
     "brions": " BRIONS problems: POTIM should be increased",
     "dentet": " WARNING: DENTET: can't reach specified precision",
-    "auto_nbands": " The number of bands has been changed from the values supplied",
     "nicht_konv": " ERROR: SBESSELITER : nicht konvergent",
     "coef": " ERROR: while reading WAVECAR, plane wave coefficients changed",
 }

@@ -1,4 +1,4 @@
-"""Files that carry a state from run to run: WAVECAR (here: the moments), CHGCAR and CONTCAR."""
+"""Files from which other runs start: WAVECAR (here: the moments), CHGCAR, CONTCAR and IBZKPT."""
 
 import json
 from pathlib import Path
@@ -32,6 +32,17 @@ def write_state(inputs: Inputs, moments: np.ndarray) -> None:
         WAVECAR.write_text(json.dumps({"moments": moments.tolist()}))
     if inputs.logical("LCHARG", True):
         Path("CHGCAR").write_text(f"{inputs.comment}\n stand-in of the test program\n")
+
+
+def write_ibzkpt(inputs: Inputs) -> None:
+    """K points with whole weights, as VASP writes them at the start."""
+    mesh = inputs.mesh
+    weights = (mesh.weights / mesh.weights.min()).round().astype(int)
+    rows = "".join(
+        "".join(f"{x:20.14f}" for x in point) + f"{weight:14d}\n"
+        for point, weight in zip(mesh.points, weights, strict=True)
+    )
+    Path("IBZKPT").write_text(f"Automatically generated mesh\n{len(weights):8d}\nReciprocal lattice\n{rows}")
 
 
 def write_contcar(inputs: Inputs, lattice: np.ndarray, positions: np.ndarray) -> None:

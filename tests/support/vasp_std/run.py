@@ -13,7 +13,7 @@ from tests.support.vasp_std.outcar import Outcar
 from tests.support.vasp_std.outcar_head import ibrion
 from tests.support.vasp_std.physics import Setting, State, ground_state
 from tests.support.vasp_std.relax import Optimiser
-from tests.support.vasp_std.restart import starting_moments, write_contcar, write_state
+from tests.support.vasp_std.restart import starting_moments, write_contcar, write_ibzkpt, write_state
 from tests.support.vasp_std.steps import Electronic, Ionic, electronic_steps
 from tests.support.vasp_std.style import Style
 from tests.support.vasp_std.vasprun import Vasprun
@@ -36,12 +36,14 @@ class Run:
         """All ionic steps, then the end of every file."""
         inputs = self.inputs
         print(" WAVECAR read" if self.restarted else " WAVECAR not read", "entering main loop", sep="\n ")
+        write_ibzkpt(inputs)
         lattice, positions = inputs.lattice, inputs.positions
         most = max(inputs.integer("NSW", 0), 1)
         for number in range(1, most + 1):
             step = self._electrons(number, lattice, positions)
             reached = self._reached(step)
-            stop = self._stop_file("LSTOP")
+            if stop := self._stop_file("LSTOP"):
+                self.outcar.stopped(hard=False)
             last = number == most or reached or stop or self._stop_file("LABORT")
             self._report(step, last, reached)
             if last:
