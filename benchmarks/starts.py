@@ -23,8 +23,11 @@ from datastore.metastable import METASTABLE, find_metastable
 from datastore.quality import other_spin_state
 from datastore.schema import SpinConfig, SpinPoint
 from datastore.upgrade import parse
+from workflows.campaign import StartOptions
 from workflows.engines import Engine, LabelError, get_engine
 from workflows.finished import Finished
+from workflows.jobs.starts import evidence
+from workflows.policy import Sign, suspects
 from workflows.structures import StructureOptions, generate
 from workflows.structures.starts import STARTS, starts
 
@@ -113,6 +116,21 @@ def outcome_table(groups: list[list[SpinPoint]], of: str) -> str:
     return "\n".join(rows)
 
 
+def rule_lines(groups: list[list[SpinPoint]]) -> str:
+    """Which labels of the usual guess a campaign would start again, and how many of those end lower."""
+    usual = [point for group in groups for point in group if not point.start]
+    ends = [item for group in groups for item in find_metastable(group).items()]
+    found = {name for name, finding in ends if (finding.excitation or 0) > 0}
+    options, known = StartOptions(), evidence(usual, usual, [])
+    lines = [f"{len(found.intersection(p.point_id for p in usual))} of {len(usual)} labels have a lower start"]
+    signs: list[list[Sign]] = [["spin-state"], ["neighbours"], ["spin-state", "neighbours"]]
+    for when in signs:
+        asked = suspects(known, when, options.energy, options.spreads)
+        lower = sum(suspect.point_id in found for suspect in asked)
+        lines.append(f"{' or '.join(when)}: {len(asked)} started again, {lower} of them end lower")
+    return "\n".join(lines)
+
+
 def plain(point: SpinPoint) -> SpinPoint:
     """The label as if its spin state were nobody's business: only the energies are compared here."""
     return point.model_copy(update={"verdict": "accepted", "verdict_reasons": []})
@@ -147,6 +165,8 @@ def main() -> None:
     print(outcome_table(groups, engine.type), end="\n\n")
     if first_principles:
         print(spread_table(groups), end="\n\n")
+    else:
+        print(rule_lines(groups), end="\n\n")
     labels = sum(map(len, groups))
     print(f"{len(configs)} configurations, {labels} labels, {time.process_time() - began:.0f} s of CPU time here")
 

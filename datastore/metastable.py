@@ -29,7 +29,7 @@ PREFIXES = (METASTABLE, REPEAT)
 SAME_ENERGY = 0.0005
 """eV/atom. Two results of one state differ by less."""
 
-SAME_MOMENTS = 0.05
+SAME_MOMENTS = 0.02
 """muB per site. The same for converged moments, modulo one reversal of all of them."""
 
 KEY_FIELDS = ("point_id", "species", "lattice", "positions", "magmoms_in")

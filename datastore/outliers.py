@@ -134,6 +134,24 @@ def find_outliers(points: Iterable[SpinPoint]) -> Found:
     return dict(found)
 
 
+def above_surface(points: Iterable[SpinPoint]) -> dict[str, float]:
+    """Labels that lie above the energy surface of the others of their parent: point_id -> eV/atom above it.
+
+    By the rule of :func:`find_outliers`; labels within its tolerance are left out, and so are those that have no
+    others to be compared with. Does not depend on the order of ``points``.
+    """
+    groups: defaultdict[tuple[str, ...], list[_Label]] = defaultdict(list)
+    for point in points:
+        groups[outlier_group(point)].append(_label(point))
+    found = {}
+    for members in groups.values():
+        for surface in _surfaces(sorted(members, key=lambda label: label.point_id)):
+            for label, gaps, energies in _compared(surface):
+                if np.median(np.abs(gaps)) > 1 and np.median(energies) > 0:
+                    found[label.point_id] = float(np.median(energies)) / label.n
+    return found
+
+
 def _label(point: SpinPoint) -> _Label:
     lattice = np.array(point.lattice)
     comparable = point.moment_role == "guess" and point.magmoms_in.ndim == 1

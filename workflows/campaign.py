@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from datastore.splits import SplitOptions
 from workflows.engines import Engine, get_engine
 from workflows.options import load_yaml, parse_options
+from workflows.policy import Sign
 from workflows.structures.errors import StructureError
 from workflows.structures.generate import StructureOptions
 from workflows.structures.parents import parent_elements, with_content
+from workflows.structures.starts import STARTS
 
 METALS_3D = frozenset({"Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"})
 
@@ -37,6 +39,21 @@ class ActiveLearningOptions(_Options):
     )
 
 
+class StartOptions(_Options):
+    """Labels that look metastable are started again from other initial moments; the lowest result is the label."""
+
+    count: int = Field(default=2, ge=1, le=len(STARTS), description=f"further starts of a label: {', '.join(STARTS)}")
+    when: list[Sign] = Field(
+        default=["committee", "neighbours", "spin-state"],
+        min_length=1,
+        description="what makes a label suspect: the committee of the round before predicts a lower energy, it lies "
+        "above the energy surface of its neighbours, a site ended in another spin state, or always",
+    )
+    energy: float = Field(default=0.005, ge=0, description="eV/atom that it must lie above prediction or surface")
+    spreads: float = Field(default=3.0, ge=0, description="of the committee that it must lie above the prediction")
+    limit: int | None = Field(default=None, ge=1, description="labels started again per round, the highest; none: all")
+
+
 class CampaignOptions(_Options):
     """Everything a campaign is.
 
@@ -55,6 +72,7 @@ class CampaignOptions(_Options):
     committee: int = Field(default=3, ge=1, description="members, each from its own seed")
     seed: int = 0
     active_learning: ActiveLearningOptions = ActiveLearningOptions()
+    starts: StartOptions | None = Field(None, description="further starts of labels that look metastable; none: off")
 
     @field_validator("name")
     @classmethod
@@ -101,6 +119,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     options = _with_structure_files(parse_options(CampaignOptions, content, str(path), CampaignError), path)
     chosen = get_engine(options.engine)
     _check_hubbard(options, chosen, path, own=engine is None)
+    _check_potcars(options, chosen, path)
     return options, chosen
 
 
@@ -153,7 +172,7 @@ def _check_hubbard(options: CampaignOptions, engine: Engine, path: Path, own: bo
     known = getattr(engine, "hubbard_u", None)
     if known is None:
         return
-    present = {"O"}.union(*(parent_elements(parent) for parent in options.structures.parents))
+    present = _elements(options)
     missing = sorted((present & METALS_3D) - set(known))
     if missing:
         raise CampaignError(
@@ -167,3 +186,18 @@ def _check_hubbard(options: CampaignOptions, engine: Engine, path: Path, own: bo
             f"{path}: engine.hubbard_u names {', '.join(absent)}, which no parent contains "
             f"({', '.join(sorted(present))}); remove it or add the element to structures.parents"
         )
+
+
+def _check_potcars(options: CampaignOptions, engine: Engine, path: Path) -> None:
+    """Where an engine names its POTCARs, every element needs one; else each of its labels would be refused."""
+    known = getattr(engine, "potcars", None)
+    missing = sorted(_elements(options) - set(known)) if known is not None else []
+    if known is not None and missing:
+        raise CampaignError(
+            f"{path}: engine {engine.type} has no POTCAR named for {', '.join(missing)}; add it to engine.potcars, "
+            f"beside those it has: {{{', '.join(f'{symbol}: {name}' for symbol, name in sorted(known.items()))}}}"
+        )
+
+
+def _elements(options: CampaignOptions) -> set[str]:
+    return {"O"}.union(*(parent_elements(parent) for parent in options.structures.parents))

@@ -1,13 +1,15 @@
 """Campaign files: what they may say, where their files go, and which engine they get."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from pymatgen.core import Structure
 
-from workflows.campaign import CampaignError, load_campaign
+from datastore.schema import content_hash
+from workflows.campaign import CampaignError, StartOptions, load_campaign
 from workflows.flows import CampaignMaker
 from workflows.structures import StructureOptions, candidates, generate, rocksalt
 
@@ -176,3 +178,34 @@ def test_a_parent_that_cannot_be_is_named_with_the_campaign(write, parent, messa
     content = {**structures(file="unused"), "parents": [{"species": "Ni"}, parent]}
     with pytest.raises(CampaignError, match=rf"campaign\.yaml: structures\.parents\.1: .*{message}"):
         load_campaign(write(structures=content))
+
+
+def test_further_starts_are_off_unless_asked_for_and_change_no_ids_of_others(write):
+    options, engine = load_campaign(write())
+    assert options.starts is None
+    maker = CampaignMaker(options, engine)
+    assert maker.fingerprint == fingerprint_of(maker)
+    (asked, _), default = load_campaign(write(starts={})), StartOptions()
+    assert asked.starts == default
+    assert CampaignMaker(asked, engine).fingerprint != maker.fingerprint
+
+
+def fingerprint_of(maker: CampaignMaker) -> str:
+    """As it was before there were further starts."""
+    options = maker.options.model_dump(mode="json")
+    del options["starts"]
+    return content_hash([options, maker.engine.model_dump(mode="json"), maker.hypers, maker.baseline], 12)
+
+
+@pytest.mark.parametrize(
+    ("starts", "says"),
+    [
+        ({"cuont": 2}, "unknown key 'starts.cuont'; did you mean 'count'"),
+        ({"count": 9}, "starts.count: Input should be less than or equal to 4"),
+        ({"when": ["comittee"]}, "'committee', 'neighbours', 'spin-state' or 'always'"),
+        ({"when": []}, "starts.when: List should have at least 1 item"),
+    ],
+)
+def test_mistakes_in_starts_are_explained(write, starts, says):
+    with pytest.raises(CampaignError, match=re.escape(says)):
+        load_campaign(write(starts=starts))

@@ -1,5 +1,7 @@
 """The campaign as a flow: label, take into the dataset, train, evaluate; then choose what to label next, and again.
 
+Where the options ask for further starts, a dynamic job after the labels adds those, and what follows them.
+
 Each generation ends with a dynamic job that adds the next one, so that the flow grows on any jobflow manager. Jobs pass
 references and paths; uuids are derived from the work, so running the same campaign again finds what is done.
 """
@@ -22,6 +24,7 @@ from workflows.jobs.dataset import snapshot_job
 from workflows.jobs.evaluate import evaluate_job, promote_job
 from workflows.jobs.label import stable_uuid
 from workflows.jobs.select import choose_next
+from workflows.jobs.starts import choose_starts
 from workflows.jobs.train import train_job
 from workflows.parents import plan_parents
 from workflows.structures.generate import generate
@@ -78,16 +81,27 @@ class CampaignMaker(Maker):
 
         ``previous`` is the output of the generation before: its snapshot folder and its committee.
         """
-        folder = self.folder / f"generation_{number}"
         labels = LabelFlowMaker(self.engine, name=f"labels {number}").make(configs)
+        jobs = list(labels.jobs)
+        after = [self._start_again(number, jobs, known, previous)]
+        if self.options.starts is None:
+            after = self.learn(number, jobs, [], known, previous)
+        return Flow([labels, *after], name=f"{self.options.name} {number}")
+
+    def learn(
+        self, number: int, labels: list[Job], labelled: list[str], known: list[str], previous: dict[str, Any] | None
+    ) -> list[Job]:
+        """What follows the labels of a generation, made by the jobs ``labels`` and before (``labelled``, point_ids)."""
+        folder = self.folder / f"generation_{number}"
         snapshot = snapshot_job(
             self.options.store,
-            list(labels.jobs),
+            labels,
             previous["snapshot"] if previous else None,
             known,
             self.options.split,
             folder / "snapshot",
             f"dataset {number}",
+            labelled,
         )
         spin = self._committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
         last = number == self.options.active_learning.rounds
@@ -105,12 +119,19 @@ class CampaignMaker(Maker):
             self.fingerprint,
         )
         after = promote_job(self.options, evaluated) if last else self._continue(evaluated, number)
-        return Flow([labels, snapshot, *spin, *blind, evaluated, after], name=f"{self.options.name} {number}")
+        return [snapshot, *spin, *blind, evaluated, after]
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything a campaign's file says, models and engine included."""
-        parts = [self.options.model_dump(mode="json"), self.engine.model_dump(mode="json"), self.hypers, self.baseline]
+        # An option that came later changes nothing for campaigns without it.
+        later = {"starts"} if self.options.starts is None else set()
+        parts = [
+            self.options.model_dump(mode="json", exclude=later),
+            self.engine.model_dump(mode="json"),
+            self.hypers,
+            self.baseline,
+        ]
         return content_hash(parts, 12)
 
     @property
@@ -130,6 +151,14 @@ class CampaignMaker(Maker):
         new.name = "structures"
         new.set_uuid(stable_uuid("structures", self.fingerprint, *parents))
         new.update_metadata({"kind": "structures", "dynamic": True}, dynamic=False)
+        return new
+
+    def _start_again(self, number: int, labels: list[Job], known: list[str], previous: dict[str, Any] | None) -> Job:
+        new: Job = further_starts(self, number, [job.output["point_id"] for job in labels], known, previous)
+        new.name = f"starts {number}"
+        parts = [previous["model_id"] if previous else "", *(job.uuid for job in labels)]
+        new.set_uuid(stable_uuid("starts", self.fingerprint, str(number), *parts))
+        new.update_metadata({"kind": "starts", "dynamic": True}, dynamic=False)
         return new
 
     def _continue(self, evaluated: Job, number: int) -> Job:
@@ -157,6 +186,21 @@ def first_generation(maker: CampaignMaker, parents: list[dict[str, Any]]) -> Res
     complete = replace(maker, options=maker.options.model_copy(update={"structures": structures}))
     made = [item.how for parent in structures.parents if parent.lattice for item in parent.lattice.prepared]
     return Response(output={"parents": made}, addition=complete.make())
+
+
+@job
+def further_starts(
+    maker: CampaignMaker, number: int, labelled: list[str], known: list[str], previous: dict[str, Any] | None
+) -> Response[dict[str, Any]]:
+    """Start labels that look metastable again from other moments, and add that and the rest of the generation."""
+    wanted = maker.options.starts
+    assert wanted is not None
+    path = maker.folder / f"generation_{number}" / f"starts-{maker.fingerprint}.json"
+    configs, reasons = choose_starts(maker.options, wanted, number, labelled, previous, path)
+    labels = LabelFlowMaker(maker.engine, name=f"starts {number}").make(configs)
+    rest = maker.learn(number, list(labels.jobs), labelled, known, previous)
+    flow = Flow([*([labels] if labels.jobs else []), *rest], name=f"{maker.options.name} {number}, continued")
+    return Response(output={"started_again": reasons}, addition=flow)
 
 
 @job

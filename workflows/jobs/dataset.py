@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,22 @@ from workflows.jobs.label import stable_uuid
 
 
 def snapshot_job(
-    store: str, labels: list[Job], previous: str | None, known: list[str], split: SplitOptions, folder: Path, name: str
+    store: str,
+    labels: list[Job],
+    previous: str | None,
+    known: list[str],
+    split: SplitOptions,
+    folder: Path,
+    name: str,
+    labelled: Sequence[str] = (),
 ) -> Job:
-    """Job that runs after ``labels`` and freezes their points together with the ``known`` ones (point_ids)."""
-    key = content_hash([store, split.model_dump(), previous, *(job.uuid for job in labels)], 12)
+    """Job that runs after ``labels`` and freezes their points together with the ``known`` ones (point_ids).
+
+    ``labelled``: point_ids of labels of this generation that are finished already.
+    """
+    key = content_hash([store, split.model_dump(), previous, *(job.uuid for job in labels), *labelled], 12)
     point_ids = [job.output["point_id"] for job in labels]
-    new: Job = take_snapshot(store, point_ids, previous, known, split, str(folder / key))
+    new: Job = take_snapshot(store, point_ids, previous, [*known, *labelled], split, str(folder / key))
     new.name = name
     new.set_uuid(stable_uuid("snapshot", str(folder), key))
     new.update_metadata({"kind": "dataset"}, dynamic=False)
@@ -38,7 +49,8 @@ def take_snapshot(
 ) -> dict[str, Any]:
     """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``, and of those salvaged.
 
-    Returns its folder, id, counts, and all point ids, for the generation that follows.
+    Returns its folder, id, counts, and all point ids, for the generation that follows; and the ids of labels that are
+    left out because corrections changed their level of theory.
     """
     with open_store(store) as spin_store:
         report = ingest(spin_store)
@@ -56,6 +68,7 @@ def take_snapshot(
         "snapshot_id": snapshot.snapshot_id,
         "counts": snapshot.counts,
         "point_ids": point_ids,
+        "other_level": snapshot.other_level,
         "ingested": asdict(report),
     }
 

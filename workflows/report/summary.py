@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from datastore import SpinStore
+from datastore.metastable import state_key
+from datastore.schema import SpinPoint
 from workflows import __version__
 from workflows.campaign import CampaignOptions
 from workflows.report.collect import Material, collect
@@ -36,6 +38,8 @@ class Counts(BaseModel):
     val: int = 0
     test: int = 0
     chosen: int = Field(0, description="labels the active-learning rounds asked for")
+    restarted: int = Field(0, description="labels that looked metastable and were started again from other moments")
+    lowered: int = Field(0, description="those of them that another start took to a lower state")
     core_hours: float = Field(description="CPU hours of all calculations, failed ones included")
 
 
@@ -137,9 +141,19 @@ def _counts(material: Material) -> Counts:
         train=splits["train"],
         val=splits["val"],
         test=splits["test"],
-        chosen=sum(item.generation > 0 for item in material.calculated),
+        chosen=sum(item.generation > 0 and not item.start for item in material.calculated),
+        **_starts(material),
         core_hours=_cpu_seconds(material) / 3600,
     )
+
+
+def _starts(material: Material) -> dict[str, int]:
+    """How many labels were started again, and how many of them ended lower."""
+    started = {state_key(item) for item in material.calculated if item.start}
+    others = {point.point_id for point in material.points if point.start}
+    usual = [item for item in material.calculated if not item.start and state_key(item) in started] if started else []
+    lowered = [p for p in usual if isinstance(p, SpinPoint) and (p.excitation or 0.0) > 0 and p.ground in others]
+    return {"restarted": len(usual), "lowered": len(lowered)}
 
 
 def _cpu_seconds(material: Material) -> float:
@@ -257,8 +271,9 @@ def headline(summary: Summary) -> str:
     c = summary.counts
     labels = f"{c.calculated} {summary.engine} calculations of {', '.join(summary.formulas)}"
     fate = f"{c.accepted} accepted, {c.rejected} rejected, {c.failed} failed"
+    again = f" {c.restarted} of them were started again, {c.lowered} ended lower." if c.restarted else ""
     text = (
-        f"{labels}: {fate}, {core_time(summary.timings.labels_cpu)}."
+        f"{labels}: {fate}, {core_time(summary.timings.labels_cpu)}.{again}"
         if c.calculated
         else "Nothing has been calculated yet."
     )
