@@ -21,7 +21,7 @@ from datastore.schema import FloatArray
 from workflows.engines.vasp.corrections import Corrections, read_corrections
 from workflows.engines.vasp.levels import kpoints_rule, kpts_of_run
 from workflows.engines.vasp.outputs import FIXED_DENSITY, KB_PER_EV_A3
-from workflows.engines.vasp.potcars import identity
+from workflows.engines.vasp.potcars import identity, symbol_of
 from workflows.vasp_import.convert import Raw
 
 CALCULATIONS = "calcs_reversed"
@@ -80,12 +80,9 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) ->
     _check_finished(calculation, incar, parameters, last)
     species, lattice, positions = _structure(last.get("structure") or output["structure"])
     symbols = [symbol for symbol, _ in groupby(_structure(given["structure"])[0])]
-    specs = given.get("potcar_spec") or []
-    titels = [str(spec.get("titel") or "") for spec in specs]
-    if [titel.split()[1].split("_")[0] for titel in titels if len(titel.split()) > 1] != symbols:
-        raise RefusedError("inconsistent", f"POTCARs {', '.join(titels) or 'none'} for the blocks {' '.join(symbols)}")
+    potcars = _potcars(given.get("potcar_spec") or [], symbols)
     energy, free_energy, notes = _energies(output, last)
-    found = _moments(output, species)
+    found = _moments(output, species, bool(parameters.get("LNONCOLLINEAR") or incar.get("LNONCOLLINEAR")))
     corrections = _corrections(incar, task)
     original = (task.get("orig_inputs") or {}).get("incar") if corrections.level_changes else None
     comment = str(((task.get("orig_inputs") or {}).get("kpoints") or {}).get("comment") or "")
@@ -101,15 +98,15 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) ->
         free_energy=free_energy,
         forces=np.array(last["forces"], dtype=np.float64),
         stress=_stress(last.get("stress")),
-        total_moment=_total(output),
+        total_moment=_total(output) if found.ndim == 1 else None,  # of a vector, one component is there
         charges=_charges(output),
         band_gap=output.get("bandgap"),
         kpoints=mesh,
         incar=settings,
         parameters=parameters,
         symbols=symbols,
-        titels=titels,
-        potcars=[_potcar(spec) for spec in specs],
+        titels=[potcars[symbol]["titel"] for symbol in symbols],
+        potcars=[potcars[symbol] for symbol in symbols],
         kpts=kpts_of_run(settings, comment, centring),
         version=str(calculation.get("vasp_version") or "not stated"),
         n_ionic=max(1, len(steps)),
@@ -174,16 +171,19 @@ def _stress(kilobar: Any) -> FloatArray | None:
     return (stress + stress.T) / 2
 
 
-def _moments(output: Mapping[str, Any], species: list[str]) -> FloatArray:
-    """(N,) or (N, 3) moments of OUTCAR's last table."""
-    table = (output.get("outcar") or {}).get("magnetization") or []
+def _moments(output: Mapping[str, Any], species: list[str], vectors: bool) -> FloatArray:
+    """(N,) moments of OUTCAR's last table, or (N, 3). emmet makes signed lengths of the vectors in that table."""
+    table = [] if vectors else (output.get("outcar") or {}).get("magnetization") or []
     values = [_moment(row["tot"]) for row in table]
     if not values:  # slim documents keep them on the sites only
         sites = output["structure"]["sites"]
         values = [_moment((site.get("properties") or {}).get("magmom")) for site in sites]
     if len(values) != len(species) or any(value is None for value in values):
         raise RefusedError("no moments", "neither output.outcar.magnetization nor the sites have them; set LORBIT = 11")
-    return np.array(values, dtype=np.float64)
+    moments = np.array(values, dtype=np.float64)
+    if vectors and moments.ndim != 2:
+        raise RefusedError("direction lost", "it has lengths of vector moments; import the folder of the run instead")
+    return moments
 
 
 def _moment(value: Any) -> Any:
@@ -220,10 +220,22 @@ def _mesh(kpoints: Mapping[str, Any]) -> tuple[list[int] | None, str]:
     return ([int(n) for n in rows[0]], centring) if centring and len(rows) == 1 else (None, "")
 
 
-def _potcar(spec: Mapping[str, Any]) -> dict[str, str]:
-    """TITEL, and the MD5 that emmet keeps of a POTCAR, where it had one."""
-    known = {"md5": str(spec["hash"])} if spec.get("hash") else {}
-    return {**identity(" ".join(str(spec["titel"]).split()), None), **known}
+def _potcars(specs: list[Mapping[str, Any]], symbols: list[str]) -> dict[str, dict[str, str]]:
+    """Element -> TITEL, and the MD5 that emmet keeps of a POTCAR, where it had one.
+
+    pymatgen reads a POTCAR with two blocks of one element as one with more of them, so that positions tell nothing.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for spec in specs:
+        titel = " ".join(str(spec.get("titel") or "").split())
+        known = {"md5": str(spec["hash"])} if spec.get("hash") else {}
+        content = {**identity(titel, None), **known}
+        if found.setdefault(symbol_of(titel).split("_")[0], content) != content:
+            raise RefusedError("inconsistent", f"two POTCARs for one element, one of them {titel}")
+    if set(found) != set(symbols):
+        named = ", ".join(found) or "none"
+        raise RefusedError("inconsistent", f"its POTCARs are those of {named}, its species {' '.join(symbols)}")
+    return found
 
 
 def _corrections(incar: Mapping[str, Any], task: Mapping[str, Any]) -> Corrections:
