@@ -77,6 +77,8 @@ class ImportReport:
     """Flipped labels that also became labels of the configuration they ended in."""
     outliers: int = 0
     """Labels newly rejected because they depart from their group."""
+    metastable: int = 0
+    """Labels accepted so far, now or earlier, of which a better one of the same state is kept."""
     one_energy: int = 0
     """Frames with one energy, which was taken for the free energy and the extrapolated one."""
     without_stress: int = 0
@@ -182,6 +184,7 @@ class ImportWork:
         builder = LabelBuilder(self.store)
         builder.judge_groups()
         self.report.outliers = builder.report.outliers
+        self.report.metastable = builder.report.metastable
         self.report.doubts += [text for path, ids in self.files if (text := self._misfits(path, ids))]
         self.report.doubts += _spellings(self.before, self.theories)
         self.report.used_in = affected(self.store, self.replaced) if self.replaced else []

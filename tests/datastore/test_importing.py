@@ -165,6 +165,20 @@ def test_outliers_of_the_group_are_rejected(store, tmp_path):
     assert next(find(store, verdict="rejected")).energy == -15.0
 
 
+def test_of_several_starts_in_a_file_the_lowest_is_kept(store, tmp_path):
+    higher = make_point(magmoms_in=[1.0, -1.0, 0, 0], energy=-25.36, free_energy=-25.46, start="low")
+    write_points(tmp_path / "a.extxyz", [make_point(), higher])
+    report = import_labels(store, [tmp_path / "a.extxyz"], own)
+    assert (report.accepted, report.metastable) == (2, 1)
+    found = store.get_point(higher.point_id)
+    assert (found.ground, found.excitation) == (make_point().point_id, pytest.approx(0.01))
+    write_points(tmp_path / "b.extxyz", [found])  # an export of it alone is an ordinary label elsewhere
+    with open_store("memory:") as other:
+        import_labels(other, [tmp_path / "b.extxyz"], own)
+        alone = other.get_point(higher.point_id)
+        assert (alone.verdict, alone.ground, alone.excitation) == ("accepted", "", None)
+
+
 def test_a_kill_before_judgement_is_made_up_for(store, tmp_path, monkeypatch):
     path = tmp_path / "a.extxyz"
     labels = [make_point(shift=0.01 * i, energy=-25.4 + 0.001 * i, free_energy=-25.4 + 0.001 * i) for i in range(12)]

@@ -205,6 +205,7 @@ def _print(result: ImportReport, what: str) -> None:
         f"{result.rejected} new labels rejected by the rules ({_counted(result.verdict_reasons)})": result.rejected,
         f"{result.salvaged} of these salvaged: they are labels of the ordering they ended in": result.salvaged,
         f"{result.outliers} rejected as outliers of their groups": result.outliers,
+        f"{result.metastable} of which another label of the same state is kept": result.metastable,
         f"{result.replaced} replaced": result.replaced,
         f"{result.present} were there already": result.present,
         f"{result.not_in} not taken in": result.not_in,
