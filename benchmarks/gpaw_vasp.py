@@ -83,7 +83,7 @@ def through_vasp(config: SpinConfig, settings: VaspSettings) -> dict[str, Any]:
         "u": [u[symbols[k]] for k in back],
         "positions": poscar.structure.cart_coords[back].tolist(),
         "mesh": [int(n) for n in kpoints.kpts[0]],
-        "electrons": int(round(sum(potcars.read(name, settings.potcar_functional).zval for name in names))),
+        "electrons": round(sum(potcars.read(name, settings.potcar_functional).zval for name in names)),
     }
 
 

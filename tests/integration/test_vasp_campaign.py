@@ -1,4 +1,4 @@
-"""The quickstart's campaign with ``engine: vasp``: custodian runs the test program for every label, as it would VASP."""
+"""The quickstart's campaign with ``engine: vasp``: custodian runs the test program for every label."""
 
 import gzip
 import json
