@@ -6,6 +6,9 @@ delta
     Level B minus level A for every configuration that has an accepted label of both (:mod:`datastore.levels`).
 multi-head
     Labels of several levels side by side, each frame with the name of its level under ``head``.
+
+A label whose settings a correction changed (:data:`datastore.levels.CHANGED`) is of another level than its campaign
+asked for. One of them must not stop a training set, nor enter it unasked: it is left out unless its level is named.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datastore.batches import in_batches
 from datastore.errors import DataError
-from datastore.levels import delta_point
+from datastore.levels import CHANGED, delta_point
 from datastore.schema import MomentRole, SpinPoint, point_id
 from datastore.stores import SpinStore
 from datastore.upgrade import parse
@@ -55,6 +58,9 @@ class LabelSet:
     def __init__(self, store: SpinStore, criteria: Criteria, options: SetOptions):
         self.store, self.options = store, options
         self.criteria = criteria
+        self.level_named = bool(options.levels) or mentions(criteria, "level_id")
+        self.other_level: list[str] = []
+        """point_ids of labels left out by :meth:`points`, because a correction changed their level."""
         if options.levels and options.kind == "multi-head":
             self.criteria = {"$and": [criteria, {"level_id": {"$in": list(options.levels)}}]}
         elif options.kind == "delta":
@@ -63,7 +69,15 @@ class LabelSet:
     def points(self) -> Iterator[SpinPoint]:
         """Every label once, lazily."""
         found = (parse(SpinPoint, document) for document in self.store.points.query(self.criteria))
-        return self._differences(found) if self.options.kind == "delta" else found
+        return self._differences(found) if self.options.kind == "delta" else self._as_asked(found)
+
+    def _as_asked(self, found: Iterable[SpinPoint]) -> Iterator[SpinPoint]:
+        self.other_level = []
+        for point in found:
+            if CHANGED in point.level_of_theory and not self.level_named:
+                self.other_level.append(point.point_id)
+            else:
+                yield point
 
     def in_order(self, point_ids: list[str]) -> Iterator[SpinPoint]:
         """The labels of these ids in this order. Raises DataError where one is gone."""
@@ -114,12 +128,29 @@ def labels_behind(document: Mapping[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def check_kinds(kinds: Counter[tuple[str, MomentRole]], options: SetOptions) -> None:
-    """Refuse what must not share a training set. ``kinds``: (level_id, moment role) -> number of labels."""
+def mentions(criteria: Any, name: str) -> bool:
+    """Whether MongoDB criteria ask for a field, also within ``$and`` and the like; values do not count."""
+    if isinstance(criteria, list):
+        return any(mentions(part, name) for part in criteria)
+    if not isinstance(criteria, dict):
+        return False
+    return name in criteria or any(mentions(part, name) for key, part in criteria.items() if key.startswith("$"))
+
+
+def check_kinds(kinds: Counter[tuple[str, MomentRole]], options: SetOptions, other_level: int = 0) -> None:
+    """Refuse what must not share a training set. ``kinds``: (level_id, moment role) -> number of labels.
+
+    ``other_level``: labels left out because a correction changed their level.
+    """
     if not kinds and options.kind == "delta":
         raise DataError(
             "no configuration has accepted labels at both levels of theory; make them with "
             "'spinmultinet run CAMPAIGN --relabel PLACE'"
+        )
+    if not kinds and other_level:
+        raise DataError(
+            f"all {other_level} accepted labels are of a level of theory that corrections changed on the way; see "
+            "'spinmultinet data stats', and choose one with level_id=..."
         )
     if not kinds:
         raise DataError("no accepted labels to make a snapshot of; look at 'spinmultinet data stats' for verdicts")

@@ -63,6 +63,11 @@ def spelling(theory: Any) -> str:
         return text
 
 
+def asked_level_id(theory: Mapping[str, Any]) -> str:
+    """level_id that was asked for: that of the theory without what corrections CHANGED."""
+    return content_hash({key: value for key, value in theory.items() if key != CHANGED}, 16)
+
+
 def delta_levels(theory: Mapping[str, Any]) -> tuple[str, str] | None:
     """(level_id subtracted, level_id of the labels it was subtracted from); None for a plain level."""
     if DELTA not in theory:

@@ -80,6 +80,9 @@ class Snapshot(BaseModel):
     left_out: list[str] = Field(
         default_factory=list, description="point_ids of held-out labels whose geometry is trained on"
     )
+    other_level: list[str] = Field(
+        default_factory=list, description="point_ids left out because a correction changed their level of theory"
+    )
     twins: int = Field(default=0, description="pairs of geometries that are the same and were kept together")
     files: dict[str, str] = Field(description="file name -> SHA-256")
     folder: Path = Field(exclude=True, description="where it lies; not part of the document")
@@ -217,7 +220,7 @@ def _make(
     survey = _Survey()
     for point in source.points():
         survey.add(point)
-    check_kinds(survey.kinds, source.options)
+    check_kinds(survey.kinds, source.options, len(source.other_level))
     if previous is not None:
         survey.recall(previous)
     twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
@@ -248,6 +251,7 @@ def _make(
         levels=_levels(survey.theories, source.options),
         by_level=_by_level(rows, survey.level_of) if kind == "multi-head" else {},
         left_out=division.left_out,
+        other_level=sorted(source.other_level),
         twins=twins,
         files={},
         folder=folder,

@@ -19,7 +19,8 @@ from jobflow import Flow
 from datastore import SpinStore
 from datastore.batches import in_batches
 from datastore.ingest import ingest
-from datastore.levels import level_name
+from datastore.label_sets import mentions
+from datastore.levels import CHANGED, asked_level_id, level_name
 from datastore.queries import find
 from datastore.schema import SpinConfig, point_id
 from workflows.engines import Engine
@@ -56,6 +57,8 @@ class RelabelOutcome:
 
     accepted: int = 0
     rejected: int = 0
+    other_level: int = 0
+    """Whose settings a correction changed: labels of another level of theory, which a further run would only repeat."""
     missing: int = 0
     """Configurations without a label: failed calculations."""
     reasons: dict[str, int] = field(default_factory=dict)
@@ -84,6 +87,7 @@ def plan_relabel(
     _check_roles(wanted.values(), engine)
     ids = {point_id(config_id, engine.level_id()): config for config_id, config in wanted.items()}
     labelled = {point["point_id"] for point in _stored(target, list(ids), ["point_id"])}
+    labelled |= _changed_on_the_way(target, list(ids)).keys()
     due = [config for identity, config in ids.items() if identity not in labelled]
     return RelabelPlan(due, list(ids), {level: (names[level], count) for level, count in levels.most_common()})
 
@@ -107,13 +111,17 @@ def run_relabel(
 def outcome_of(plan: RelabelPlan, target: SpinStore) -> RelabelOutcome:
     """Take in what is finished and count the labels of the plan by verdict."""
     ingest(target)
-    result, reasons = RelabelOutcome(), Counter[str]()
-    for document in _stored(target, plan.point_ids, ["verdict", "verdict_reasons"]):
+    result, reasons, without = RelabelOutcome(), Counter[str](), set(plan.point_ids)
+    for document in _stored(target, plan.point_ids, ["point_id", "verdict", "verdict_reasons"]):
+        without.discard(document["point_id"])
         accepted = document["verdict"] == "accepted"
         result.accepted += accepted
         result.rejected += not accepted
         reasons.update({_kind(reason) for reason in document["verdict_reasons"]})
-    result.missing = len(plan.point_ids) - result.accepted - result.rejected
+    changed = _changed_on_the_way(target, list(without))
+    result.other_level = len(changed)
+    reasons.update(f"another level of theory: {settings}" for settings in changed.values())
+    result.missing = len(without) - len(changed)
     for chunk in in_batches(plan.point_ids, CHUNK):
         failures = target.failures.query({"point_id": {"$in": chunk}}, ["error_type"])
         reasons.update(f"failed: {document['error_type']}" for document in failures)
@@ -122,18 +130,9 @@ def outcome_of(plan: RelabelPlan, target: SpinStore) -> RelabelOutcome:
 
 
 def _accepted(criteria: dict[str, Any]) -> dict[str, Any]:
-    if _mentions(criteria, "verdict"):
+    if mentions(criteria, "verdict"):
         return criteria
     return {"$and": [{"verdict": "accepted"}, *([criteria] if criteria else [])]}
-
-
-def _mentions(criteria: Any, name: str) -> bool:
-    """Whether a field is asked for, also within ``$and`` and the like; values do not count."""
-    if isinstance(criteria, list):
-        return any(_mentions(part, name) for part in criteria)
-    if not isinstance(criteria, dict):
-        return False
-    return name in criteria or any(_mentions(part, name) for key, part in criteria.items() if key.startswith("$"))
 
 
 def _check_roles(configs: Any, engine: Engine) -> None:
@@ -149,6 +148,20 @@ def _check_roles(configs: Any, engine: Engine) -> None:
 def _stored(store: SpinStore, ids: list[str], fields: list[str]) -> Iterator[dict[str, Any]]:
     for chunk in in_batches(ids, CHUNK):
         yield from store.points.query({"point_id": {"$in": chunk}}, fields)
+
+
+def _changed_on_the_way(store: SpinStore, ids: list[str]) -> dict[str, str]:
+    """Wanted point_id -> settings that corrections changed, of labels that ended at another level of theory."""
+    found = {}
+    for chunk in in_batches(ids, CHUNK):
+        wanted, configs = set(chunk), [identity.split("-")[0] for identity in chunk]
+        fields = ["config_id", "level_of_theory"]
+        for document in store.points.query({"config_id": {"$in": configs}}, fields):
+            theory = document["level_of_theory"]
+            asked = point_id(document["config_id"], asked_level_id(theory))
+            if CHANGED in theory and asked in wanted:
+                found[asked] = ", ".join(sorted(theory[CHANGED]))
+    return found
 
 
 def _kind(reason: str) -> str:

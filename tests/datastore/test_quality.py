@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datastore.levels import CHANGED
 from datastore.quality import RULES, find_outliers, judge, name_ordering, outlier_group
 from datastore.schema import SpinPoint
 from tests.datastore.support import make_point
@@ -73,6 +74,12 @@ CASES = [
     ("changed_physics", {"corrections": ["SIGMA 0.05 -> 0.2"]}, "SIGMA"),
     ("changed_physics", {"corrections": ["{'ISMEAR': 0}"]}, "ISMEAR"),
     ("changed_physics", {"corrections": ["ALGO Fast -> All", "mixing 0.05", "NELM 200"]}, None),
+    ("changed_physics", {"corrections": ["custodian: rspher -> INCAR LREAL=False"]}, "LREAL"),
+    ("changed_physics", {"corrections": ["custodian: kpoints_trans -> INCAR ALGO=All"]}, None),
+    ("changed_physics", {"corrections": ["INCAR ISMEAR=0"], "level_of_theory": {CHANGED: {"ISMEAR": 0}}}, None),
+    ("changed_physics", {"corrections": ["k-points Gamma"], "level_of_theory": {CHANGED: {"KPOINTS": "Gamma"}}}, None),
+    ("changed_physics", {"corrections": ["ISMEAR=0, ISYM=0"], "level_of_theory": {CHANGED: {"ISMEAR": 0}}}, "ISYM"),
+    ("changed_physics", {"corrections": ["INCAR ISMEAR=0"], "level_of_theory": {CHANGED: "damaged"}}, "ISMEAR"),
 ]
 
 

@@ -144,6 +144,8 @@ def _show_snapshot(made: Snapshot) -> None:
         typer.echo(f"{made.twins} pairs of geometries are the same and were kept together")
     if made.left_out:
         typer.echo(f"{len(made.left_out)} held-out labels are in no split, because their geometry is trained on")
+    if made.other_level:
+        typer.echo(f"{len(made.other_level)} labels are left out, because corrections changed their level of theory")
     typer.echo(str(made.folder))
 
 

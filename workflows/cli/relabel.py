@@ -69,6 +69,7 @@ def _content(
         "calculations_reused": plan.reused + result.reused,
         "accepted": outcome.accepted,
         "rejected": outcome.rejected,
+        "other_level": outcome.other_level,
         "without_label": outcome.missing,
         "reasons": outcome.reasons,
         "seconds": result.seconds,

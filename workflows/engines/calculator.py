@@ -115,6 +115,11 @@ class EngineCalculator(Calculator):
             point = self.engine.label(config, workdir)
         except LabelError as error:
             raise EngineError(f"{_name(config)}: engine {self.engine.type} gave no label ({error})") from error
+        if point.level_id != self.engine.level_id():
+            raise EngineError(
+                f"{_name(config)}: corrections took it to another level of theory ({'; '.join(point.corrections)}), "
+                "whose energy compares with no other; mend what made them necessary, or set what they set"
+            )
         self.computed += 1
         if self.folder is not None:
             _remember(self.folder / MEMORY, point)
