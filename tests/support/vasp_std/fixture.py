@@ -1,17 +1,23 @@
-"""A pytest fixture: the test program and its POTCARs where atomate2, pymatgen and subprocesses look for VASP's.
+"""Pytest fixtures: the test program and its POTCARs where atomate2, pymatgen and subprocesses look for VASP's.
 
-tests/conftest.py gives it to all tests.
+tests/conftest.py gives them to all tests.
 """
 
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.vasp_std.faults import VARIABLE
 from tests.support.vasp_std.install import install
 from tests.support.vasp_std.potcars import write_potcars
+
+if TYPE_CHECKING:
+    from tests.support.vasp_std.cases import Case
 
 COMMANDS = {"VASP_CMD": "vasp_std", "VASP_NCL_CMD": "vasp_ncl", "VASP_GAMMA_CMD": "vasp_gam"}
 
@@ -45,3 +51,27 @@ def vasp_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VaspOnPath:
         monkeypatch.setenv(f"ATOMATE2_{name}", command)
         monkeypatch.setattr(atomate2.SETTINGS, name, command)
     return place
+
+
+@pytest.fixture
+def run_vasp(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Runs the program within this process and returns its folder.
+
+    ``keep``: files of the run before stay, WAVECAR too. Without a case also the inputs stay.
+    """
+    from tests.support.vasp_std import program  # imports torch by way of vesin: not for tests that do not ask for it
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "faults"))
+    (tmp_path / "faults").mkdir()
+
+    def go(case: "Case | None" = None, status: int = 0, keep: bool = False, **tags: str) -> Path:
+        folder = tmp_path / "run"
+        if case is not None:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            replace(case, tags={**case.tags, **tags}).write(folder)
+        monkeypatch.chdir(folder)
+        assert program.main() == status
+        return folder
+
+    return go
