@@ -49,6 +49,15 @@ def test_it_is_found_on_the_path_with_its_potcars(vasp_on_path, tmp_path):
     assert starts(vasp_on_path.faults) == 2
 
 
+def test_vectors_need_vasp_ncl(vasp_on_path, tmp_path):
+    folder = CASES["vectors"].write(tmp_path / "run")
+    refused = subprocess.run(["vasp_std"], cwd=folder, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "non collinear calculations require that VASP is compiled" in refused.stdout
+    assert not (folder / "OUTCAR").exists()
+    assert subprocess.run(["vasp_ncl"], cwd=folder, capture_output=True, check=False).returncode == 0
+
+
 def test_potcars_of_three_editions_differ_and_say_what_they_are(vasp_on_path):
     """Element and valence electrons are those of the real ones; the rest is invented, so pymatgen knows none."""
     titles = set()

@@ -39,6 +39,12 @@ def test_too_few_numbers_stop_the_program_and_too_many_do_not(run_vasp, capsys, 
     run_vasp(CASE, **mode, **{tag: "2 " + "0 " * 20})
 
 
+def test_version_5_stops_without_an_exit_status(run_vasp, monkeypatch, capsys):
+    monkeypatch.setenv(STYLE, "5")
+    run_vasp(CASE, status=0, MAGMOM="2")
+    assert "Error reading item MAGMOM" in capsys.readouterr().out
+
+
 def test_potcars_must_be_as_many_as_species(run_vasp, capsys):
     folder = run_vasp(CASE)
     with (folder / "POTCAR").open("a") as file:

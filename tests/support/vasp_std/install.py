@@ -13,7 +13,7 @@ sys.path.insert(0, {repository!r})
 sys.modules["torch"] = None  # vesin would import it, which takes longer than all the rest
 from tests.support.vasp_std.program import main
 
-sys.exit(main())
+sys.exit(main(vectors={vectors}))
 """
 
 
@@ -22,6 +22,6 @@ def install(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("vasp_std", "vasp_ncl", "vasp_gam"):
         path = folder / name
-        path.write_text(_SCRIPT.format(python=sys.executable, repository=str(REPOSITORY)))
+        path.write_text(_SCRIPT.format(python=sys.executable, repository=str(REPOSITORY), vectors=name == "vasp_ncl"))
         path.chmod(0o755)
     return folder

@@ -9,14 +9,23 @@ from tests.support.vasp_std.messages import StopError, warning
 from tests.support.vasp_std.run import Run
 from tests.support.vasp_std.style import Style
 
+_COLLINEAR = """\
+ ERROR: non collinear calculations require that VASP is compiled
+ without the flag -DNGXhalf and -DNGZhalf"""
 
-def main() -> int:
-    """Exit status as VASP's: an error in the input is 1 in version 6, and 0 in version 5."""
+
+def main(vectors: bool = True) -> int:
+    """Exit status as VASP's: an error in the input is 1 in version 6, and 0 in version 5.
+
+    ``vectors``: whether this is vasp_ncl; vasp_std refuses non-collinear moments.
+    """
     style = Style.chosen()
     print(" running on    1 total cores\n distrk:  each k-point on    1 cores,    1 groups")
     print(f" distr:  one band on    1 cores,    1 groups\n{style.title}")
     try:
         inputs = read_inputs()
+        if inputs.spin == 4 and not vectors:
+            raise StopError(_COLLINEAR)
         failing = Failing(due(inputs))
         failing.at_start()
         _announce(inputs)
