@@ -31,6 +31,7 @@ _CODES = {
     "BusyError": FAILED,
     "NotConvergedError": FAILED,
     "RunError": FAILED,
+    "ReaderError": FAILED,
     "MissingRequirementError": MISSING,
 }
 _FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -97,14 +97,14 @@ class _Pool:
 
     def _wait(self) -> None:
         """Take what readers have to say; end those that take too long."""
-        busy = [reader for reader in self.readers if reader.task is not None]
-        soonest = min(reader.given + self.limit for reader in busy)
-        for key, _ in self.selector.select(max(0.0, soonest - time.monotonic())):
+        busy = [reader for reader in self.readers if reader.task is not None and reader.ready]
+        soonest = min((reader.given + self.limit - time.monotonic() for reader in busy), default=None)
+        for key, _ in self.selector.select(None if soonest is None else max(0.0, soonest)):
             reader: _Reader = key.data
             if not reader.read():
                 self._lost(reader, ("reader died", reader.ending()))
         for reader in busy:
-            if reader.task is not None and reader.ready and time.monotonic() > reader.given + self.limit:
+            if reader.task is not None and time.monotonic() >= reader.given + self.limit:
                 text = f"reading took more than {self.limit:g} s; is a file of it very large? raise --time-limit"
                 self._lost(reader, ("too slow", text))
 
