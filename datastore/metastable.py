@@ -97,10 +97,11 @@ def find_metastable(points: Iterable[SpinPoint]) -> dict[str, Finding]:
     within SAME_ENERGY of it that agree in moments are repeats, of which the usual guess is kept. All others are
     metastable; a label in another spin state may lie below the ground label. The order of ``points`` does not matter.
     """
-    groups: defaultdict[str, list[SpinPoint]] = defaultdict(list)
+    groups: defaultdict[tuple[object, ...], list[SpinPoint]] = defaultdict(list)
     for point in points:
         if is_comparable(point):
-            groups[state_key(point)].append(point)
+            # Another k mesh shifts energies by more than many states are apart.
+            groups[state_key(point), *(point.kpoints or ())].append(point)
     return {name: finding for group in groups.values() for name, finding in _judged(group).items()}
 
 

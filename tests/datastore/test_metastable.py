@@ -90,10 +90,11 @@ def test_which_label_is_kept(points, expected):
     [
         start(3.0, 0.05, name="high", shift=0.01),
         start(3.0, 0.05, name="high", moment_role="constraint"),
+        start(3.0, 0.05, name="high", kpoints=[4, 4, 2]),
         make_point(**CO, magmoms_in=np.array([3.0, 3.0, 0, 0]), magmoms_out=np.array([2.6, 2.6, 0, 0]), ordering="FM"),
         judge(make_point(**CO, magmoms_in=np.array([3.0, -3.0, 0, 0]), magmoms_out=np.array([2.6, 2.6, 0, 0]))),
     ],
-    ids=["another geometry", "held moments", "another ordering", "flipped on the way"],
+    ids=["another geometry", "held moments", "another k mesh", "another ordering", "flipped on the way"],
 )
 def test_labels_of_something_else_are_not_compared(other):
     assert find_metastable([USUAL, other]) == {}

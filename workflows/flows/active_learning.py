@@ -83,9 +83,10 @@ class CampaignMaker(Maker):
         """
         labels = LabelFlowMaker(self.engine, name=f"labels {number}").make(configs)
         jobs = list(labels.jobs)
-        after = [self._start_again(number, jobs, known, previous)]
         if self.options.starts is None:
             after = self.learn(number, jobs, [], known, previous)
+        else:
+            after = [self._start_again(number, jobs, known, previous)]
         return Flow([labels, *after], name=f"{self.options.name} {number}")
 
     def learn(
