@@ -118,6 +118,14 @@ def test_every_3d_metal_needs_and_takes_a_u(write, symbol):
     assert engine.level_of_theory()["hubbard_u"] == {symbol: 4.0}
 
 
+def test_every_element_needs_a_potcar_where_the_engine_names_them(write, vasp_on_path):
+    content = {"type": "vasp", "potcars": {"Mn": "Mn_pv", "O": "O"}, "hubbard_u": {"Ni": 6.2}}
+    with pytest.raises(CampaignError, match=r"engine vasp has no POTCAR named for Ni; add it to engine\.potcars"):
+        load_campaign(write(engine=content))
+    _, engine = load_campaign(write(engine={**content, "potcars": {"Ni": "Ni_pv", "O": "O"}}))
+    assert set(engine.level_of_theory()["potcars"]) == {"Ni", "O"}
+
+
 def test_structure_files_are_found_beside_the_campaign(write, tmp_path, monkeypatch):
     nio = rocksalt("Ni", cell="rhombohedral4")
     (tmp_path / "cells").mkdir()

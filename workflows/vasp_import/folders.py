@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pymatgen.io.vasp import Incar
 from datastore.checksums import file_sha256
 from datastore.mapping import RefusedError
 from workflows.engines.vasp.corrections import read_corrections
+from workflows.engines.vasp.folder import POTCARS
 from workflows.engines.vasp.levels import kpoints_rule, kpts_of_run
 from workflows.engines.vasp.output_files import read_bytes
 from workflows.engines.vasp.outputs import OutputError, VaspResult, read_run
@@ -125,15 +127,25 @@ def _original(folder: Path, result: VaspResult) -> dict[str, Any]:
 
 
 def _hashes(folder: Path, titels: tuple[str, ...]) -> list[str | None]:
-    """Hash of the POTCAR of each block, where the file is there and is the one that the run names."""
+    """Hash of the POTCAR of each block, where the file, or our note of it, is there and is the one the run names."""
     text = _text(folder, "POTCAR")
     if not text:
-        return [None] * len(titels)
+        return _noted(folder, titels)
     parts = [part for part in re.split(r"(?<=End of Dataset)[^\n]*\n?", text) if part.strip()]
     named = [" ".join(match[1].split()) if (match := _TITEL.search(part)) else "" for part in parts]
     if named != [" ".join(titel.split()) for titel in titels]:
         raise RefusedError("inconsistent", f"POTCAR has {', '.join(named)}, OUTCAR {', '.join(titels)}")
     return [digest(part) for part in parts]
+
+
+def _noted(folder: Path, titels: tuple[str, ...]) -> list[str | None]:
+    """Hashes that our engine left in the place of the POTCAR; None where there is no such note, or of another run."""
+    try:
+        parts = json.loads(_text(folder, POTCARS) or "[]")
+        known = {" ".join(part["titel"].split()): str(part["sha256"]) for part in parts}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        known = {}
+    return [known.get(" ".join(titel.split())) for titel in titels]
 
 
 def _timings(found: dict[str, float]) -> dict[str, float]:

@@ -20,8 +20,10 @@ from pydantic import Field
 from datastore.schema import FailureKind, FloatArray, SpinConfig
 from workflows.engines.interface import Engine, LabelError, RawLabel
 from workflows.engines.vasp import potcars as files
+from workflows.engines.vasp.levels import COST_TAGS
 from workflows.engines.vasp.run_options import RunOptions
 from workflows.engines.vasp.settings import VaspSettings
+from workflows.engines.vasp.tags import OWNED
 
 KINDS: dict[str, FailureKind] = {"not converged": "not-converged", "foreign": "refused", "no moments": "refused"}
 """Reason of an OutputError -> kind of the failure; crashed for the others."""
@@ -66,9 +68,8 @@ class VaspEngine(VaspSettings, Engine):
 
     def missing(self) -> list[str]:
         """The command and every POTCAR that lack, or are others than stated; with remedies."""
-        problem = self._command_problem()
-        named = files.problems(self.potcars, self.potcar_functional, self.potcar_hashes)
-        return [*([problem] if problem else []), *named]
+        problems = [problem for problem in (self._command_problem(), _updates_problem()) if problem]
+        return problems + files.problems(self.potcars, self.potcar_functional, self.potcar_hashes)
 
     def seconds_estimate(self, config: SpinConfig) -> float:
         """Order of magnitude on one core: a second per k point of four atoms at 520 eV, with the cube of their number.
@@ -200,6 +201,19 @@ class VaspEngine(VaspSettings, Engine):
             f"the command {' '.join(words)!r} of VASP is not found ({', '.join(absent)}): load its module, or put "
             f"`{setting}: srun /path/to/vasp` into ~/.atomate2.yaml, or ATOMATE2_{setting} into the environment"
         )
+
+
+def _updates_problem() -> str | None:
+    """atomate2's tags of this machine may say how something is computed, not what."""
+    from atomate2 import SETTINGS
+
+    wrong = sorted(tag for tag in SETTINGS.VASP_INCAR_UPDATES if tag.upper() not in COST_TAGS - set(OWNED))
+    if not wrong:
+        return None
+    return (
+        f"VASP_INCAR_UPDATES in ~/.atomate2.yaml sets {', '.join(wrong)}, and every label would be refused: state what "
+        "decides numbers in the engine's incar"
+    )
 
 
 def _along_z(moments: FloatArray) -> FloatArray:

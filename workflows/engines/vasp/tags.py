@@ -89,11 +89,6 @@ def typed(tag: str, value: Any) -> Any:
     raise ValueError(f"{tag} is {value!r}; it takes {' or '.join(_NAMES[kind] for kind in kinds)}")
 
 
-def as_written(value: Any) -> Any:
-    """Value of a tag as pymatgen would read it from a file, so that stated and read values can be compared."""
-    return [as_written(part) for part in value] if isinstance(value, list | tuple) else value
-
-
 def _refuse(tag: str, value: Any, spins: str) -> None:
     own = {"ISPIN": 2, "LNONCOLLINEAR": spins != "collinear", "LSORBIT": spins == "spin-orbit"}
     if tag in OWNED:
