@@ -155,7 +155,9 @@ def test_ase_reads_the_same(runs, key):
     np.testing.assert_allclose(final.positions, ase.io.read(folder / "vasprun.xml").positions, atol=1e-6)
 
 
-@pytest.mark.parametrize("key", [("collinear", "6"), ("repeated blocks", "6"), ("relaxation", "5")], ids="-".join)
+@pytest.mark.parametrize(
+    "key", [("collinear", "6"), ("repeated blocks", "6"), ("relaxation", "5"), ("tetrahedra", "6")], ids="-".join
+)
 def test_emmet_reads_the_same(runs, key):
     from emmet.core.tasks import TaskDoc
 

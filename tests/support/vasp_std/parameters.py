@@ -4,6 +4,7 @@ from typing import Any
 
 from tests.support.vasp_std.bands import band_count
 from tests.support.vasp_std.inputs import Inputs
+from tests.support.vasp_std.messages import StopError
 from tests.support.vasp_std.outcar_head import ibrion
 
 INTEGERS = {
@@ -41,7 +42,7 @@ def _numbers(inputs: Inputs, tag: str) -> Any:
         return inputs.reals(tag, widths[tag], [])
     try:
         return inputs.real(tag, 0.0)
-    except Exception:  # a tag that the program does not know: as text, as it stands
+    except StopError:  # a tag that the program does not know: as text, as it stands
         return inputs.incar[tag]
 
 
