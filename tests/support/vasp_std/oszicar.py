@@ -31,13 +31,17 @@ class Oszicar:
 
     def penalty(self, energy: float, weight: float, away: np.ndarray, moments: np.ndarray) -> None:
         """What a constraint of moments (N, 3) adds: E_p in eV, the moments held, and the field that holds them."""
+        potential = 2 * weight * float(np.sum(away * moments))
         self.add(f" E_p = {fortran(energy, 5, 12)}  lambda = {fortran(weight, 3, 10)}")
+        self.add(f"<lVp>= {fortran(potential, 5, 12)}")
+        self.add(f" DBL = {fortran(-potential, 5, 12)}")
+        self.add(" ion             MW_int                 M_int")
+        for i, moment in enumerate(moments, 1):
+            both = (*moment, *moment)
+            self.add(f"{i:4d}" + "".join(f"{x:7.3f}" + ("  " if k == 2 else "") for k, x in enumerate(both)))
         self.add(" ion        lambda*MW_perp")
         for i, field in enumerate(weight * away, 1):
             self.add(f"{i:4d} " + "".join(fortran(x, 5, 13) for x in field))
-        self.add(" ion             MW_int                 M_int")
-        for i, moment in enumerate(moments, 1):
-            self.add(f"{i:4d}" + "".join(f"{x:7.3f}" for x in moment) + "  " + "".join(f"{x:7.3f}" for x in moment))
 
     def ionic(self, step: Ionic, polarised: bool) -> None:
         last = step.last
