@@ -119,11 +119,20 @@ def label(raw: Raw) -> SpinPoint:
 def _level(raw: Raw) -> dict[str, Any]:
     symbols = list(raw.symbols)
     potcars = per_element(symbols, [dict(content) for content in raw.potcars], "POTCAR")
-    level = level_of_run(raw.incar, hubbard_of_incar(raw.incar, symbols), potcars, raw.kpts, raw.titels)
+    incar = {**raw.incar, **_radii(raw.incar.get("RWIGS"), symbols)}
+    level = level_of_run(incar, hubbard_of_incar(incar, symbols), potcars, raw.kpts, raw.titels)
     if raw.n_ionic > 1 and _number(raw, "ISIF") in OTHER_CELL:
         # Its cutoff in Angstrom is that of another volume: energy and stress are not those of a single point.
         level["basis"] = "plane waves of the first cell of a relaxation"
     return {**level, CHANGED: dict(raw.changes)} if raw.changes else level
+
+
+def _radii(values: Any, symbols: Sequence[str]) -> dict[str, list[str]]:
+    """RWIGS by element and not by block, as the engine states it: blocks differ from cell to cell."""
+    radii = values if isinstance(values, list) else [values]
+    if values is None or len(radii) != len(symbols):
+        return {}
+    return {"RWIGS": [f"{e} {radius:g}" for e, radius in sorted(per_element(symbols, radii, "RWIGS").items())]}
 
 
 def _start(raw: Raw) -> tuple[FloatArray, dict[str, Any]]:

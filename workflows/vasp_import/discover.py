@@ -13,7 +13,7 @@ from datastore.schema import content_hash
 OUTPUTS = ("OUTCAR", "vasprun.xml")
 """A folder with one of these, packed or not, has a run."""
 
-_NAMES = "OUTCAR|vasprun|INCAR|KPOINTS|POSCAR|CONTCAR|POTCAR|OSZICAR|custodian"
+_NAMES = "OUTCAR|vasprun|INCAR|KPOINTS|POSCAR|CONTCAR|POTCAR|OSZICAR|custodian|potcars"
 _FILE = re.compile(
     rf"(?P<name>{_NAMES})(?P<kind>\.xml|\.json|\.spec)?(?P<orig>\.orig)?"
     r"(?:\.(?P<suffix>(?:relax|static|precondition|step|run)\d*))?(?P<late>\.xml)?(?P<packed>\.(?:gz|GZ|bz2|xz|lzma|Z))?"
@@ -23,7 +23,7 @@ _FILE = re.compile(
 _ARCHIVE = re.compile(r"(?!error\.\d+\.).*\.(?:tar|tgz|zip|7z|tar\.(?:gz|bz2|xz|zst))", re.IGNORECASE)
 """Packed folders; those that custodian makes of failed attempts (``error.1.tar.gz``) are not meant to be read."""
 
-SHARED = ("POTCAR", "POTCAR.spec", "custodian.json")
+SHARED = ("POTCAR", "POTCAR.spec", "potcars.json", "custodian.json")
 """Files that all runs of a folder have in common where none carries the run's suffix."""
 
 

@@ -129,6 +129,8 @@ def _check_finished(
         raise RefusedError("not self-consistent", "ICHARG above 10 keeps the charge density")
     if int(parameters.get("ISPIN", incar.get("ISPIN", 1))) != 2 and not parameters.get("LNONCOLLINEAR"):
         raise RefusedError("no moments", "it is not spin-polarised")
+    if parameters.get("I_CONSTRAINED_M") or incar.get("I_CONSTRAINED_M"):
+        raise RefusedError("penalty not known", "moments were held; import the folder, whose OSZICAR says how well")
     steps = last.get("num_electronic_steps") or len(last.get("electronic_steps") or [])
     limit = int(parameters.get("NELM", incar.get("NELM", 60)))
     if steps >= limit:

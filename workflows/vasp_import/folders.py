@@ -24,6 +24,10 @@ from workflows.vasp_import.convert import Raw
 from workflows.vasp_import.discover import Run, printable
 
 _PACKED = ("", ".gz", ".GZ", ".bz2", ".xz", ".lzma")
+LARGEST_PENALTY = 1e-3
+"""eV/atom; what our own engine allows by default."""
+
+_PENALTY = re.compile(r"^\s*E_p\s*=\s*(\S+)", re.MULTILINE)
 _TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$", re.MULTILINE)
 
 
@@ -39,6 +43,7 @@ def read_folder(run: Run, root: str) -> Raw:
             comment = _first_line(folder, "KPOINTS.orig" if corrections.level_changes else "KPOINTS")
             hashes = _hashes(folder, result.potcars)
             incar = _original(folder, result) if corrections.level_changes else result.incar
+            _check_penalty(folder, result)
         except OutputError as error:
             raise RefusedError(error.reason, _told(str(error), folder, run)) from None
         except OSError as error:
@@ -146,6 +151,18 @@ def _noted(folder: Path, titels: tuple[str, ...]) -> list[str | None]:
     except (ValueError, TypeError, KeyError, AttributeError):
         known = {}
     return [known.get(" ".join(titel.split())) for titel in titels]
+
+
+def _check_penalty(folder: Path, result: VaspResult) -> None:
+    """Refuse the energy of held moments with a large penalty in it: it is that of other moments."""
+    if not (result.parameters.get("I_CONSTRAINED_M") or result.incar.get("I_CONSTRAINED_M")):
+        return
+    found = _PENALTY.findall(_text(folder, "OSZICAR"))
+    if not found:
+        raise RefusedError("penalty not known", "moments were held, and no OSZICAR says with which penalty energy E_p")
+    each = abs(float(found[-1])) / len(result.species)
+    if not each <= LARGEST_PENALTY:
+        raise RefusedError("penalty too large", f"holding the moments took {1000 * each:.2g} meV/atom; raise LAMBDA")
 
 
 def _timings(found: dict[str, float]) -> dict[str, float]:

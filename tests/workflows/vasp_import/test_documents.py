@@ -176,6 +176,7 @@ CALC = ("calcs_reversed", 0)
         ((*CALC, "input", "parameters", "ISPIN"), 1, "no moments"),
         ((*CALC, "input", "parameters", "ICHARG"), 11, "not self-consistent"),
         ((*CALC, "input", "incar", "ML_LMLFF"), True, "foreign"),
+        ((*CALC, "input", "incar", "I_CONSTRAINED_M"), 2, "penalty not known"),
         ((*CALC, "input", "incar", "MAGMOM"), [1.0, 2.0], "wrong shape"),
         ((*CALC, "input", "incar", "LDAUU"), [3.9], "no level of theory"),
         ((*CALC, "input", "potcar_spec"), [], "inconsistent"),

@@ -11,14 +11,21 @@ import pytest
 
 from datastore.mapping import RefusedError
 from datastore.quality import judge
+from datastore.schema import SpinConfig
 from tests.support.vasp_runs import HUBBARD, MAGMOMS, VECTORS, mixed, vasp_run
+from workflows.engines import get_engine
 from workflows.engines.interface import CHANGED
-from workflows.engines.vasp.levels import kpoints_comment
+from workflows.engines.vasp.levels import covers, kpoints_comment
 from workflows.engines.vasp.potcars import digest
+from workflows.structures import apply_ordering, rocksalt
 from workflows.vasp_import.convert import IMPORTER, label
 from workflows.vasp_import.discover import find_runs
 from workflows.vasp_import.folders import read_folder
 
+HELD = {
+    **{"LNONCOLLINEAR": True, "I_CONSTRAINED_M": 2, "M_CONSTR": np.ravel(VECTORS).tolist()},
+    **{"RWIGS": [1.1, 1.2, 1.1, 0.8]},
+}
 SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "")).parent / "vasp"
 
 
@@ -102,6 +109,22 @@ def test_our_own_runs_have_the_rule_of_their_mesh(copy):
     assert read(folder).level_of_theory["kpts"] == rule
 
 
+def test_what_our_engine_made_is_at_the_level_of_our_engine(vasp_on_path, tmp_path):
+    engine = get_engine({"type": "vasp", "kpts": {"rhombohedral4": [2, 2, 2]}})
+    structure = apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II")
+    made = engine.label(SpinConfig.from_structure(structure, "AFM-II"), tmp_path / "work")
+    (run,) = find_runs(tmp_path / "work")
+    assert not (Path(run.folder) / "POTCAR").exists()
+    read = judge(label(read_folder(run, str(tmp_path))))
+    assert covers(engine.level_of_theory(), read.level_of_theory)
+    assert read.level_id != engine.level_id()  # it has Ni and O; the engine speaks of Mn and Co, too
+    for name in ("energy", "free_energy", "total_moment", "band_gap", "kpoints", "verdict", "ordering", "engine"):
+        assert getattr(read, name) == getattr(made, name), name
+    for name in ("magmoms_in", "magmoms_out", "forces", "stress"):
+        theirs, ours = ([sorted(np.ravel(getattr(p, name)).round(6))] for p in (read, made))
+        assert theirs == ours  # the order of the sites is that of the POSCAR
+
+
 def test_a_relaxation_gives_its_last_step_on_the_basis_of_its_first_cell(finished):
     point = read(finished("relaxed"))
     assert point.source["step"].startswith("last of ")
@@ -136,6 +159,22 @@ def test_vectors_keep_their_directions(finished):
     assert point.level_of_theory["incar"]["LSORBIT"] is True
     turned = read(finished("turned_axis"))
     assert turned.level_of_theory["incar"]["SAXIS"] == [1.0, 0.0, 0.0]
+
+
+def test_held_moments_are_taken_where_the_penalty_is_small(tmp_path):
+    folder = vasp_run(tmp_path / "hard", mixed(), VECTORS, **HUBBARD, **HELD, LAMBDA=300)
+    point = read(folder)
+    assert point.moment_role == "constraint"
+    np.testing.assert_array_equal(point.magmoms_in, VECTORS)
+    incar = point.level_of_theory["incar"]
+    assert (incar["I_CONSTRAINED_M"], incar["LAMBDA"]) == (2, 300.0)
+    assert incar["RWIGS"] == ["Mn 1.1", "Ni 1.2", "O 0.8"]
+    (folder / "OSZICAR").unlink()
+    with pytest.raises(RefusedError, match="penalty not known"):
+        read(folder)
+    soft = vasp_run(tmp_path / "soft", mixed(), VECTORS, **HUBBARD, **HELD, LAMBDA=10)
+    with pytest.raises(RefusedError, match="penalty too large"):
+        read(soft)
 
 
 @pytest.mark.parametrize(

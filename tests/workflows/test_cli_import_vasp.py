@@ -1,0 +1,192 @@
+"""``spinmultinet data import`` of VASP folders, in this process and, where it is stopped, in one of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from datastore import open_store
+from datastore.calculations import known_calculations
+from datastore.errors import DataError
+from datastore.queries import find
+from datastore.schema import SpinConfig
+from tests.support.cli import command, environment, tiny_campaign
+from tests.support.vasp_runs import run_named
+from tests.workflows.vasp_import.test_documents import task_document
+from workflows import cli
+from workflows.cli.errors import INTERRUPTED
+from workflows.engines import get_engine
+from workflows.structures import apply_ordering, rocksalt
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    for name in ("static", "relaxed", "no_lorbit"):
+        run_named(name, root / name)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch, runs):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs, "my runs")
+
+
+def run(capsys, *arguments):
+    code = cli.run(["data", "import", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def stored(uri="local:store"):
+    with open_store(uri, create=False) as store:
+        return list(find(store))
+
+
+def test_a_folder_needs_neither_mapping_nor_level(capsys):
+    code, out, err = run(capsys, "my runs", "--into", "local:store", "--report", "report.json")
+    assert (code, err) == (1, "")
+    assert "3 runs; 2 new labels accepted; 1 not taken in" in out
+    content = json.loads(Path("report.json").read_text())
+    assert (content["frames"], content["in_store"], content["not_in_store"]) == (3, 2, 1)
+    assert content["refused"]["no moments"]["count"] == 1
+    assert "my runs/no_lorbit: OUTCAR: has no table of moments" in content["refused"]["no moments"]["examples"][0]
+    shutil.rmtree("my runs/no_lorbit")
+    code, out, _ = run(capsys, "my runs", "--into", "local:store", "--json", "--processes", "1")
+    assert code == 0
+    assert json.loads(out)["present"] == 2
+
+
+def test_documents_and_folders_go_together(capsys):
+    Path("tasks.json").write_text(json.dumps([task_document("my runs/static")]))
+    shutil.rmtree("my runs/no_lorbit")
+    code, out, err = run(capsys, "my runs", "tasks.json", "--into", "local:store", "--json")
+    assert code == 0, err
+    assert json.loads(out)["frames"] == 3
+
+
+def test_a_declared_level_is_taken_where_a_run_agrees(capsys):
+    assert run(capsys, "my runs/static", "--into", "local:own")[0] == 0
+    theory = stored("local:own")[0].level_of_theory
+    wider = {**theory, "hubbard_u": {**theory["hubbard_u"], "Co": 3.32}}
+    for name, level, expected in (("a", wider, wider), ("b", {**wider, "ecut": 600.0}, theory)):
+        Path("level.yaml").write_text(yaml.safe_dump({"level_of_theory": level}))
+        code, _, err = run(capsys, "my runs/static", "--into", f"local:{name}", "--level", "level.yaml")
+        assert code == 0, err
+        assert stored(f"local:{name}")[0].level_of_theory == expected
+
+
+@pytest.mark.parametrize("way", ["--level", "--into"])
+def test_runs_of_our_engine_are_at_its_level(capsys, vasp_on_path, tmp_path, way):
+    spec = {"type": "vasp", "kpts": {"rhombohedral4": [2, 2, 2]}}
+    engine = get_engine(spec)
+    structure = apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II")
+    engine.label(SpinConfig.from_structure(structure, "AFM-II"), tmp_path / "work")
+    Path("vasp.yaml").write_text(yaml.safe_dump(spec))
+    tiny_campaign(tmp_path, engine=spec)
+    place = {"--level": "local:store", "--into": "tiny.yaml"}[way]
+    level = ["--level", "vasp.yaml"] if way == "--level" else []
+    code, _, err = run(capsys, "work", "--into", place, *level)
+    assert code == 0, err
+    (point,) = stored({"--level": "local:store", "--into": "local:runs/tiny/store"}[way])
+    assert point.level_id == engine.level_id()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["my runs"], "--into"),
+        (["my runs", "--into", "local:store", "--mapping", "level.yaml"], "leave out --mapping"),
+        (["my runs", "--show-keys"], "leave out --mapping and --show-keys"),
+        (["my runs", "a.extxyz", "--into", "local:store"], "a.extxyz is neither a folder nor task documents"),
+        (["empty", "--into", "local:store"], "no VASP run there"),
+        (["my runs", "--into", "local:store", "--level", "level.yaml"], "states no level of theory"),
+        (["mongodb://ada:secret@127.0.0.1:1/x?collection=c", "--into", "local:store"], "cannot be reached"),
+        (["mongodb://ada:secret@127.0.0.1:1/x", "--into", "local:store"], "names no collection"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, part):
+    Path("empty").mkdir()
+    Path("level.yaml").write_text("code: VASP\n")
+    Path("a.extxyz").write_text("0\n\n")
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+    assert part in err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_and_run_again(capsys, runs, ending):
+    number = 80
+    for i in range(number):
+        shutil.copytree(runs / ("static" if i % 2 else "relaxed"), f"many/{i:03}")
+    arguments = ["data", "import", "many", "--into", "local:store", "--processes", "1"]
+    process = subprocess.Popen(command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 90
+    while _read() < 20:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(ending)
+    _, err = process.communicate()
+    assert process.returncode == (INTERRUPTED if ending == signal.SIGINT else -ending)
+    assert ending == signal.SIGKILL or b"the same command continues" in err
+    assert not _readers_of(process.pid)
+    before = _read()
+    assert 20 <= before < number
+    labels = {point.point_id: point.energy for point in stored()}
+    code, out, _ = run(capsys, "many", "--into", "local:store", "--json", "--processes", "2")
+    assert code == 0
+    content = json.loads(out)
+    assert (content["frames"], content["present"] + content["accepted"]) == (number, number)
+    assert _read() == number
+    assert labels.items() <= {point.point_id: point.energy for point in stored()}.items()
+    assert len(stored()) == 2
+
+
+def _read():
+    try:
+        with open_store("local:store", create=False) as store:
+            return len(known_calculations(store))
+    except DataError:  # not made yet
+        return 0
+
+
+def _readers_of(parent):
+    """Reader processes of a process that has ended; they may need a moment to end, too."""
+    for _ in range(100):
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = entry.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"workflows.vasp_import.worker" in words and str(parent).encode() in words:
+                found.append(entry.parent.name)
+        if not found:
+            return []
+        time.sleep(0.05)
+    return found
+
+
+def test_a_run_is_not_read_while_it_is_written(capsys):
+    """A run that is still going is refused, and taken once it has finished."""
+    outcar = Path("my runs/static/OUTCAR")
+    whole = outcar.read_text()
+    outcar.write_text(whole[: len(whole) // 2])
+    shutil.rmtree("my runs/no_lorbit")
+    code, out, _ = run(capsys, "my runs", "--into", "local:store")
+    assert code == 1
+    assert "truncated" in out
+    outcar.write_text(whole)
+    os.utime(outcar)
+    assert run(capsys, "my runs", "--into", "local:store")[0] == 0
+    assert len(stored()) == 2
