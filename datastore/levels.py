@@ -34,6 +34,8 @@ def level_name(theory: Mapping[str, Any]) -> str:
         if isinstance(theory.get(key), Mapping):
             parts += [f"{element}{value:g}" for element, value in sorted(theory[key].items())]
     parts += [f"{theory[key]:g}eV" for key in _CUTOFF if isinstance(theory.get(key), int | float)]
+    if isinstance(theory.get(CHANGED), Mapping):
+        parts += [f"changed-{setting}" for setting in sorted(theory[CHANGED])]
     name = "-".join(re.sub(r"[^\w.+]+", "-", part).strip("-") for part in parts if part)
     return name or f"level-{content_hash(dict(theory), 6)}"
 

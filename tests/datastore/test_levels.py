@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from datastore.errors import DataError
-from datastore.levels import delta_levels, delta_point, heads_theory, level_name, names, same_numbers, spelling
+from datastore.levels import (
+    asked_level_id,
+    delta_levels,
+    delta_point,
+    heads_theory,
+    level_name,
+    names,
+    same_numbers,
+    spelling,
+)
 from datastore.queries import find_level, levels_of
 from datastore.schema import content_hash
 from datastore.stores import open_store
@@ -17,11 +26,19 @@ PBEU = {"code": "GPAW", "functional": "PBE+U", "xc": "PBE", "ecut": 700.0, "hubb
         (PBEU, "GPAW-PBE+U-Mn3.9-Ni6.2-700eV"),
         ({"code": "spin-lattice", "parameters": "1", "parameters_hash": "5e"}, "spin-lattice"),
         ({"engine": "VASP", "xc": "a b/c", "encut": 520}, "VASP-a-b-c-520eV"),
+        (
+            {**PBEU, "changed_on_the_way": {"SIGMA": 0, "ISYM": 0}},
+            "GPAW-PBE+U-Mn3.9-Ni6.2-700eV-changed-ISYM-changed-SIGMA",
+        ),
         ({"delta": {"from": {"code": "a"}, "to": {"code": "b"}}}, "b-minus-a"),
     ],
 )
 def test_names_are_readable(theory, name):
     assert level_name(theory) == name
+
+
+def test_the_level_asked_for_is_without_what_changed():
+    assert asked_level_id({**PBEU, "changed_on_the_way": {"ISYM": 0}}) == content_hash(PBEU, 16) == asked_level_id(PBEU)
 
 
 def test_a_theory_without_known_keys_has_a_name_all_the_same():

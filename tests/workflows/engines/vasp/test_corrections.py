@@ -1,10 +1,13 @@
 """custodian's log and the files before and after -> texts, history, settings that changed."""
 
 import gzip
+import inspect
 import json
 import re
 
 import pytest
+from atomate2.vasp.run import DEFAULT_HANDLERS
+from custodian.vasp import handlers
 from custodian.vasp.handlers import VaspErrorHandler
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +18,7 @@ from datastore.quality import changed_physics
 from datastore.schema import SpinPoint
 from tests.support.vasp_captures import HARSH, INCAR, NO_DATA, expected, said, write_inputs
 from workflows.engines.vasp.corrections import departure, read_corrections
+from workflows.engines.vasp.levels import COST_TAGS
 
 
 def log(folder, *corrections, handler="VaspErrorHandler"):
@@ -272,3 +276,21 @@ def test_real_messages(tmp_path, name):
     assert (rejected is not None) == bool(wanted - {"SYMPREC", "EDIFF"})
     assert changed_physics(point(found.texts, found.level_changes)) is None
     assert all(re.match(r"custodian: \S.* -> ", text) for text in found.texts)
+
+
+OF_THE_LEVEL = {"ISMEAR", "SIGMA", "ISYM", "KSPACING", "KGAMMA", "LREAL", "PREC"}
+SOMETIMES = {"EDIFF", "SYMPREC"}  # of the level where it is loose, and where there is symmetry
+OF_FILES = {"GENERATION_STYLE", "KPOINTS", "STRUCTURE"}
+NOT_HERE = {"IOPT"}  # with VTST only, which nobody asks for
+
+
+def test_every_setting_that_a_handler_changes_is_classified():
+    """A new version of custodian that sets another tag wants a decision."""
+    source = inspect.getsource(handlers._correct_grad_not_orth)
+    source += "".join(inspect.getsource(type(handler)) for handler in DEFAULT_HANDLERS)
+    bodies = re.findall(r'(?:"_(?:un)?set":|new_settings =) \{([^{}]*)\}', source)
+    tags = {key.upper() for body in bodies for key in re.findall(r'"([A-Za-z_]+)":', body)}
+    assert len(tags) > 25
+    assert tags & COST_TAGS == tags - OF_THE_LEVEL - SOMETIMES - OF_FILES - NOT_HERE
+    assert not COST_TAGS & (OF_THE_LEVEL | SOMETIMES)
+    assert set(re.findall(r'"file": "(\w+)"', source)) == {"CONTCAR", "CHGCAR", "WAVECAR"}
