@@ -145,3 +145,17 @@ def test_ions_that_do_not_add_up(finished, tmp_path):
 
 def test_settings_that_are_not_there(finished, tmp_path):
     assert reason(changed(finished("static"), tmp_path, r"LNONCOLLINEAR", "LWHATEVER")) == "foreign"
+
+
+def test_cut_at_every_byte_of_its_end(finished, tmp_path):
+    """Trap 7: every number stands before the wall time, which counts when its line is whole."""
+    content = (finished("static") / "OUTCAR").read_bytes()
+    whole = read_outcar(finished("static") / "OUTCAR")
+    line_end = content.index(b"\n", content.index(b"Elapsed time (sec)"))
+    for end in range(content.index(b"General timing") - 50, len(content)):
+        (tmp_path / "OUTCAR").write_bytes(content[:end])
+        if end <= line_end:
+            assert reason(tmp_path / "OUTCAR") == "truncated"
+        else:
+            cut = read_outcar(tmp_path / "OUTCAR")
+            assert (cut.timings, cut.free_energy) == (whole.timings, whole.free_energy)

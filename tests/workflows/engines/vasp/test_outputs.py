@@ -273,12 +273,6 @@ class TestRefused:
     def test_cut_of_a_compressed_file(self, finished, tmp_path_factory, name, share):
         self._check_cut(finished("static"), tmp_path_factory.mktemp("cut"), name, share, packed=True)
 
-    @quick
-    @given(name=st.sampled_from(BOTH), back=st.integers(1, 600))
-    def test_cut_near_the_end(self, finished, tmp_path_factory, name, back):
-        size = (finished("static") / name).stat().st_size
-        self._check_cut(finished("static"), tmp_path_factory.mktemp("cut"), name, 1 - back / size, packed=False)
-
     @staticmethod
     def _check_cut(source: Path, folder: Path, name: str, share: float, packed: bool) -> None:
         copy(source, folder)
