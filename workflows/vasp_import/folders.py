@@ -122,7 +122,9 @@ def _text(folder: Path, name: str) -> str:
 
 
 def _first_line(folder: Path, name: str) -> str:
-    return next(iter(_text(folder, name).splitlines()), "").strip()
+    """The comment of KPOINTS, ``-`` for an empty one; empty without a file."""
+    text = _text(folder, name)
+    return (text.splitlines()[0].strip() or "-") if text.strip() else ""
 
 
 def _original(folder: Path, result: VaspResult) -> dict[str, Any]:

@@ -109,6 +109,15 @@ def test_our_own_runs_have_the_rule_of_their_mesh(copy):
     assert read(folder).level_of_theory["kpts"] == rule
 
 
+def test_kspacing_is_the_rule_where_there_is_no_kpoints_file(copy):
+    folder = copy("static")
+    text = (folder / "vasprun.xml").read_text()
+    (folder / "vasprun.xml").write_text(text.replace("<incar>", '<incar><i name="KSPACING"> 0.3</i>'))
+    assert read(folder).level_of_theory["kpts"] == {"mesh": "on each label", "centre": "gamma"}
+    (folder / "KPOINTS").unlink()
+    assert read(folder).level_of_theory["kpts"] == {"kspacing": 0.3, "centre": "gamma"}
+
+
 def test_what_our_engine_made_is_at_the_level_of_our_engine(vasp_on_path, tmp_path):
     engine = get_engine({"type": "vasp", "kpts": {"rhombohedral4": [2, 2, 2]}})
     structure = apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II")

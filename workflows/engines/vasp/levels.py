@@ -165,12 +165,13 @@ def hubbard_of_incar(incar: Mapping[str, Any], symbols: list[str]) -> dict[str, 
 def kpts_of_run(incar: Mapping[str, Any], comment: str = "", centre: str = "") -> dict[str, Any]:
     """The rule behind a mesh: KSPACING, or what our own KPOINTS say in their first line; else that there is none.
 
-    ``comment``: first line of KPOINTS. ``centre``: ``gamma`` or ``monkhorst``, where known.
+    ``comment``: first line of KPOINTS, empty where there is no such file, which VASP prefers to KSPACING. ``centre``:
+    ``gamma`` or ``monkhorst``, where known.
     """
     tags = _tags(incar)
     if rule := kpoints_rule(comment):
         return rule
-    if not centre and "KSPACING" in tags:
+    if not comment and "KSPACING" in tags:
         return {"kspacing": float(tags["KSPACING"]), "centre": "gamma" if tags.get("KGAMMA", True) else "monkhorst"}
     return {"mesh": "on each label", "centre": centre or "not stated"}
 
