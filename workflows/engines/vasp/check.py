@@ -76,12 +76,17 @@ class _Check:
 
 
 def check_inputs(
-    folder: Path, config: SpinConfig, settings: VaspSettings, updates: Mapping[str, Any] | None = None
+    folder: Path,
+    config: SpinConfig,
+    settings: VaspSettings,
+    updates: Mapping[str, Any] | None = None,
+    spec: bool = False,
 ) -> list[int]:
     """The caller's site of every site in POSCAR, found by its species and place.
 
-    ``updates``: tags of a relaxation, over those of a single point. Raises LabelError (refused), whose one line names
-    every difference between the files in ``folder`` and the configuration: what, where, expected, found.
+    ``updates``: tags of a relaxation, over those of a single point. ``spec``: POTCAR.spec stands for the POTCAR.
+    Raises LabelError (refused), whose one line names every difference between the files in ``folder`` and the
+    configuration: what, where, expected, found.
     """
     check = _Check(folder, config, settings)
     sites, tags = check.read(read_poscar), check.read(read_incar)
@@ -92,7 +97,10 @@ def check_inputs(
         _check_moments(check, tags, sites, order)
         _check_hubbard(check, tags, sites.symbols)
     _check_kpoints(check)
-    _check_potcar(check, sites, tags)
+    if spec:
+        _check_spec(check, sites)
+    else:
+        _check_potcar(check, sites, tags)
     if check.found:
         more = f" (and {len(check.found) - _MOST} more)" if len(check.found) > _MOST else ""
         said = f"{'; '.join(check.found[:_MOST])}{more}"
@@ -221,19 +229,24 @@ def _check_kpoints(check: _Check) -> None:
         check.differ("KPOINTS, shift", [0, 0, 0], list(kpoints.kpts_shift))
 
 
-def _check_potcar(check: _Check, sites: Sites | None, tags: Tags | None) -> None:
-    files = check.read(read_potcar)
-    if sites is None:
+def _check_spec(check: _Check, sites: Sites | None) -> None:
+    found = check.read(read_spec)
+    if sites is None or found is None:
         return
     names = [check.settings.potcars.get(symbol, "none named") for symbol in sites.symbols]
-    if files is None:
-        if (check.folder / "POTCAR.spec").is_file() and (found := read_spec(check.folder)) != names:
-            check.differ("POTCAR.spec", " ".join(names), " ".join(found))
+    if found != names:
+        check.differ("POTCAR.spec", " ".join(names), " ".join(found))
+
+
+def _check_potcar(check: _Check, sites: Sites | None, tags: Tags | None) -> None:
+    files = check.read(read_potcar)
+    if sites is None or files is None:
         return
     if [file.element for file in files] != sites.symbols:
         check.differ("POTCAR, elements", " ".join(sites.symbols), " ".join(file.element for file in files))
         return
-    for file, name in zip(files, names, strict=True):
+    for file in files:
+        name = check.settings.potcars.get(file.element, "none named")
         expected = check.settings.potcar_hashes.get(file.element)
         if expected is not None and file.sha256 != expected:
             check.differ(f"POTCAR of {file.element}, hash", f"{expected} ({name})", f"{file.sha256} ({file.titel})")

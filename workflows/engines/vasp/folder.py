@@ -45,7 +45,8 @@ def tidy(folder: Path) -> None:
     with suppress(OSError, ValueError):
         _write_spec(folder)
     for name in REMOVED:
-        (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / name).unlink()
     for name in (*KEPT, *ORIGINALS):
         if (folder / name).is_file():
             with suppress(OSError):
@@ -53,6 +54,5 @@ def tidy(folder: Path) -> None:
 
 
 def _write_spec(folder: Path) -> None:
-    parts = [{"element": p.element, "titel": p.titel, "sha256": p.sha256} for p in read_potcar(folder) or []]
-    if parts:
-        (folder / POTCARS).write_text(json.dumps(parts, indent=1))
+    parts = [{"element": p.element, "titel": p.titel, "sha256": p.sha256} for p in read_potcar(folder)]
+    (folder / POTCARS).write_text(json.dumps(parts, indent=1))

@@ -78,11 +78,12 @@ class CheckedInput(VaspInput):
     settings: VaspSettings
     updates: dict[str, Any]
     order: list[int]
+    spec: bool
 
     def write_input(self, output_dir: Any = ".", *args: Any, **kwargs: Any) -> None:
         """Write, then check. Raises LabelError (refused) that lists what differs; the files stay to be looked at."""
         super().write_input(output_dir, *args, **kwargs)
-        found = check_inputs(Path(output_dir), self.config, self.settings, self.updates)
+        found = check_inputs(Path(output_dir), self.config, self.settings, self.updates, self.spec)
         if found != self.order:
             raise LabelError(f"sites of POSCAR are those of the caller in order {found}, not {self.order}", "refused")
         Path(output_dir, ORDER_FILE).write_text(json.dumps({"order": found}))
@@ -149,7 +150,7 @@ class SpinStaticSetGenerator(VaspInputGenerator):
             potcar_spec=potcar_spec,
         )
         content.config, content.settings = config, self.settings
-        content.updates, content.order = self.incar_updates, sites.order
+        content.updates, content.order, content.spec = self.incar_updates, sites.order, potcar_spec
         return content
 
     def incar_of(self, config: SpinConfig, sites: Ordered) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def read(symbol: str, functional: str) -> PotcarFile | None:
 
 @lru_cache(maxsize=256)
 def _read(path: Path, symbol: str, modified: int, size: int) -> PotcarFile:
-    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+    with zopen(path, mode="rt", encoding="utf-8", errors="ignore") as file:  # as pymatgen does, which writes it
         text = str(file.read())
     try:
         return parse(text, symbol)

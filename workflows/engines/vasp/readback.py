@@ -82,10 +82,8 @@ def read_kpoints(folder: Path) -> Kpoints:
         raise ValueError(f"KPOINTS cannot be read ({type(error).__name__})") from None
 
 
-def read_potcar(folder: Path) -> list[potcars.PotcarFile] | None:
-    """One entry per part of POTCAR; None where only POTCAR.spec is there. ValueError where it cannot be read."""
-    if not (folder / "POTCAR").is_file() and (folder / "POTCAR.spec").is_file():
-        return None
+def read_potcar(folder: Path) -> list[potcars.PotcarFile]:
+    """One entry per part of POTCAR. Raises ValueError where it is missing or cannot be read."""
     text = _text(folder, "POTCAR")
     try:
         return [potcars.parse(part) for part in _parts(text)]
@@ -94,7 +92,7 @@ def read_potcar(folder: Path) -> list[potcars.PotcarFile] | None:
 
 
 def read_spec(folder: Path) -> list[str]:
-    """Symbols in POTCAR.spec."""
+    """Symbols in POTCAR.spec. Raises ValueError where it is missing."""
     return _text(folder, "POTCAR.spec").split()
 
 

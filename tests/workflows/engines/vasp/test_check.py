@@ -117,9 +117,12 @@ def test_a_spec_in_place_of_the_potcar_is_compared_by_name(tmp_path):
     config, chosen = vasp_mutations.configuration(), vasp_mutations.settings()
     SpinStaticSetGenerator(settings=chosen).input_for(config, potcar_spec=True).write_input(tmp_path)
     assert not (tmp_path / "POTCAR").exists()
+    check_inputs(tmp_path, config, chosen, spec=True)
+    with pytest.raises(LabelError, match="POTCAR is not there"):
+        check_inputs(tmp_path, config, chosen)
     (tmp_path / "POTCAR.spec").write_text("Ni_pv\nMn_pv\nO")
     with pytest.raises(LabelError, match=r"POTCAR\.spec: expected Mn_pv Ni_pv O, found Ni_pv Mn_pv O"):
-        check_inputs(tmp_path, config, chosen)
+        check_inputs(tmp_path, config, chosen, spec=True)
 
 
 def test_a_relaxation_has_tags_of_its_own(tmp_path):

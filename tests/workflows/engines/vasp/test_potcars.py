@@ -29,6 +29,16 @@ def test_trap_13_a_part_of_a_runs_potcar_has_the_hash_of_its_file(vasp_on_path, 
     assert {part.element: part.sha256 for part in parts} == potcars.hashes(NAMES, "PBE")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_bytes_that_are_no_text_are_left_out_as_pymatgen_does(vasp_on_path, tmp_path):
+    """Some distributed files have a stray byte in a comment."""
+    path = potcars.find("O", "PBE")
+    path.write_bytes(path.read_bytes().replace(b"invented", b"inv\xe9nted"))
+    Potcar(["O"], functional="PBE").write_file(tmp_path / "POTCAR")
+    (part,) = read_potcar(tmp_path)
+    assert part.sha256 == potcars.read("O", "PBE").sha256
+
+
 def test_editions_and_single_digits_differ(vasp_on_path):
     editions = {potcars.read("Ni_pv", edition).sha256 for edition in ("PBE", "PBE_52", "PBE_54", "PBE_64")}
     assert len(editions) == 4
