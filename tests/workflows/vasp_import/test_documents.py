@@ -17,7 +17,7 @@ from workflows.vasp_import.discover import find_runs
 from workflows.vasp_import.documents import read_document
 from workflows.vasp_import.folders import read_folder
 
-SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "")).parent / "vasp"
+SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "nowhere")) / "vasp"
 SAME = ("forces", "magmoms_in", "magmoms_out", "lattice", "positions", "stress")
 
 
@@ -79,7 +79,7 @@ def test_a_document_gives_the_label_of_its_folder(finished, name):
     assert point.source["file"] == "tasks 1"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="SPINMULTINET_TEST_DATA names no folder beside vasp/")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="SPINMULTINET_TEST_DATA names no folder with vasp/")
 @pytest.mark.parametrize("name", ["fe4_magnetic_run", "mgmn2o4_fm_static", "nio_mp_u62", "feo_afm_custodian"])
 def test_documents_of_real_folders_give_their_labels(name):
     point, folder = of_document(task_document(SHARED / name)), of_folder(SHARED / name)

@@ -26,7 +26,7 @@ HELD = {
     **{"LNONCOLLINEAR": True, "I_CONSTRAINED_M": 2, "M_CONSTR": np.ravel(VECTORS).tolist()},
     **{"RWIGS": [1.1, 1.2, 1.1, 0.8]},
 }
-SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "")).parent / "vasp"
+SHARED = Path(os.environ.get("SPINMULTINET_TEST_DATA", "nowhere")) / "vasp"
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_of_several_runs_in_a_folder_each_is_read_alone(finished, tmp_path):
     assert points[0].source["file"] == f"{tmp_path.name} (relax1)"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="SPINMULTINET_TEST_DATA names no folder beside vasp/")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="SPINMULTINET_TEST_DATA names no folder with vasp/")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -1,0 +1,135 @@
+"""From what a run says to a label, without files."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datastore.mapping import RefusedError
+from datastore.quality import judge
+from tests.datastore.support import make_point
+from workflows.vasp_import.convert import Raw, label
+
+POINT = make_point()
+RAW = Raw(
+    species=POINT.species,
+    lattice=POINT.lattice,
+    positions=POINT.positions,
+    magmoms_in=POINT.magmoms_in,
+    magmoms_out=POINT.magmoms_out,
+    energy=-25.4,
+    free_energy=-25.5,
+    forces=POINT.forces,
+    stress=POINT.stress,
+    total_moment=None,
+    incar={"ENCUT": 520, "ISMEAR": 0, "SIGMA": 0.05, "ISPIN": 2},
+    parameters={},
+    symbols=["Ni", "O"],
+    titels=["PAW_PBE Ni_pv 06Sep2000", "PAW_PBE O 08Apr2002"],
+    potcars=[{"titel": "PAW_PBE Ni_pv 06Sep2000"}, {"titel": "PAW_PBE O 08Apr2002"}],
+    kpts={"kspacing": 0.2},
+    version="6.4.1",
+    n_ionic=1,
+    source={"file": "a"},
+)
+
+
+def vectors(moments):
+    return np.outer(moments, [0.6, 0.0, 0.8])
+
+
+def test_numbers_go_over_as_they_are():
+    point = judge(label(RAW))
+    for name in ("lattice", "positions", "magmoms_in", "magmoms_out", "forces", "stress"):
+        np.testing.assert_array_equal(getattr(point, name), getattr(POINT, name))
+    assert (point.energy, point.free_energy, point.total_moment) == (-25.4, -25.5, 0.0)
+    assert (point.verdict, point.ordering, point.ordering_found) == ("accepted", "AFM-II", "AFM-II")
+
+
+@given(st.integers(0, 2**31))
+def test_time_reversal_changes_signs_and_no_name(seed):
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], 4) * [2.5, 2.5, 0, 0]
+    one = label(replace(RAW, magmoms_in=signs, magmoms_out=0.7 * signs))
+    other = label(replace(RAW, magmoms_in=-signs, magmoms_out=-0.7 * signs))
+    assert one.ordering == other.ordering
+    np.testing.assert_array_equal(one.magmoms_in, -other.magmoms_in)
+    assert one.pair_id == other.pair_id
+    assert one.config_id != other.config_id
+
+
+@pytest.mark.parametrize("shape", ["collinear", "vectors"])
+@pytest.mark.parametrize(
+    ("stated", "found", "asked"),
+    [
+        ([5, -5, 0.6, 0.6], [1.8, -1.8, 0.1, 0.0], [5, -5, 0, 0]),  # pymatgen's default on oxygen
+        ([5, -5, 1.0, 1.0], [1.8, -1.8, 0.1, 0.0], [5, -5, 0, 0]),  # VASP's
+        ([5, -5, 1.1, 0.0], [1.8, -1.8, 0.1, 0.0], [5, -5, 1.1, 0]),  # somebody meant it
+        ([5, -5, 0.6, 0.6], [1.8, -1.8, 0.5, 0.0], [5, -5, 0.6, 0]),  # it has a moment
+        ([0.6, -0.6, 0.0, 0.0], [0.1, -0.1, 0.0, 0.0], [0.6, -0.6, 0, 0]),  # nickel lost its own: a collapse
+    ],
+)
+def test_small_starts_of_main_group_elements_are_no_question(shape, stated, found, asked):
+    turn = vectors if shape == "vectors" else np.array
+    point = label(replace(RAW, magmoms_in=turn(np.array(stated, float)), magmoms_out=turn(np.array(found, float))))
+    np.testing.assert_allclose(point.magmoms_in, turn(np.array(asked, float)))
+    assert ("magmom" in point.source) == (list(stated) != list(asked))
+    own = label(
+        replace(RAW, magmoms_in=turn(np.array(stated, float)), magmoms_out=turn(np.array(found, float)), own=True)
+    )
+    np.testing.assert_array_equal(own.magmoms_in, turn(np.array(stated, float)))
+
+
+def test_without_magmom_vasps_default_is_the_start():
+    assert label(replace(RAW, magmoms_in=None)).magmoms_in.tolist() == [1.0, 1.0, 0.0, 0.0]
+    told = replace(RAW, magmoms_in=None, parameters={"MAGMOM": [2.0, 2.0, 2.0, 2.0]})
+    assert label(told).magmoms_in.tolist() == [2.0] * 4
+    vector = label(replace(RAW, magmoms_in=None, magmoms_out=vectors(POINT.magmoms_out)))
+    assert vector.magmoms_in.tolist() == [[0, 0, 1], [0, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_a_run_from_a_wavefunction_asked_for_what_it_found():
+    for shape in (np.array, vectors):
+        point = label(replace(RAW, magmoms_out=shape(POINT.magmoms_out), incar={**RAW.incar, "ISTART": 1}))
+        np.testing.assert_array_equal(
+            point.magmoms_in,
+            shape(POINT.magmoms_out) * np.array([1, 1, 0, 0]).reshape((4,) + (1,) * (point.magmoms_in.ndim - 1)),
+        )
+    own = label(replace(RAW, incar={**RAW.incar, "ISTART": 1}, own=True))
+    np.testing.assert_array_equal(own.magmoms_in, RAW.magmoms_in)  # our engine checks its restarts
+
+
+def test_held_directions_have_the_length_found():
+    incar = {**RAW.incar, "M_CONSTR": np.ravel(vectors([3.0, -3.0, 0, 0])).tolist()}
+    raw = replace(RAW, magmoms_in=None, magmoms_out=vectors([1.8, -1.7, 0, 0]))
+    both = label(replace(raw, incar={**incar, "I_CONSTRAINED_M": 2}))
+    np.testing.assert_allclose(both.magmoms_in, vectors([3.0, -3.0, 0, 0]))
+    direction = label(replace(raw, incar={**incar, "I_CONSTRAINED_M": 1}))
+    np.testing.assert_allclose(direction.magmoms_in, vectors([1.8, -1.7, 0, 0]))
+    assert both.moment_role == direction.moment_role == "constraint"
+    with pytest.raises(RefusedError, match="constraint not stated"):
+        label(replace(raw, incar={**RAW.incar, "I_CONSTRAINED_M": 2}))
+
+
+@pytest.mark.parametrize(
+    ("steps", "isif", "other"), [(1, 3, False), (5, 3, True), (5, 2, False), (5, 7, True), (5, 0, False)]
+)
+def test_a_cell_that_moved_is_another_level(steps, isif, other):
+    point = label(replace(RAW, n_ionic=steps, parameters={"ISIF": isif}))
+    assert (point.level_id != label(RAW).level_id) is other
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"magmoms_in": np.zeros(3)}, "wrong shape"),
+        ({"forces": np.full((4, 3), np.nan)}, "invalid"),
+        ({"potcars": [{"titel": "a"}, {"titel": "b"}], "symbols": ["Ni", "Ni"]}, "no level of theory"),
+        ({"titels": ["PAW_PBE Ni", "PAW O"]}, "no level of theory"),
+    ],
+)
+def test_what_no_label_can_be_made_of_has_a_reason(changes, reason):
+    with pytest.raises(RefusedError) as refused:
+        label(replace(RAW, **changes))
+    assert refused.value.reason == reason
