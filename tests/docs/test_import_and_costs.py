@@ -1,5 +1,6 @@
 """The commands of docs/import-and-costs.md are run, in their order, on the files that the page shows."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,9 @@ import yaml
 from datastore import importing, mapping, plausible
 from datastore.converters import LEVEL_KEYS
 from tests.support.cli import in_this_process
+from tests.support.vasp_runs import run_named
+from tests.workflows.vasp_import.test_documents import task_document
+from workflows.vasp_import import convert, folders, runner
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "import-and-costs.md").read_text()
@@ -25,6 +29,9 @@ def outputs(tmp_path_factory):
         (folder / name).symlink_to(ROOT / name)
     for name, text in FILES.items():
         (folder / name).write_text(text)
+    for name in ("static", "relaxed"):
+        run_named(name, folder / "runs" / name)
+    (folder / "tasks.json").write_text(json.dumps([task_document(folder / "runs" / "static")]))
     done = {line: in_this_process(folder, *shlex.split(line)) for line in COMMANDS}
     failed = {line: result.stderr for line, result in done.items() if result.returncode}
     assert not failed
@@ -43,6 +50,15 @@ def test_the_import_takes_every_frame(outputs):
     assert "AFM-II" in only(outputs, "data query")
     count = int(re.search(r"nio.extxyz: (\d+) labels", only(outputs, "data export"))[1])
     assert f"{count} frames; {count} new labels accepted" in only(outputs, "--into local:copy")
+
+
+def test_vasp_runs_and_their_documents_are_taken(outputs):
+    assert "2 runs; 2 new labels accepted" in only(outputs, "import runs")
+    assert "1 runs; 1 new labels accepted" in only(outputs, "import tasks.json")  # another hash of the POTCARs
+    assert f"more than {runner.TIME_LIMIT:g} s (`--time-limit`)" in PAGE
+    assert f"differ by a factor of {runner.UNEVEN:g} per direction" in PAGE
+    assert f"a penalty energy below {1000 * folders.LARGEST_PENALTY:g} meV/atom" in PAGE
+    assert f"up to {convert.DEFAULT_START:g} muB on an s or p element" in PAGE
 
 
 def test_the_proposal_has_what_the_page_maps(outputs):
