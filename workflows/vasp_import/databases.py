@@ -13,6 +13,7 @@ from pymongo import MongoClient, uri_parser
 from pymongo.errors import PyMongoError
 
 from datastore.errors import DataError
+from datastore.mapping import RefusedError
 from datastore.stores import TIMEOUT_MS, explained, mask
 from workflows.vasp_import.documents import CALCULATIONS, PROJECTION
 
@@ -40,11 +41,11 @@ def list_documents(uri: str) -> list[tuple[str, str, str]]:
 
 
 def fetch(uri: str, key: str) -> dict[str, Any]:
-    """The parts of one document that labels need. Raises DataError."""
+    """The parts of one document that labels need. Raises DataError; RefusedError where it is there no more."""
     with _told(uri):
         document = _collection(uri).find_one({"_id": json_util.loads(key)}, list(PROJECTION))
     if document is None:
-        raise DataError(f"document {key} of {mask(uri)} has gone; import again")
+        raise RefusedError("gone", "it was removed while others were read")
     return dict(document)
 
 

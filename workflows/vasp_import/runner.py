@@ -51,7 +51,7 @@ def import_vasp(store: SpinStore, places: Iterable[str], options: VaspImport) ->
     """Labels of all runs at ``places``: folders, MongoDB URIs, JSON files of task documents.
 
     What was read before and has not changed is not read again, but with ``options.replace``. Raises DataError where a
-    place cannot be read at all.
+    place cannot be read at all, or a database has gone; what was stored before stays.
     """
     known = {} if options.replace else known_calculations(store)
     places = list(places)
@@ -133,6 +133,8 @@ def _calculation(task: Task, options: VaspImport) -> Calculation | tuple[str, Kn
     if item.known is not None:
         return item.origin, item.known
     assert task.answer is not None
+    if "fatal" in task.answer:
+        raise DataError(task.answer["fatal"])
     refused = tuple((str(reason), str(detail)) for reason, detail in task.answer["refused"])
     points = tuple(_at_level(SpinPoint.from_document(content), options) for content in task.answer["points"])
     passing = any(reason in PASSING for reason, _ in refused)

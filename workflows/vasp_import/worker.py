@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from datastore.errors import DataError
 from datastore.mapping import RefusedError
 from datastore.schema import SpinPoint
 from workflows.processes import die_with
@@ -37,7 +38,10 @@ def main() -> None:
 
 
 def answer(task: Message) -> Message:
-    """Labels (``points``) and refusals (``refused``: reason and detail) of one run or document."""
+    """Labels (``points``) and refusals (``refused``: reason and detail) of one run or document.
+
+    ``fatal``: why nothing more can be read, where a database has gone.
+    """
     points: list[Message] = []
     refused: list[tuple[str, str]] = []
     try:
@@ -48,6 +52,8 @@ def answer(task: Message) -> Message:
                 points.append(item.to_document())
     except RefusedError as error:
         refused.append(_told(error))
+    except DataError as error:
+        return {"points": [], "refused": [], "fatal": str(error)}
     except MemoryError:
         refused.append(("too large", "reading it takes more memory than a process may have; use fewer --processes"))
     except Exception as error:  # whatever a damaged file leads to costs this run only

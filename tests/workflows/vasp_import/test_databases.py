@@ -10,6 +10,7 @@ from pymongo import MongoClient
 
 from datastore import open_store
 from datastore.errors import DataError
+from datastore.mapping import RefusedError
 from datastore.queries import find
 from tests.workflows.vasp_import.test_documents import task_document
 from workflows.vasp_import.databases import fetch, is_database, list_documents
@@ -59,6 +60,18 @@ def test_tasks_and_jobs_of_a_collection_are_imported_once(database, finished, tm
         mended = {**task_document(finished("version_5")), "task_id": "mp-2", "last_updated": datetime.now(UTC)}
         tasks.update_one({"task_id": "mp-2"}, {"$set": mended})
         assert import_vasp(store, [uri], VaspImport()).not_in == 0
+
+
+def test_a_database_that_goes_ends_the_import(monkeypatch, tmp_path):
+    here = [('"a"', "mp-1", "now"), ('"b"', "mp-2", "now")]
+    monkeypatch.setattr("workflows.vasp_import.runner.list_documents", lambda uri: here)
+    with open_store(f"local:{tmp_path}") as store, pytest.raises(DataError, match=r"ada:\*\*\*@.* cannot be reached"):
+        import_vasp(store, ["mongodb://ada:secret@127.0.0.1:1/db?collection=tasks"], VaspImport())
+
+
+def test_a_document_that_was_removed_meanwhile_is_refused_alone(database):
+    with pytest.raises(RefusedError, match="gone"):
+        fetch(database[1], '"no such id"')
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,6 @@ DEFAULTS: dict[str, Any] = {
     "LCORR": True,
     "ISYM": 2,
     "SYMPREC": 1e-5,
-    "LMIXTAU": False,
     "LUSE_VDW": False,
     "SAXIS": [0, 0, 1],
 }
