@@ -173,7 +173,7 @@ class _Text:
         return tuple(Counter(match[1] for match in self._iterations).values())
 
     def fermi(self) -> float | None:
-        match = re.search(r"(?:E-fermi|Fermi energy)\s*:\s*(-?[\d.]+)", self.tail)
+        match = re.search(r"(?:E-fermi|Fermi energy)\s*:\s*(-?\d+\.\d+)", self.tail)
         return float(match[1]) if match else None
 
     def cell(self) -> FloatArray:

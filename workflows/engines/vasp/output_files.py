@@ -39,7 +39,7 @@ class OutputError(Exception):
     """
 
     def __init__(self, reason: str, where: Path | str, message: str):
-        super().__init__(f"{where}: {message}")
+        super().__init__(f"{where}: {' '.join(message.split())}")
         self.reason = reason
 
 

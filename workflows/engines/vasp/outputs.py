@@ -29,6 +29,9 @@ KB_PER_EV_A3 = 1602.1766208
 FIXED_DENSITY = 10
 """ICHARG above this keeps the charge density as read: the energy is not self-consistent."""
 
+LDAUU_ROUNDING = 0.051
+"""eV; OUTCAR prints one decimal."""
+
 Sites: TypeAlias = npt.NDArray[np.intp]
 
 __all__ = ["OutputError", "VaspResult", "read_run"]
@@ -171,7 +174,7 @@ def _result(vasprun: Vasprun, outcar: Outcar, files: tuple[Path, Path], at: Site
         blocks=_blocks(vasprun, outcar),
         ions_per_block=outcar.ions_per_type,
         hubbard_u=_hubbard_u(incar, outcar),
-        potcars=outcar.titels,
+        potcars=outcar.titels[: len(outcar.ions_per_type)],
         nelect=outcar.nelect,
         version=outcar.version,
         timings=outcar.timings,
@@ -224,13 +227,11 @@ def _hubbard_u(incar: dict[str, Any], outcar: Outcar) -> tuple[float, ...]:
     ``parameters`` of vasprun.xml holds one element only, and pymatgen's ``hubbards`` one value per element.
     """
     n = len(outcar.ions_per_type)
-    if not incar.get("LDAU"):
+    if not incar.get("LDAU") and not outcar.ldauu:
         return (0.0,) * n
     stated = np.ravel(incar.get("LDAUU", outcar.ldauu)).astype(float)[:n]
-    if len(stated) != n or (len(outcar.ldauu) == n and np.abs(stated - outcar.ldauu).max() > 0.051):
-        raise OutputError(
-            "inconsistent",
-            outcar.path,
-            f"has LDAUU = {list(outcar.ldauu)} for {n} species blocks, INCAR {list(stated)}",
-        )
+    differs = len(outcar.ldauu) == n and len(stated) == n and np.abs(stated - outcar.ldauu).max() > LDAUU_ROUNDING
+    if not incar.get("LDAU") or len(stated) != n or differs:
+        told = f"LDAU = {incar.get('LDAU')}, LDAUU = {list(stated)} in vasprun.xml"
+        raise OutputError("inconsistent", outcar.path, f"has LDAUU = {list(outcar.ldauu)} for {n} blocks; {told}")
     return tuple(float(value) for value in stated)

@@ -16,6 +16,8 @@ from workflows.engines.vasp.output_files import CUT_SHORT, OutputError, read_byt
 _NOT_OF_THE_USER = ("KPOINT_BSE",)
 """VASP 5.4.4 writes it among the INCAR tags of every run."""
 
+_NEEDED = ("e_fr_energy", "e_0_energy", "forces", "structure", "electronic_steps")
+
 _EDGE = 0.002
 """eV; pymatgen looks for a gap 0.001 eV above and below the Fermi level."""
 
@@ -44,8 +46,9 @@ def read_vasprun(path: Path) -> Vasprun:
             raise OutputError("foreign", path, "is no vasprun.xml of VASP") from error
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         raise OutputError("unreadable", path, f"lacks what a run has, such as an ionic step ({what})") from error
-    if not vasprun.ionic_steps or not vasprun.ionic_steps[-1]["electronic_steps"]:
-        raise OutputError("truncated", path, "has no ionic step with an energy; run the calculation again")
+    last = vasprun.ionic_steps[-1] if vasprun.ionic_steps else {}
+    if not all(name in last for name in _NEEDED) or not last["electronic_steps"] or last["structure"] is None:
+        raise OutputError("truncated", path, "has no ionic step with energy and forces; run the calculation again")
     return vasprun
 
 
@@ -106,9 +109,10 @@ def band_gap(vasprun: Vasprun, fermi: float | None) -> float | None:
     Over both spins, and the occupations play no part, which smearing blurs. A Fermi level that the tetrahedron method
     puts on a band's edge is moved into the gap by pymatgen.
     """
-    if fermi is None or not vasprun.eigenvalues:
+    spins = vasprun.eigenvalues or {}
+    if fermi is None or len({values.shape for values in spins.values()}) != 1:
         return None
-    bands = np.concatenate([values[:, :, 0].T for values in vasprun.eigenvalues.values()])
+    bands = np.concatenate([values[:, :, 0].T for values in spins.values()])
     if not np.all(np.isfinite(bands)) or not bands.min() + _EDGE < fermi < bands.max() - _EDGE:
         return None
     vasprun.efermi = fermi

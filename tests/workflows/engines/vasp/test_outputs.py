@@ -273,6 +273,25 @@ class TestRefused:
     def test_cut_of_a_compressed_file(self, finished, tmp_path_factory, name, share):
         self._check_cut(finished("static"), tmp_path_factory.mktemp("cut"), name, share, packed=True)
 
+    @quick
+    @given(
+        name=st.sampled_from(BOTH),
+        run=st.sampled_from(["static", "vectors", "relaxed"]),
+        at=st.floats(0, 1),
+        size=st.integers(1, 3000),
+    )
+    def test_a_hole_anywhere_changes_no_energy_force_or_moment(self, finished, tmp_path_factory, name, run, at, size):
+        folder = copy(finished(run), tmp_path_factory.mktemp("hole"))
+        content = (folder / name).read_bytes()
+        start = int(at * len(content))
+        (folder / name).write_bytes(content[:start] + content[start + size :])
+        try:
+            found = read_run(folder)
+        except OutputError:
+            return
+        for field in ("energy", "free_energy", "forces", "lattice", "positions", "magmoms_out", "hubbard_u", "species"):
+            np.testing.assert_equal(getattr(found, field), getattr(read_run(finished(run)), field), err_msg=field)
+
     @staticmethod
     def _check_cut(source: Path, folder: Path, name: str, share: float, packed: bool) -> None:
         copy(source, folder)
@@ -331,6 +350,23 @@ class TestRefused:
         tag = ' <incar>\n  <i type="logical" name="ML_LMLFF"> T  </i>'
         folder = edited(finished("static"), tmp_path, "vasprun.xml", (" <incar>", tag))
         assert reason(folder) == "foreign"
+
+    def test_plus_u_in_one_file_only(self, finished, tmp_path):
+        tag = '<i type="logical" name="LDAU">'
+        copy(finished("static"), tmp_path)
+        text = (tmp_path / "vasprun.xml").read_text()
+        text, n = re.subn(f"{tag}[^<]*</i>", "", text, count=1)
+        assert n
+        (tmp_path / "vasprun.xml").write_text(text)
+        assert reason(tmp_path) == "inconsistent"
+
+    @pytest.mark.parametrize("what", [r'<i name="e_fr_energy">[^<]*</i>', r'(?s)<varray name="forces".*?</varray>'])
+    def test_a_step_without_its_numbers(self, finished, tmp_path, what):
+        copy(finished("static"), tmp_path)
+        text = (tmp_path / "vasprun.xml").read_text()
+        match = list(re.finditer(what, text))[-1]
+        (tmp_path / "vasprun.xml").write_text(text[: match.start()] + text[match.end() :])
+        assert reason(tmp_path) == "truncated"
 
     def test_restarted_run_appended_to_the_outcar_of_a_killed_one(self, finished, tmp_path):
         copy(finished("static"), tmp_path)

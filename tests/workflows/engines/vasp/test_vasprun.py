@@ -98,6 +98,14 @@ def test_no_gap_without_bands_on_both_sides(fermi):
     assert band_gap(Eigenvalues([-2.0, np.nan], [0.5, 1.0]), 0.0) is None
 
 
+def test_no_gap_of_damaged_eigenvalues():
+    damaged = Eigenvalues([-2.0, -1.0], [0.5, 1.0])
+    damaged.eigenvalues[1] = damaged.eigenvalues[0][:1]
+    assert band_gap(damaged, 0.0) is None
+    damaged.eigenvalues = None
+    assert band_gap(damaged, 0.0) is None
+
+
 def test_gap_is_that_of_taskdoc(finished):
     calculation = TaskDoc.from_directory(finished("static")).calcs_reversed[0]
     vasprun = read_vasprun(finished("static") / FILE)
