@@ -17,12 +17,15 @@ from datastore.errors import DataError
 from datastore.queries import find
 from datastore.schema import SpinConfig
 from tests.support.cli import command, environment, tiny_campaign
-from tests.support.vasp_runs import run_named
+from tests.support.vasp_runs import rocksalt as rocksalt8
+from tests.support.vasp_runs import run_named, vasp_run
 from tests.workflows.vasp_import.test_documents import task_document
 from workflows import cli
 from workflows.cli.errors import INTERRUPTED
 from workflows.engines import get_engine
 from workflows.structures import apply_ordering, rocksalt
+
+NICKEL = {"LDAUU": [6.2, 0], "LDAUJ": [0, 0], "LDAUL": [2, -1]}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,23 @@ def test_a_declared_level_is_taken_where_a_run_agrees(capsys):
         assert stored(f"local:{name}")[0].level_of_theory == expected
 
 
+def test_levels_are_shown_as_files_to_declare(capsys):
+    vasp_run(Path("my runs/nickel"), rocksalt8(["Ni"] * 4), [2, -2, 2, -2, 0, 0, 0, 0], **NICKEL)
+    vasp_run(
+        Path("my runs/manganese"), rocksalt8(["Mn"] * 4), [4, -4, 4, -4, 0, 0, 0, 0], **{**NICKEL, "LDAUU": [3.9, 0]}
+    )
+    shutil.rmtree("my runs/relaxed")
+    code, out, err = run(capsys, "my runs", "--show-keys")
+    assert (code, err) == (0, "")
+    assert not Path("store").exists()
+    assert out.startswith("# for --level: 3 labels, with ")
+    Path("level.yaml").write_text(out)
+    run(capsys, "my runs", "--into", "local:store", "--level", "level.yaml")
+    (wide,) = json.loads(run(capsys, "my runs", "--show-keys", "--json")[1])
+    assert [point.level_of_theory for point in stored()] == [wide["level_of_theory"]] * 3
+    assert wide["level_of_theory"]["hubbard_u"] == {"Mn": 3.9, "Ni": 6.2}
+
+
 @pytest.mark.parametrize("way", ["--level", "--into"])
 def test_runs_of_our_engine_are_at_its_level(capsys, vasp_on_path, tmp_path, way):
     spec = {"type": "vasp", "kpts": {"rhombohedral4": [2, 2, 2]}}
@@ -104,7 +124,7 @@ def test_runs_of_our_engine_are_at_its_level(capsys, vasp_on_path, tmp_path, way
     [
         (["my runs"], "--into"),
         (["my runs", "--into", "local:store", "--mapping", "level.yaml"], "leave out --mapping"),
-        (["my runs", "--show-keys"], "leave out --mapping and --show-keys"),
+        (["my runs/no_lorbit", "--show-keys"], "no run gives a label"),
         (["my runs", "a.extxyz", "--into", "local:store"], "a.extxyz is neither a folder nor task documents"),
         (["empty", "--into", "local:store"], "no VASP run there"),
         (["my runs", "--into", "local:store", "--level", "level.yaml"], "states no level of theory"),

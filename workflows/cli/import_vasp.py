@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workflows.cli.data import _open
 from workflows.cli.errors import InputError
-from workflows.cli.output import LINE_SECONDS, share_bar
+from workflows.cli.output import LINE_SECONDS, print_json, share_bar
 
 if TYPE_CHECKING:
     from datastore.importing import ImportReport, Replacement
@@ -35,6 +35,25 @@ def import_runs(
     levels = tuple(_levels(level, into))
     with _open(into, create=True) as store, _progress() as watch:
         return import_vasp(store, places, VaspImport(processes or _cores(), limit, levels, campaign, replace, watch))
+
+
+def show_levels(places: list[str], processes: int, limit: float, as_json: bool) -> None:
+    """Levels of theory of the runs, as files for --level; those that differ in elements only as one."""
+    import typer
+    import yaml
+
+    from workflows.vasp_import.runner import VaspImport, levels_found
+
+    with _progress() as watch:
+        found = levels_found(places, VaspImport(processes or _cores(), limit, watch=watch))
+    if as_json:
+        print_json([{"labels": number, "level_of_theory": level} for level, number in found])
+        return
+    if not found:
+        raise InputError("no run gives a label; import them for the reasons")
+    for level, number in found:
+        typer.echo(f"# for --level: {number} labels, with {', '.join(level['potcars'])}")
+        typer.echo(yaml.safe_dump({"level_of_theory": level}, sort_keys=False))
 
 
 def _levels(file: Path | None, into: str) -> Iterator[Mapping[str, Any]]:

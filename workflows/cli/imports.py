@@ -50,7 +50,12 @@ def import_files(
         str, typer.Option(help="Who lets them be replaced; default: the user's login name.", show_default=False)
     ] = "",
     show_keys: Annotated[
-        bool, typer.Option("--show-keys", help="Show the keys of the files and propose a mapping; import nothing.")
+        bool,
+        typer.Option(
+            "--show-keys",
+            help="Show the keys of the files and propose a mapping, or the levels of theory of VASP runs as files for "
+            "--level; import nothing.",
+        ),
     ] = False,
     processes: Annotated[
         int, typer.Option(min=0, help="VASP: processes that read; 0 takes the cores that are there.")
@@ -78,11 +83,14 @@ def import_files(
       spinmultinet data import "mongodb://HOST/DATABASE?collection=tasks" --into local:labels --level vasp.yaml
     """
     if _of_vasp(paths):
-        if mapping is not None or show_keys:
-            raise InputError("VASP runs say themselves what is what; leave out --mapping and --show-keys")
-        _require_place(into)
-        from workflows.cli.import_vasp import import_runs
+        from workflows.cli.import_vasp import import_runs, show_levels
 
+        if mapping is not None:
+            raise InputError("VASP runs say themselves what is what; leave out --mapping")
+        if show_keys:
+            show_levels(paths, processes, time_limit, as_json)
+            return
+        _require_place(into)
         result = import_runs(paths, into, level, campaign, _replacement(replace, author), processes, time_limit)
         _finish(result, report, as_json, "runs")
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from datastore.errors import DataError
 from datastore.importing import ImportReport, Replacement
 from datastore.schema import SpinPoint, content_hash
 from datastore.stores import SpinStore, explained, mask
-from workflows.engines.vasp.levels import covers
+from workflows.engines.vasp.levels import covers, merged
 from workflows.vasp_import.convert import IMPORTER
 from workflows.vasp_import.databases import is_database, list_documents
 from workflows.vasp_import.discover import Obstacle, Run, find_runs, printable
@@ -77,6 +79,21 @@ def import_vasp(store: SpinStore, places: Iterable[str], options: VaspImport) ->
     )
     report.doubts += _uneven_meshes(store, report.levels)
     return report
+
+
+def levels_found(places: Iterable[str], options: VaspImport) -> list[tuple[dict[str, Any], int]]:
+    """Levels to declare for the runs at ``places``, merged over elements, and how many labels each has; stores nothing.
+
+    Raises DataError where a place cannot be read at all.
+    """
+    tasks = [task for place in places for task in _tasks(place, {})]
+    counts: Counter[str] = Counter()
+    for done, task in enumerate(read_all(tasks, options.processes, options.limit), 1):
+        counts.update(json.dumps(point["level_of_theory"]) for point in (task.answer or {})["points"])
+        options.watch(done, len(tasks))
+    levels = [(json.loads(text), number) for text, number in counts.most_common()]
+    found = merged(level for level, _ in levels)
+    return [(wide, sum(number for level, number in levels if covers(wide, level))) for wide in found]
 
 
 @dataclass(frozen=True)

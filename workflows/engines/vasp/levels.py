@@ -135,6 +135,36 @@ def covers(known: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
     )
 
 
+def merged(levels: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Levels that cover all of ``levels``: those that say the same of the elements they share become one.
+
+    In the order given; where three disagree in pairs, the earlier ones are joined.
+    """
+    found: list[dict[str, Any]] = []
+    for level in levels:
+        place = next((i for i, other in enumerate(found) if _agree(other, level)), None)
+        if place is None:
+            found.append(dict(level))
+        else:
+            found[place] = _union(found[place], level)
+    return found
+
+
+def _agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    shared = set(one.get("potcars", {})) & set(other.get("potcars", {}))
+    parts = [
+        {**level, **{key: {e: v for e, v in level[key].items() if e in shared} for key in PER_ELEMENT if key in level}}
+        for level in (one, other)
+    ]
+    return covers({**parts[0]}, parts[1])
+
+
+def _union(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    maps = {key: {**one.get(key, {}), **other.get(key, {})} for key in PER_ELEMENT if key in one or key in other}
+    functional = max(one["functional"], other["functional"], key=len)  # with +U where one of them has it
+    return {**one, **maps, "functional": functional}
+
+
 def per_element(symbols: Iterable[str], values: Iterable[Any], what: str) -> dict[str, Any]:
     """Element -> value, from one per species block. Raises LevelError where two blocks of an element differ."""
     found: dict[str, Any] = {}

@@ -17,6 +17,7 @@ from workflows.engines.vasp.levels import (
     kpoints_rule,
     kpts_of_run,
     level_of_run,
+    merged,
 )
 
 INCAR = {"ENCUT": 520, "ISMEAR": 0, "SIGMA": 0.05, "ISPIN": 2, "GGA": "PE", "PREC": "Accurate"}
@@ -183,3 +184,25 @@ def test_an_oxide_without_u_is_at_the_level_of_one_with():
     assert run["functional"] == "PBE"
     assert covers(wide, run)
     assert not covers({**wide, "functional": "PBEsol+U"}, run)
+
+
+@given(st.permutations(["Ni", "Mn", "Co", "Mg", "O"]), st.data())
+def test_levels_of_one_setting_become_one_that_covers_them(elements, data):
+    u_values = {"Ni": 6.2, "Mn": 3.9, "Co": 3.32}
+    titels = {e: {"titel": f"PAW_PBE {e}"} for e in elements}
+    parts = data.draw(st.lists(st.lists(st.sampled_from(elements), min_size=1, unique=True), min_size=1, max_size=6))
+    levels = []
+    for part in parts:
+        tags = {"LDAUU": [u_values.get(e, 0) for e in part], "LDAUJ": [0] * len(part), "LDAUL": [2] * len(part)}
+        levels.append(level(tags, {e: titels[e] for e in part}, part))
+    (wide,) = merged(levels)
+    assert all(covers(wide, one) for one in levels)
+    assert set(wide["potcars"]) == {e for part in parts for e in part}
+
+
+def test_levels_that_disagree_stay_apart():
+    other = {**level(), "hubbard_u": {"Ni": 5.0}}
+    manganese = {**level(), "hubbard_u": {"Mn": 3.9}, "potcars": {"Mn": {"titel": "M"}, "O": POTCARS["O"]}}
+    found = merged([level(), other, manganese, {**level(), "ecut": 600.0}])
+    assert [one["hubbard_u"] for one in found] == [{"Ni": 6.2, "Mn": 3.9}, {"Ni": 5.0}, {"Ni": 6.2}]
+    assert not covers(found[1], level())
