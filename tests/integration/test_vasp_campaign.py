@@ -14,7 +14,7 @@ from tests.support.cli import ROOT, in_this_process
 from workflows.engines import get_engine
 
 QUICKSTART = ROOT / "configs" / "campaigns" / "quickstart_nio.yaml"
-EPOCHS = 40
+EPOCHS = 10
 """In place of 200: what is tested here are the labels and their way into the model."""
 
 
