@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,11 +13,10 @@ import pytest
 import yaml
 
 from datastore import open_store
-from datastore.calculations import known_calculations
-from datastore.errors import DataError
+from datastore.calculations import CHUNK, known_calculations
 from datastore.queries import find
 from datastore.schema import SpinConfig
-from tests.support.cli import command, environment, tiny_campaign
+from tests.support.cli import environment, tiny_campaign
 from tests.support.vasp_runs import rocksalt as rocksalt8
 from tests.support.vasp_runs import run_named, vasp_run
 from tests.workflows.vasp_import.test_documents import task_document
@@ -143,41 +143,54 @@ def test_bad_input_is_one_line(capsys, arguments, part):
     assert "secret" not in err
 
 
+STOPPED_IN_THE_SECOND_CHUNK = """
+import os, sys
+from datastore.importing import ImportWork
+from workflows import cli
+
+real, chunks = ImportWork.take, []
+
+def take(work, points):
+    chunks.append(len(points))
+    if len(chunks) == 2 and sys.argv[1] == "before":
+        os.kill(os.getpid(), int(sys.argv[2]))
+    real(work, points)
+    if len(chunks) == 2:
+        os.kill(os.getpid(), int(sys.argv[2]))
+
+ImportWork.take = take
+sys.exit(cli.run(sys.argv[3:]))
+"""
+"""The command line, which gets a signal before or after it has stored the labels of its second chunk of runs."""
+
+
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_in_the_middle_and_run_again(capsys, runs, ending):
-    number = 80
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_stopped_in_the_middle_and_run_again(capsys, runs, moment, ending):
+    number = 3 * CHUNK
     for i in range(number):
         shutil.copytree(runs / ("static" if i % 2 else "relaxed"), f"many/{i:03}")
     arguments = ["data", "import", "many", "--into", "local:store", "--processes", "1"]
-    process = subprocess.Popen(command(*arguments), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 90
-    while _read() < 20:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(ending)
-    _, err = process.communicate()
-    assert process.returncode == (INTERRUPTED if ending == signal.SIGINT else -ending)
+    script = [sys.executable, "-c", STOPPED_IN_THE_SECOND_CHUNK, moment, str(int(ending))]
+    process = subprocess.Popen([*script, *arguments], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == (INTERRUPTED if ending == signal.SIGINT else -ending), err
     assert ending == signal.SIGKILL or b"the same command continues" in err
     assert not _readers_of(process.pid)
-    before = _read()
-    assert 20 <= before < number
+    assert _read() == CHUNK  # labels of the second chunk may be there; that it was read is not noted
     labels = {point.point_id: point.energy for point in stored()}
+    assert len(labels) == 2
     code, out, _ = run(capsys, "many", "--into", "local:store", "--json", "--processes", "2")
     assert code == 0
     content = json.loads(out)
     assert (content["frames"], content["present"] + content["accepted"]) == (number, number)
     assert _read() == number
-    assert labels.items() <= {point.point_id: point.energy for point in stored()}.items()
-    assert len(stored()) == 2
+    assert labels == {point.point_id: point.energy for point in stored()}
 
 
 def _read():
-    try:
-        with open_store("local:store", create=False) as store:
-            return len(known_calculations(store))
-    except DataError:  # not made yet
-        return 0
+    with open_store("local:store", create=False) as store:
+        return len(known_calculations(store))
 
 
 def _readers_of(parent):
