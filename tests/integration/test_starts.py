@@ -6,6 +6,7 @@ The engine is the spin-lattice Hamiltonian, in which Co has a low-spin minimum a
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -133,6 +134,23 @@ def test_a_second_run_does_nothing(finished):
     campaign, _, first = finished
     _, second = run(campaign)
     assert (second.executed, second.reused) == (0, first.executed)
+
+
+@pytest.mark.parametrize("changes", [{}, {"starts": None}], ids=["starts chosen anew", "a campaign without starts"])
+def test_a_changed_campaign_trains_on_the_same_labels_and_calculates_none(finished, tmp_path, changes):
+    """The lower states are in the store already, and are kept in place of the labels this campaign asks for."""
+    whole, _, _ = finished
+    shutil.copytree(whole.parent, tmp_path, dirs_exist_ok=True)
+    campaign = write_campaign(tmp_path, active_learning={"rounds": 0}, committee=1, **changes)
+    options, result = run(campaign)
+    assert "label" not in result.executed_by_kind
+    assert result.executed_by_kind["dataset" if changes else "starts"] == 1
+    with open_store(options.store) as store:
+        used = load_snapshot(latest_evaluation(store, "coo")["snapshot"])
+    first = next(whole.parent.glob("runs/coo/generation_0/snapshot/*/*/snapshot.json")).parent
+    assert {i for ids in used.points.values() for i in ids} == {
+        i for ids in load_snapshot(first).points.values() for i in ids
+    }
 
 
 class StoppedError(Exception):

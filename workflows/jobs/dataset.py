@@ -10,12 +10,13 @@ from typing import Any
 from ase import Atoms
 from jobflow import Job, job
 
-from datastore import open_store
+from datastore import SpinStore, open_store
 from datastore.atoms import point_to_atoms, read_points
 from datastore.ingest import ingest
 from datastore.schema import content_hash
 from datastore.snapshot import Snapshot, load_snapshot, make_snapshot
 from datastore.splits import Split, SplitOptions
+from datastore.stores import explained
 from workflows import progress
 from workflows.jobs.label import stable_uuid
 
@@ -49,12 +50,14 @@ def take_snapshot(
 ) -> dict[str, Any]:
     """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``, and of those salvaged.
 
+    Where another start of one of them was kept in its place, whoever asked for that start, it takes its place here too.
     Returns its folder, id, counts, and all point ids, for the generation that follows; and the ids of labels that are
     left out because corrections changed their level of theory.
     """
     with open_store(store) as spin_store:
         report = ingest(spin_store)
-        point_ids = sorted({*known, *labelled})
+        asked = {*known, *labelled}
+        point_ids = sorted(asked | _kept_instead(spin_store, asked))
         snapshot = make_snapshot(
             spin_store,
             folder,
@@ -71,6 +74,14 @@ def take_snapshot(
         "other_level": snapshot.other_level,
         "ingested": asdict(report),
     }
+
+
+def _kept_instead(store: SpinStore, point_ids: set[str]) -> set[str]:
+    """The labels of the same state and level that were kept in place of some of ``point_ids`` (datastore.metastable)."""
+    wanted = {"$in": sorted(point_ids)}
+    criteria = {"$or": [{"point_id": wanted}, {"salvaged_from": wanted}], "ground": {"$nin": ["", None]}}
+    with explained(store.uri):
+        return {document["ground"] for document in store.points.query(criteria, properties=["ground"])}
 
 
 def split_atoms(snapshot: Snapshot, split: Split) -> list[Atoms]:

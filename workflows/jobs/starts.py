@@ -33,7 +33,7 @@ def choose_starts(
     """Further starts of those of ``labelled`` (point_ids) that look metastable, and why, also written to ``path``.
 
     Neighbours are the labels of this campaign so far. Deterministic: the same labels and models give the same starts,
-    so a killed run continues with them.
+    so a killed run continues with them, and a campaign that was changed asks for them again: they are in the store.
     """
     points = _labels(options, {*labelled, *(previous or {}).get("point_ids", [])})
     mine = sorted((p for p in points if p.point_id in set(labelled)), key=lambda p: p.point_id)
@@ -51,12 +51,16 @@ def choose_starts(
 
 
 def _labels(options: CampaignOptions, point_ids: set[str]) -> list[SpinPoint]:
-    """Labels whose state is in question, those salvaged from others included; of several starts the kept one."""
+    """Labels whose state is in question, also those salvaged from others; of several starts among them the kept one.
+
+    A label beaten by a start that is not among them is in question as it was before that start was calculated.
+    """
     wanted = {"$in": sorted(point_ids)}
     with open_store(options.store) as store:
         ingest(store)
-        points = find(store, {"$or": [{"point_id": wanted}, {"salvaged_from": wanted}]})
-        return [point for point in points if is_comparable(point) and not point.ground]
+        points = list(find(store, {"$or": [{"point_id": wanted}, {"salvaged_from": wanted}]}))
+    among = {point.point_id for point in points}
+    return [point for point in points if is_comparable(point) and point.ground not in among]
 
 
 def evidence(mine: Sequence[SpinPoint], points: Sequence[SpinPoint], members: Sequence[str]) -> list[Evidence]:

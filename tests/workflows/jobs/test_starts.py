@@ -90,6 +90,7 @@ def test_only_labels_of_the_generation_are_asked_for_and_a_limit_holds(choose, p
 
 
 def test_labels_with_a_better_start_are_left_alone(choose, points):
+    """Where the campaign has that start; one that it does not know, or has only now, makes no difference."""
     victim = raised(points[0], 0.05)
     better = get_engine("spin-lattice").label(
         points[0].config().model_copy(update={"magmoms_in": points[0].magmoms_in * 3, "start": "high-spin"})
@@ -97,7 +98,11 @@ def test_labels_with_a_better_start_are_left_alone(choose, points):
     tagged = victim.model_copy(
         update={"ground": better.point_id, "verdict": "rejected", "verdict_reasons": ["metastable: 50 meV/atom above"]}
     )
-    why = choose(changed=[tagged, better], when=["always"])[1]
+    before = choose(changed=[victim], when=["always"])
+    assert victim.point_id in {suspect["point_id"] for suspect in before[1]}
+    assert choose(changed=[tagged, better], when=["always"]) == before
+    known = {"point_ids": [better.point_id], "members": []}
+    why = choose(changed=[tagged, better], previous=known, when=["always"])[1]
     assert victim.point_id not in {suspect["point_id"] for suspect in why}
 
 
