@@ -40,6 +40,12 @@ def level_name(theory: Mapping[str, Any]) -> str:
     return name or f"level-{content_hash(dict(theory), 6)}"
 
 
+def has_vectors(theory: Mapping[str, Any]) -> bool:
+    """Whether moments were vectors in the calculation, with spin-orbit coupling or without."""
+    incar = theory.get("incar")
+    return isinstance(incar, Mapping) and bool(incar.get("LNONCOLLINEAR") or incar.get("LSORBIT"))
+
+
 def names(theories: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """level_id -> name; equal names get the beginning of the id."""
     plain = {level_id: level_name(theory) for level_id, theory in theories.items()}

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datastore.levels import CHANGED
+from datastore.levels import CHANGED, has_vectors
 from datastore.outliers import find_outliers as find_outliers
 from datastore.outliers import outlier_group as outlier_group
 from datastore.schema import FloatArray, SpinConfig, SpinPoint
@@ -172,8 +172,13 @@ def constraint_broken(point: SpinPoint) -> str | None:
 
 
 def fractional_total_moment(point: SpinPoint) -> str | None:
-    """The total moment of a collinear cell with a band gap is no integer: occupations did not converge."""
+    """The total moment of a collinear cell with a band gap is no integer: occupations did not converge.
+
+    Spin-orbit coupling mixes the two channels, so that nothing has to be whole; where moments are vectors none is asked.
+    """
     if point.band_gap is None or point.band_gap <= GAP or point.magmoms_in.ndim != 1:
+        return None
+    if has_vectors(point.level_of_theory):
         return None
     if abs(point.total_moment - round(point.total_moment)) <= INTEGER_TOLERANCE:
         return None

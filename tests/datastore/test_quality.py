@@ -63,6 +63,10 @@ CASES = [
     ("fractional_total_moment", {"band_gap": 1.0, "total_moment": -4.02}, None),
     ("fractional_total_moment", {"band_gap": 0.05, "total_moment": 3.7}, None),
     ("fractional_total_moment", {"band_gap": None, "total_moment": 3.7}, None),
+    *(
+        ("fractional_total_moment", {"band_gap": 1.0, "total_moment": 3.7, "level_of_theory": {"incar": incar}}, says)
+        for incar, says in (({"LNONCOLLINEAR": True}, None), ({"LSORBIT": True}, None), ({"ISPIN": 2}, "no integer"))
+    ),
     ("stress_not_symmetric", {"stress": A([[0, 0.1, 0], [0, 0, 0], [0, 0, 0.0]])}, "not symmetric by 0.1"),
     ("stress_not_symmetric", {"stress": A([[0, 1e-5, 0], [0, 0, 0], [0, 0, 0.0]])}, None),
     ("stress_too_large", {"stress": np.diag([-128.0, -112, -112])}, "stress of 128 eV/A^3"),

@@ -281,10 +281,10 @@ def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     planned[("training", rounds)] *= 2 if options.baseline else 1
     epochs = read_config(options.model)[1].epochs
     training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
-    estimates = {"labels": sum(seconds) / max(1, len(seconds)), "training": training}
+    estimates = {"labels": sum(seconds) / max(1, len(seconds)) / engine.cores(), "training": training}
     if parents:
         planned |= {("parents", 0): len(parents), (OTHER, 0): JOBS_PER_ROUND + 1}
-        estimates["parents"] = sum(parent.seconds for parent in parents) / len(parents)
+        estimates["parents"] = sum(parent.seconds for parent in parents) / len(parents) / engine.cores()
     return Tally(workers, estimates, planned)
 
 

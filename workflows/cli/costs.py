@@ -181,5 +181,4 @@ def _works(store: SpinStore, engine: Engine) -> Iterator[Work]:
 def _work(config: SpinConfig, engine: Engine) -> Work:
     from datastore.costs import Work
 
-    guess = engine.seconds_estimate(config) * engine.cores()
-    return Work(config.formula, len(config.species), guess)
+    return Work(config.formula, len(config.species), engine.seconds_estimate(config))

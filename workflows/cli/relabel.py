@@ -37,7 +37,7 @@ def relabel(
         flow = relabel_flow(plan, engine, options.name)
         if retry_failed:
             typer.echo(f"{forget_failures(flow, target)} failed calculations will be done again", err=True)
-    seconds = sum(map(engine.seconds_estimate, plan.configs)) / max(1, len(plan.configs))
+    seconds = sum(map(engine.seconds_estimate, plan.configs)) / max(1, len(plan.configs)) / engine.cores()
     tally = Tally(workers, {"labels": seconds}, {("labels", 0): len(plan.configs)})
     # stdout belongs to the JSON document where one was asked for.
     shown = ProgressView(tally, sys.stderr if as_json else sys.stdout) if plan.configs else nullcontext(lambda _: None)

@@ -122,7 +122,7 @@ class Engine(BaseModel, ABC):
 
     @abstractmethod
     def seconds_estimate(self, config: SpinConfig) -> float:
-        """Rough single-core wall time of :meth:`compute` in seconds, for plans and progress bars."""
+        """Rough core seconds of :meth:`compute`, as on one core: for plans; over :meth:`cores`, for progress bars."""
 
     def relax(self, config: SpinConfig, moves: str, fmax: float, steps: int, workdir: Path) -> SpinConfig | None:
         """``config`` with lattice and positions as the code's own relaxation leaves them; None where it has none.

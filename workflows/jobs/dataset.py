@@ -77,7 +77,7 @@ def take_snapshot(
 
 
 def _kept_instead(store: SpinStore, point_ids: set[str]) -> set[str]:
-    """The labels of the same state and level that were kept in place of some of ``point_ids`` (datastore.metastable)."""
+    """The labels kept in place of some of ``point_ids``: same state and level (:mod:`datastore.metastable`)."""
     wanted = {"$in": sorted(point_ids)}
     criteria = {"$or": [{"point_id": wanted}, {"salvaged_from": wanted}], "ground": {"$nin": ["", None]}}
     with explained(store.uri):

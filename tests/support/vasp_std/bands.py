@@ -7,6 +7,10 @@ import numpy as np
 from tests.support.vasp_std.inputs import Inputs
 
 
+SHARED = 1e-3
+"""muB. Moments that leave an axis by less lie on it."""
+
+
 @dataclass(frozen=True)
 class Bands:
     """``energies`` in eV and ``occupations``, (spins, K, bands)."""
@@ -29,20 +33,34 @@ def gap(inputs: Inputs) -> float:
 
 def _filled(inputs: Inputs, moment: float) -> list[int]:
     """Number of filled bands of each channel, whole because there is a gap; ``moment`` along z, muB."""
-    electrons = inputs.electrons
     if inputs.spin == 4:
-        return [round(electrons)]
-    up = round((electrons + (moment if inputs.spin == 2 else 0.0)) / 2)
-    return [up, round(electrons) - up][: inputs.spin]
+        return [round(inputs.electrons)]
+    return _channels(inputs, moment if inputs.spin == 2 else 0.0)[: inputs.spin]
+
+
+def _channels(inputs: Inputs, moment: float) -> list[int]:
+    """Electrons with spin up and down; ``moment``: muB along their axis."""
+    up = round((inputs.electrons + moment) / 2)
+    return [up, round(inputs.electrons) - up]
 
 
 def cell_moment(inputs: Inputs, moments: np.ndarray) -> np.ndarray:
-    """(1,) or (3,), muB: of all electrons. Between two channels it is whole; the sites' moments are parts of it."""
+    """(1,) or (3,), muB: of all electrons; the sites' moments are parts of it.
+
+    It is whole where there are two channels: along any axis that all moments share, unless spin-orbit coupling mixes.
+    """
     inside = np.atleast_1d(moments.sum(axis=0))
-    if inputs.spin != 2:
+    if inputs.spin == 2:
+        up, down = _channels(inputs, float(inside[0]))
+        return np.array([float(up - down)])
+    length = float(np.linalg.norm(inside))
+    if inputs.spin != 4 or inputs.logical("LSORBIT", False) or length < SHARED:
         return inside
-    up, down = _filled(inputs, float(inside[0]))
-    return np.array([float(up - down)])
+    axis = inside / length
+    if np.abs(moments - np.outer(moments @ axis, axis)).max() > SHARED:
+        return inside
+    up, down = _channels(inputs, length)
+    return (up - down) * axis
 
 
 def bands(inputs: Inputs, moment: float) -> Bands:

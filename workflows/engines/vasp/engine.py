@@ -72,12 +72,12 @@ class VaspEngine(VaspSettings, Engine):
         return problems + files.problems(self.potcars, self.potcar_functional, self.potcar_hashes)
 
     def seconds_estimate(self, config: SpinConfig) -> float:
-        """Order of magnitude on one core: a second per k point of four atoms at 520 eV, with the cube of their number.
+        """Order of magnitude: a second on one core per k point of four atoms at 520 eV, times (atoms / 4)^2.5.
 
         A guess for plans; it was not measured. Vectors cost four times as much.
         """
         points = math.prod(self.mesh(config)) / (2 if self.spins == "collinear" else 0.5)
-        return 10.0 + points * (len(config.species) / 4) ** 2.5 * (self.encut / 520) ** 1.5 / self.cores()
+        return 10.0 + points * (len(config.species) / 4) ** 2.5 * (self.encut / 520) ** 1.5
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         """One single point, in a folder of its own below ``workdir``: nothing else there is read, written or removed.

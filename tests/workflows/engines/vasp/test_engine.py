@@ -146,6 +146,18 @@ def test_spin_orbit_coupling_is_another_level_and_runs(vasp_on_path):
     assert point.level_id not in {engine().level_id(), engine(spins="noncollinear").level_id()}
 
 
+@pytest.mark.parametrize("spins", ["collinear", "noncollinear", "spin-orbit"])
+def test_ferromagnets_are_no_less_trusted_where_moments_could_turn(vasp_on_path, spins):
+    """Two channels hold whole numbers of electrons; with spin-orbit coupling there are no channels."""
+    start = nickel_oxide()
+    up = nickel_oxide(magmoms_in=np.abs(start.magmoms_in), ordering="FM")
+    point = engine(spins=spins).label(up)
+    assert point.verdict == "accepted", point.verdict_reasons
+    assert point.band_gap > 0.1
+    whole = abs(point.total_moment - round(point.total_moment)) < 1e-3
+    assert whole == (spins != "spin-orbit")
+
+
 def test_held_moments_stay_and_the_label_says_what_it_took(vasp_on_path):
     free = engine().label(nickel_oxide())
     asked = np.outer(free.magmoms_out * [1, 1, 0, 0], (0.6, 0.0, 0.8))
@@ -223,6 +235,8 @@ def test_a_plan_takes_more_for_more(vasp_on_path):
     small, large = nickel_oxide(), vasp_mutations.configuration()
     assert 0 < engine().seconds_estimate(small) < engine().seconds_estimate(large)
     assert engine().seconds_estimate(small) < engine(spins="noncollinear").seconds_estimate(small)
+    # Core seconds: that more cores take them at the same time is not the estimate's business.
+    assert engine(processes=16, run={"threads": 2}).seconds_estimate(small) == engine().seconds_estimate(small)
 
 
 def test_a_relaxation_ends_where_the_forces_do(vasp_on_path, tmp_path):
