@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datastore import SpinStore
+from datastore.levels import CHANGED
 from datastore.schema import ModelRecord, SpinFailure, SpinPoint
 from datastore.snapshot import load_snapshot
 from datastore.stores import explained
@@ -57,9 +58,10 @@ class Material:
 
     @property
     def typical(self) -> SpinPoint | SpinFailure | None:
-        """A calculation at the level of theory that most have; None where there is none."""
-        level = Counter(item.level_id for item in self.calculated).most_common(1)
-        return next((item for item in self.calculated if item.level_id == level[0][0]), None)
+        """A calculation at the level of theory that most have, unchanged where there are such; None without any."""
+        as_asked = [item for item in self.calculated if CHANGED not in item.level_of_theory] or self.calculated
+        level = Counter(item.level_id for item in as_asked).most_common(1)
+        return next((item for item in as_asked if item.level_id == level[0][0]), None)
 
     @property
     def orderings(self) -> list[str]:

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from datastore import SpinStore
+from datastore.levels import CHANGED
 from datastore.metastable import state_key
-from datastore.schema import SpinPoint
+from datastore.schema import SpinFailure, SpinPoint, content_hash
 from workflows import __version__
 from workflows.campaign import CampaignOptions
 from workflows.report.collect import Material, collect
@@ -82,7 +83,11 @@ class Summary(BaseModel):
     engine: str = Field(description="the code's own name, such as GPAW")
     engine_version: str
     level_of_theory: dict[str, Any]
-    levels: int = Field(description="different levels of theory among the calculations; more than 1 is a mistake")
+    levels: int = Field(description="different levels of theory that were asked for; more than 1 is a mistake")
+    left_out: list[str] = Field(
+        default_factory=list,
+        description="accepted labels that no training set holds because corrections changed their level: how many, why",
+    )
     counts: Counts
     generations: int
     members: int = 0
@@ -117,7 +122,8 @@ def summary_of(material: Material) -> Summary:
         engine=material.engine,
         engine_version=main.engine_version if main else "",
         level_of_theory=main.level_of_theory if main else {},
-        levels=len({item.level_id for item in items}),
+        levels=len({content_hash(_asked(item)) for item in items}),
+        left_out=_left_out(material),
         counts=_counts(material),
         generations=len({item.generation for item in items}),
         members=len(material.evaluated.get("members", [])),
@@ -145,6 +151,27 @@ def _counts(material: Material) -> Counts:
         **_starts(material),
         core_hours=_cpu_seconds(material) / 3600,
     )
+
+
+def _asked(item: SpinPoint | SpinFailure) -> dict[str, Any]:
+    """The level of theory as the engine states it, whatever corrections made of it."""
+    return {key: value for key, value in item.level_of_theory.items() if key != CHANGED}
+
+
+def _left_out(material: Material) -> list[str]:
+    """One line per way in which corrections changed a level, most frequent first."""
+    changed = [p for p in material.points if p.verdict == "accepted" and CHANGED in p.level_of_theory]
+    ways = Counter((", ".join(sorted(point.level_of_theory[CHANGED])), _found(point)) for point in changed)
+    return [
+        f"{count} label{'' if count == 1 else 's'} left out of training: corrections changed {settings}{found}"
+        for (settings, found), count in sorted(ways.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _found(point: SpinPoint) -> str:
+    """The errors that were corrected, by custodian's names, in brackets; empty where the history has none."""
+    errors = {str(error) for entry in point.history if entry.get("handler") for error in entry.get("errors", [])}
+    return f" (custodian: {', '.join(sorted(errors))})" if errors else ""
 
 
 def _starts(material: Material) -> dict[str, int]:
@@ -316,6 +343,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(headline(summary), markup=False, highlight=False)
     if summary.levels > 1:
         console.print(f"Warning: the calculations have {summary.levels} levels of theory.", style="bold")
+    for text in summary.left_out:
+        console.print(f"Warning: {text}.", style="bold", markup=False)
     if summary.errors:
         console.print(_error_table(summary))
     if summary.order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from datastore import open_store
+from datastore.levels import CHANGED
 from workflows.campaign import CampaignOptions
-from workflows.report import html, write_report
+from workflows.report import html, print_summary, summarise, write_report
 from workflows.report.collect import collect
 
 from .conftest import UGLY, campaign
@@ -123,6 +126,31 @@ def test_mixed_levels_are_pointed_out(labelled: Any, tmp_path: Path) -> None:
     store.put_point(points[1].model_copy(update={"level_of_theory": {"code": "another"}}))
     text = write_report(labelled.options, store, None, tmp_path / "report.html").read_text()
     assert "2 different levels of theory" in text
+
+
+def test_levels_that_corrections_changed_are_no_mixture(labelled: Any, tmp_path: Path) -> None:
+    """Nobody asked for two levels, and another name for the campaign would change nothing."""
+    store = open_store("memory:")
+    points = [p for p in collect(labelled.options, labelled.store, None).points if p.verdict == "accepted"][:5]
+    met = {"handler": "VaspErrorHandler", "errors": ["tet"], "actions": []}
+    ways = [({}, [])] * 2 + [({"ISMEAR": 0, "SIGMA": 0.05}, [met])] * 2 + [({"ISYM": 0}, [])]
+    for point, (changed, history) in zip(points, ways, strict=True):
+        level = {**point.level_of_theory, **({CHANGED: changed} if changed else {})}
+        store.put_point(point.model_copy(update={"level_of_theory": level, "history": history}))
+    summary = summarise(labelled.options, store, None)
+    assert summary.levels == 1
+    assert CHANGED not in summary.level_of_theory
+    assert summary.left_out == [
+        "2 labels left out of training: corrections changed ISMEAR, SIGMA (custodian: tet)",
+        "1 label left out of training: corrections changed ISYM",
+    ]
+    text = write_report(labelled.options, store, None, tmp_path / "report.html").read_text()
+    assert all(said in text for said in summary.left_out)
+    assert "different levels of theory" not in text
+    console = Console(file=io.StringIO(), width=200)
+    print_summary(summary, console)
+    assert "Warning: 1 label left out of training: corrections changed ISYM." in console.file.getvalue()
+    assert "levels of theory" not in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
