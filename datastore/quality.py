@@ -174,7 +174,7 @@ def constraint_broken(point: SpinPoint) -> str | None:
 def fractional_total_moment(point: SpinPoint) -> str | None:
     """The total moment of a collinear cell with a band gap is no integer: occupations did not converge.
 
-    Spin-orbit coupling mixes the two channels, so that nothing has to be whole; where moments are vectors none is asked.
+    Spin-orbit coupling mixes the channels, so that nothing has to be whole; labels made with vectors are not asked.
     """
     if point.band_gap is None or point.band_gap <= GAP or point.magmoms_in.ndim != 1:
         return None

@@ -4,10 +4,13 @@ Used by tests/integration/test_vasp_failures.py and, as a table, by benchmarks/v
 """
 
 import os
-from contextlib import chdir
+import time
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from jobflow import JobStore
 from maggma.stores import MemoryStore
@@ -39,6 +42,8 @@ class Failure:
     """How often VASP is started."""
     incar: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
+    job_ends_in: float | None = None
+    """Seconds until the Slurm job ends; None: there is none."""
 
     def __str__(self) -> str:
         return self.name.replace(" ", "_")
@@ -47,6 +52,7 @@ class Failure:
 NONE_WRITTEN = "VASP ended without complete output, exit code"
 TETRAHEDRA, SYMMETRY, PROJECTED = {"ISMEAR": -5}, {"ISYM": 2}, {"LREAL": "Auto"}
 SHORT = {"wall_time": 100.0, "buffer": 98.5}
+ENDING = {"buffer": 97.5}
 FLIP_THEN_FAIL = [Fault("unconverged", when=1), Fault("flipped", when=1, argument=1)]
 
 FAILURES = [
@@ -89,8 +95,11 @@ FAILURES = [
         incar={"LWAVE": True},
     ),
     Failure("wall time", [Fault("slow", argument=0.5)], UNCONVERGED, "stopped before the wall time", run=SHORT),
-    Failure("no time left", [], LATER, "100 s are left", starts=0, run={"wall_time": 100.0}),
-    Failure("no such program", [], REFUSED, "'no_vasp' is not found", starts=0, run={"vasp_cmd": "no_vasp"}),
+    Failure(
+        "end of the Slurm job", [Fault("slow", argument=0.5)], LATER, "Slurm job ends", run=ENDING, job_ends_in=100
+    ),
+    Failure("no time left", [], LATER, "s are left of the Slurm job", starts=0, job_ends_in=100),
+    Failure("no such program", [], LATER, "'no_vasp' of VASP is not found", starts=0, run={"vasp_cmd": "no_vasp"}),
     Failure("tetrahedra fail", [Fault("tet")], OTHER_LEVEL, "tet -> INCAR ISMEAR=0", starts=2, incar=TETRAHEDRA),
     Failure("symmetry fails", [Fault("point_group")], OTHER_LEVEL, "INCAR ISYM=0", starts=2, incar=SYMMETRY),
     Failure("real-space projectors fail", [Fault("real_optlay")], OTHER_LEVEL, "LREAL=False", 2, PROJECTED),
@@ -147,6 +156,14 @@ class Ending:
     document: SpinPoint | SpinFailure | None
 
 
+@contextmanager
+def _slurm(seconds: float | None) -> Iterator[None]:
+    """As in a Slurm job that ends in so many seconds."""
+    names = {} if seconds is None else {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": f"{time.time() + seconds:.0f}"}
+    with mock.patch.dict(os.environ, names):
+        yield
+
+
 def run_failure(failure: Failure, faults: Path, folder: Path) -> Ending:
     """Run the label job in ``folder``, as a worker does; ``faults``: folder of the plan that the program reads."""
     plan(faults, failure.faults)
@@ -155,7 +172,7 @@ def run_failure(failure: Failure, faults: Path, folder: Path) -> Ending:
     store = JobStore(MemoryStore())
     store.connect()
     job = label_job(engine, configuration())
-    with chdir(folder):
+    with chdir(folder), _slurm(failure.job_ends_in):
         try:
             job.run(store)
         except Exception as error:

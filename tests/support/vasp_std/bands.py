@@ -6,7 +6,6 @@ import numpy as np
 
 from tests.support.vasp_std.inputs import Inputs
 
-
 SHARED = 1e-3
 """muB. Moments that leave an axis by less lie on it."""
 

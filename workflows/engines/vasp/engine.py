@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from datastore.schema import FailureKind, FloatArray, SpinConfig
 from workflows.engines.interface import Engine, LabelError, RawLabel
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.levels import COST_TAGS
-from workflows.engines.vasp.run_options import RunOptions
+from workflows.engines.vasp.run_options import RunOptions, command_problem
 from workflows.engines.vasp.settings import VaspSettings
 from workflows.engines.vasp.tags import OWNED
 
@@ -68,7 +67,8 @@ class VaspEngine(VaspSettings, Engine):
 
     def missing(self) -> list[str]:
         """The command and every POTCAR that lack, or are others than stated; with remedies."""
-        problems = [problem for problem in (self._command_problem(), _updates_problem()) if problem]
+        command = command_problem(self.run, vector=self.spins != "collinear")
+        problems = [problem for problem in (command, _updates_problem()) if problem]
         return problems + files.problems(self.potcars, self.potcar_functional, self.potcar_hashes)
 
     def seconds_estimate(self, config: SpinConfig) -> float:
@@ -188,19 +188,6 @@ class VaspEngine(VaspSettings, Engine):
                 "not-converged",
             )
         return penalty
-
-    def _command_problem(self) -> str | None:
-        vector = self.spins != "collinear"
-        words = self.run.command(vector)
-        programs = [*words[:1], *(word for word in words[1:] if Path(word).name.startswith("vasp"))]
-        absent = [word for word in programs if shutil.which(word) is None]
-        if words and not absent:
-            return None
-        setting = "VASP_NCL_CMD" if vector else "VASP_CMD"
-        return (
-            f"the command {' '.join(words)!r} of VASP is not found ({', '.join(absent)}): load its module, or put "
-            f"`{setting}: srun /path/to/vasp` into ~/.atomate2.yaml, or ATOMATE2_{setting} into the environment"
-        )
 
 
 def _updates_problem() -> str | None:

@@ -18,7 +18,7 @@ from pymatgen.core import Element, Structure
 from pymatgen.io.vasp import Kpoints, Poscar, Potcar, VaspInput
 
 from datastore.schema import PROVENANCE, FloatArray, MomentRole, SpinConfig
-from workflows.engines.interface import EngineError, LabelError
+from workflows.engines.interface import EngineError, LabelError, TryLaterError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.check import check_inputs
 from workflows.engines.vasp.levels import COST_TAGS, kpoints_comment
@@ -227,7 +227,10 @@ def blocks(structure: Structure) -> list[str]:
 
 
 def refuse(config: SpinConfig, settings: VaspSettings, potcar_spec: bool = False) -> None:
-    """LabelError (refused) for what these settings cannot label: one line with the remedy."""
+    """LabelError (refused) for what these settings cannot label: one line with the remedy.
+
+    TryLaterError where this machine has no such POTCAR, or another file: the configuration has no part in it.
+    """
     present = sorted(set(config.species))
     without = [symbol for symbol in present if symbol not in settings.potcars]
     if without:
@@ -250,4 +253,4 @@ def refuse(config: SpinConfig, settings: VaspSettings, potcar_spec: bool = False
     names = {symbol: settings.potcars[symbol] for symbol in present}
     problems = files.problems(names, settings.potcar_functional, settings.potcar_hashes)
     if problems:
-        raise LabelError(problems[0], "refused")
+        raise TryLaterError(problems[0])

@@ -12,11 +12,12 @@ what custodian or VASP says                           what is raised
 ===================================================  =======================================================
 converged, perhaps after corrections                  nothing; the label carries the corrections
 no convergence in NELM steps, nothing left to try     LabelError ``not-converged``
-wall time (``wall_time``, or the Slurm job's end)     LabelError ``not-converged``
+stopped at ``run.wall_time``                          LabelError ``not-converged``
 crash, hang, exit code, no or broken output           LabelError ``crashed``
 VASP refuses INCAR or POTCAR; a handler changed       LabelError ``refused``
-sites or the start of the moments; no such program
-disk full, no time left before the start              OSError, TryLater: the job stops and is tried again
+sites or the start of the moments
+disk full; the Slurm job ends, now or before the      OSError, TryLaterError: the job stops and is tried again
+start; no such program
 ===================================================  =======================================================
 """
 
@@ -50,11 +51,12 @@ from datastore.schema import FailureKind
 from workflows.engines.interface import LabelError, TryLaterError, full_disk
 from workflows.engines.vasp.corrections import HANDLER_FAILED, LENGTH, departure, read_corrections, read_log
 from workflows.engines.vasp.restart import FreshJob, LostMomentsHandler, clean
-from workflows.engines.vasp.run_options import RunOptions, seconds_left
+from workflows.engines.vasp.run_options import Limit, RunOptions, command_problem, time_limit
 from workflows.processes import supervised
 
 WALLTIME = "Walltime reached"
-OUT_OF_TIME = "VASP was stopped before the wall time; give it more with run.wall_time or in Slurm"
+OUT_OF_TIME = "VASP was stopped before the wall time; give it more with run.wall_time"
+JOB_ENDS = "VASP was stopped because the Slurm job ends; the next one begins it again, and has to be long enough for it"
 UNCONVERGED = frozenset({"Unconverged", "Non-converging job"})
 FROZEN = "Frozen job"
 REFUSALS = {
@@ -75,27 +77,27 @@ KILL_PART = 0.1
 def run_vasp_in(folder: Path, options: RunOptions) -> list[dict[str, Any]]:
     """Run VASP on the inputs in ``folder`` until they converge; returns the history (see ``corrections``).
 
-    Raises LabelError as the table above says, OSError where the disk is full, TryLaterError where there is no time.
+    Raises LabelError as the table above says, OSError where the disk is full, TryLaterError where this
+    machine, or the time it gives, does not suffice.
     """
     folder = folder.resolve()
-    left = seconds_left(options)
+    limit, vector = time_limit(options), _vector(folder)
+    left = None if limit is None else limit.seconds
     if left is not None and left <= options.buffer:
-        raise TryLaterError(f"{left:.0f} s are left before the wall time, of which {options.buffer:g} s are run.buffer")
-    command = options.command(_vector(folder))
-    if not command or shutil.which(command[0]) is None:
-        name = command[0] if command else "no command"
-        raise LabelError(
-            f"VASP cannot be started: {name!r} is not found; set run.vasp_cmd or load its module", "refused"
-        )
+        raise TryLaterError(f"{left:.0f} s are left of the Slurm job, of which {options.buffer:g} s are run.buffer")
+    if problem := command_problem(options, vector):
+        raise TryLaterError(problem)
     clean(folder)
     until = None if left is None else time.time() + left - options.buffer * KILL_PART
-    job = FreshJob(supervised(command, until), auto_gamma=False)
+    job = FreshJob(supervised(options.command(vector), until), auto_gamma=False)
     failure = _run(folder, options, job, left)
     late = until is not None and time.time() >= until
     if failure is not None:
         _check_disk(folder, failure)
-        _give_up(folder, failure, job, options, late)
-    _check_finished(folder)
+        if late or _asked_to_stop(read_log(folder)):
+            _out_of_time(folder, limit)
+        _give_up(folder, failure, job, options)
+    _check_finished(folder, limit)
     return read_corrections(folder).history
 
 
@@ -151,20 +153,29 @@ def _check_disk(folder: Path, failure: Exception) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
-def _give_up(folder: Path, failure: Exception, job: FreshJob, options: RunOptions, late: bool) -> None:
+def _asked_to_stop(log: list[dict[str, Any]]) -> bool:
+    return any(WALLTIME in entry["errors"] for entry in log)
+
+
+def _out_of_time(folder: Path, limit: Limit | None) -> None:
+    """Raise LabelError where the configuration had its time; TryLaterError where the Slurm job had no more to give."""
+    if limit is not None and limit.of_job:
+        raise TryLaterError(f"{JOB_ENDS}; files: {folder}")
+    _fail(folder, "not-converged", OUT_OF_TIME)
+
+
+def _give_up(folder: Path, failure: Exception, job: FreshJob, options: RunOptions) -> None:
     """Raise LabelError for what custodian ended with."""
-    log = read_log(folder)
-    if late or any(WALLTIME in entry["errors"] for entry in log):
-        _fail(folder, "not-converged", OUT_OF_TIME)
     found = isinstance(failure, CustodianError) and not isinstance(failure, ValidationError | ReturnCodeError)
-    _fail(folder, *_reason(failure, _last_errors(log) if found else set(), job.exit_code, options))
+    last = _last_errors(read_log(folder)) if found else set()
+    _fail(folder, *_reason(failure, last, job.exit_code, options))
 
 
-def _check_finished(folder: Path) -> None:
-    """Raise LabelError for a run that custodian let pass, and that gives no label all the same."""
+def _check_finished(folder: Path, limit: Limit | None) -> None:
+    """Raise LabelError, or TryLaterError, for a run that custodian let pass, and that gives no label all the same."""
     log = read_log(folder)
-    if any(WALLTIME in entry["errors"] for entry in log) and not finished(folder, log):
-        _fail(folder, "not-converged", OUT_OF_TIME)
+    if _asked_to_stop(log) and not finished(folder, log):
+        _out_of_time(folder, limit)
     if said := departure(folder):
         _fail(folder, "refused", f"a correction changed what is computed: {said}")
 

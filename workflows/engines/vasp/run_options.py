@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class RunOptions(BaseModel):
@@ -25,7 +29,8 @@ class RunOptions(BaseModel):
     wall_time: float | None = Field(
         default=None,
         gt=0,
-        description="seconds for one configuration; none: the end of the Slurm job, where there is one",
+        description="seconds for one configuration, which has failed where they do not suffice; the end of a Slurm job "
+        "is minded anyway, and says nothing about the configuration",
     )
     buffer: float = Field(
         default=300.0, ge=0, description="seconds before that limit at which VASP is asked to stop (LABORT)"
@@ -57,6 +62,15 @@ class RunOptions(BaseModel):
                 raise ValueError(f"no handler is called {', '.join(unknown)}; there are {', '.join(names)}")
         return value
 
+    @model_validator(mode="after")
+    def _time_to_run(self) -> Self:
+        if self.wall_time is not None and self.wall_time <= self.buffer:
+            raise ValueError(
+                f"wall_time: {self.wall_time:g} s leave no time to run, as VASP is asked to stop {self.buffer:g} s "
+                "(buffer) before; state a longer wall_time, or a shorter buffer"
+            )
+        return self
+
     def command(self, vector: bool) -> list[str]:
         """Words of the command for collinear or ``vector`` moments, with variables of the environment put in."""
         from atomate2 import SETTINGS
@@ -65,10 +79,38 @@ class RunOptions(BaseModel):
         return shlex.split(os.path.expandvars(own or given))
 
 
-def seconds_left(options: RunOptions) -> float | None:
-    """Seconds until the wall time: of the options, or of the Slurm job this runs in, whichever is shorter."""
-    limits = [limit for limit in (options.wall_time, _slurm_seconds()) if limit is not None]
-    return min(limits) if limits else None
+def command_problem(options: RunOptions, vector: bool) -> str | None:
+    """Which program of the command for collinear or ``vector`` moments is not found here, with the remedy; or None."""
+    words = options.command(vector)
+    programs = [*words[:1], *(word for word in words[1:] if Path(word).name.startswith("vasp"))]
+    absent = [word for word in programs if shutil.which(word) is None]
+    if words and not absent:
+        return None
+    own = "vasp_ncl_cmd" if vector else "vasp_cmd"
+    setting = own.upper()
+    remedy = (
+        f"correct run.{own}"
+        if getattr(options, own)
+        else f"put `{setting}: srun /path/to/vasp` into ~/.atomate2.yaml, or ATOMATE2_{setting} into the environment"
+    )
+    return f"the command {' '.join(words)!r} of VASP is not found ({', '.join(absent)}): load its module, or {remedy}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a run has to end."""
+
+    seconds: float
+    """From now."""
+    of_job: bool
+    """The Slurm job ends then, whatever it was given; otherwise it is ``wall_time``, which is meant for one run."""
+
+
+def time_limit(options: RunOptions) -> Limit | None:
+    """The wall time of the options, or the end of the Slurm job this runs in, whichever is sooner; None: no limit."""
+    given = {False: options.wall_time, True: _slurm_seconds()}
+    limits = [Limit(seconds, of_job) for of_job, seconds in given.items() if seconds is not None]
+    return min(limits, key=lambda limit: limit.seconds, default=None)
 
 
 def _slurm_seconds() -> float | None:

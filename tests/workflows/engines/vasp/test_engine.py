@@ -11,7 +11,8 @@ import pytest
 from datastore.schema import SpinConfig
 from tests.support import vasp_mutations
 from workflows.engines import get_engine
-from workflows.engines.interface import LabelError
+from workflows.engines.interface import LabelError, TryLaterError
+from workflows.engines.vasp import potcars
 from workflows.engines.vasp.engine import VaspEngine, _along_z
 from workflows.engines.vasp.levels import covers
 from workflows.structures import apply_ordering, rocksalt
@@ -119,13 +120,19 @@ def test_inputs_that_are_wrong_never_start_the_program(vasp_on_path, tmp_path, m
     assert not list(tmp_path.glob("*/vasp.out*"))
 
 
-def test_a_potcar_that_changed_since_the_campaign_began_is_refused(vasp_on_path):
+def test_a_potcar_that_changed_since_the_campaign_began_is_no_failure_of_the_configuration(vasp_on_path):
     begun = engine()
     path = vasp_on_path.potcars / "POT_GGA_PAW_PBE" / "Ni_pv" / "POTCAR"
     path.write_text(path.read_text().replace("0.2000000000E+01", "0.3000000000E+01"))
-    with pytest.raises(LabelError, match=r"has hash .* the engine says") as caught:
+    with pytest.raises(TryLaterError, match=r"has hash .* the engine says"):
         begun.label(nickel_oxide())
-    assert caught.value.kind == "refused"
+
+
+def test_potcars_that_this_machine_lacks_are_no_failure_of_the_configuration(vasp_on_path, monkeypatch):
+    begun = engine()
+    monkeypatch.setitem(potcars.SETTINGS, "PMG_VASP_PSP_DIR", None)
+    with pytest.raises(TryLaterError, match="the folder of POTCARs is not set"):
+        begun.label(nickel_oxide())
 
 
 def test_vectors_relax_with_the_non_collinear_program(vasp_on_path):
@@ -203,7 +210,9 @@ def test_what_lacks_is_said_with_its_remedy(vasp_on_path):
     (vasp_on_path.binaries / "vasp_ncl").unlink()
     assert engine().missing() == []
     assert "ATOMATE2_VASP_NCL_CMD" in engine(spins="noncollinear").missing()[0]
-    assert "'vasp_gpu' of VASP is not found" in engine(run={"vasp_cmd": "vasp_gpu"}).missing()[0]
+    (stated,) = engine(run={"vasp_cmd": "vasp_gpu"}).missing()
+    assert "'vasp_gpu' of VASP is not found" in stated
+    assert stated.endswith("or correct run.vasp_cmd"), "atomate2's setting would change nothing"
     launched = engine(run={"vasp_cmd": "env vasp_gpu"}).missing()[0]
     assert "(vasp_gpu)" in launched, "the launcher is there, the program is not"
 

@@ -13,7 +13,7 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from datastore.schema import SpinConfig
 from tests.support import vasp_mutations
-from workflows.engines.interface import LabelError
+from workflows.engines.interface import LabelError, TryLaterError
 from workflows.engines.vasp.inputs import (
     ORDER_FILE,
     SpinRelaxSetGenerator,
@@ -171,11 +171,16 @@ def test_what_the_settings_cannot_label_is_refused(vasp_on_path):
         ({"species": ["Fe", *config.species[1:]]}, {}, "no POTCAR named for Fe; add it to potcars"),
         ({"magmoms_in": np.ones((8, 3))}, {}, "collinear moments only; state spins: noncollinear"),
         ({"moment_role": "constraint"}, {}, "state spins: noncollinear and constraint"),
-        ({}, {"potcar_hashes": {"Ni": "0" * 16}}, "install the file that the other labels were made with"),
     ]:
         with pytest.raises(LabelError, match=message) as caught:
             refuse(changed(config, **changes), VaspSettings.model_validate({**SETTINGS, **options}))
         assert caught.value.kind == "refused"
+
+
+def test_potcars_of_another_edition_say_nothing_of_the_configuration(vasp_on_path):
+    others = VaspSettings.model_validate({**SETTINGS, "potcar_hashes": {"Ni": "0" * 16}})
+    with pytest.raises(TryLaterError, match="install the file that the other labels were made with"):
+        refuse(vasp_mutations.configuration(), others)
 
 
 def test_an_element_whose_potcar_lacks_is_no_matter_to_others(vasp_on_path):
