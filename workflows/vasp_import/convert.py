@@ -20,7 +20,7 @@ from workflows.structures.naming import recognised_ordering
 
 ENGINE = "vasp"
 
-IMPORTER = "spinmultinet vasp import 1"
+IMPORTER = "spinmultinet vasp import 2"
 """Written into every label; raised when the conversion changes, so that folders are read again."""
 
 DEFAULT_START = 1.0
@@ -36,7 +36,8 @@ class Raw:
 
     ``magmoms_in``: MAGMOM, None where the INCAR has none. ``symbols``, ``titels`` and ``potcars``
     (:func:`workflows.engines.vasp.potcars.identity`) are per species block. ``kpts``: the rule behind the mesh.
-    ``own``: made by this program's input generator, which states a moment for every site on purpose.
+    ``n_ionic``: 0 where there were several steps and nobody says how many. ``own``: made by this program's input
+    generator, which states a moment for every site on purpose.
     """
 
     species: Sequence[str]
@@ -70,8 +71,9 @@ class Raw:
 
 def label(raw: Raw) -> SpinPoint:
     """The label of a run, not yet judged. Raises RefusedError."""
+    _check_finite(raw)
     moments, notes = _start(raw)
-    step = f"last of {raw.n_ionic}" if raw.n_ionic > 1 else "single point"
+    step = "single point" if raw.n_ionic == 1 else f"last of {raw.n_ionic or 'several'}"
     fields: dict[str, Any] = {
         "species": list(raw.species),
         "lattice": raw.lattice,
@@ -116,12 +118,29 @@ def label(raw: Raw) -> SpinPoint:
         raise RefusedError("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def _check_finite(raw: Raw) -> None:
+    """Refuse numbers that are none, which would leave no trace in JSON. The label itself checks its arrays."""
+    numbers = {name: getattr(raw, name) for name in ("energy", "free_energy", "total_moment", "charges", "band_gap")}
+    for name, value in {**numbers, **raw.timings}.items():
+        if value is not None and not np.all(np.isfinite(np.asarray(value, dtype=np.float64))):
+            raise RefusedError("overflow", f"{name} is no finite number; the run diverged, or its file is damaged")
+
+
+def turned(saxis: Any) -> bool:
+    """Whether SAXIS is another axis than z, so that vectors are not Cartesian as VASP writes and reads them."""
+    x, y, z = np.reshape(np.array(saxis or [0, 0, 1], dtype=np.float64), 3)
+    return bool(abs(x) > _ON_AXIS * abs(z) or abs(y) > _ON_AXIS * abs(z) or z < 0)
+
+
+_ON_AXIS = 1e-6
+
+
 def _level(raw: Raw) -> dict[str, Any]:
     symbols = list(raw.symbols)
     potcars = per_element(symbols, [dict(content) for content in raw.potcars], "POTCAR")
     incar = {**raw.incar, **_radii(raw.incar.get("RWIGS"), symbols)}
     level = level_of_run(incar, hubbard_of_incar(incar, symbols), potcars, raw.kpts, raw.titels)
-    if raw.n_ionic > 1 and _number(raw, "ISIF") in OTHER_CELL:
+    if raw.n_ionic != 1 and _number(raw, "ISIF") in OTHER_CELL:
         # Its cutoff in Angstrom is that of another volume: energy and stress are not those of a single point.
         level["basis"] = "plane waves of the first cell of a relaxation"
     return {**level, CHANGED: dict(raw.changes)} if raw.changes else level

@@ -19,10 +19,10 @@ from pymatgen.io.vasp import Incar
 from datastore.mapping import RefusedError
 from datastore.schema import FloatArray
 from workflows.engines.vasp.corrections import Corrections, read_corrections
-from workflows.engines.vasp.levels import kpoints_rule, kpts_of_run
+from workflows.engines.vasp.levels import centring, kpoints_rule, kpts_of_run
 from workflows.engines.vasp.outputs import FIXED_DENSITY, KB_PER_EV_A3
 from workflows.engines.vasp.potcars import identity, symbol_of
-from workflows.vasp_import.convert import Raw
+from workflows.vasp_import.convert import Raw, turned
 
 CALCULATIONS = "calcs_reversed"
 """Key that makes a document one of emmet's TaskDoc."""
@@ -44,6 +44,7 @@ _TASK = (
     *(f"{CALCULATIONS}.{name}" for name in _CALCULATION),
     "orig_inputs.incar",
     "orig_inputs.kpoints.comment",
+    "orig_inputs.kpoints.generation_style",
     "custodian",
     "dir_name",
     "task_id",
@@ -65,28 +66,30 @@ def read_document(document: Mapping[str, Any], origin: str) -> Iterator[Raw | Re
     for calculation in calculations:
         name = str(calculation.get("task_name") or "standard")
         try:
-            yield _raw(calculation, task, origin if len(calculations) == 1 else f"{origin} ({name})")
+            where = origin if len(calculations) == 1 else f"{origin} ({name})"
+            yield _raw(calculation, task, where, calculation is calculations[-1])
         except RefusedError as error:
             yield error
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             yield RefusedError("incomplete document", f"{name}: {type(error).__name__}: {error}"[:200])
 
 
-def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) -> Raw:
+def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str, newest: bool) -> Raw:
     given, output = calculation["input"], calculation["output"]
     incar, parameters = dict(given.get("incar") or {}), dict(given.get("parameters") or {})
     steps = output.get("ionic_steps") or []
-    last: Mapping[str, Any] = steps[-1] if steps else task.get("output") or {}
+    last = _last_step(steps, task, newest)
     _check_finished(calculation, incar, parameters, last)
     species, lattice, positions = _structure(last.get("structure") or output["structure"])
-    symbols = [symbol for symbol, _ in groupby(_structure(given["structure"])[0])]
+    _check_order(species, given, output)
+    symbols = [symbol for symbol, _ in groupby(species)]
     potcars = _potcars(given.get("potcar_spec") or [], symbols)
     energy, free_energy, notes = _energies(output, last)
-    found = _moments(output, species, bool(parameters.get("LNONCOLLINEAR") or incar.get("LNONCOLLINEAR")))
+    found = _moments(output, species, _vectors(incar, parameters))
     corrections = _corrections(incar, task)
     original = (task.get("orig_inputs") or {}).get("incar") if corrections.level_changes else None
-    comment = str(((task.get("orig_inputs") or {}).get("kpoints") or {}).get("comment") or "")
-    mesh, centring = _mesh(given.get("kpoints") or {})
+    comment = _comment(task)
+    mesh, centre = _mesh(given.get("kpoints") or {})
     settings = dict(original or incar)
     return Raw(
         species=species,
@@ -107,9 +110,9 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) ->
         symbols=symbols,
         titels=[potcars[symbol]["titel"] for symbol in symbols],
         potcars=[potcars[symbol] for symbol in symbols],
-        kpts=kpts_of_run(settings, comment, centring),
+        kpts=kpts_of_run(settings, comment, centre),
         version=str(calculation.get("vasp_version") or "not stated"),
-        n_ionic=max(1, len(steps)),
+        n_ionic=len(steps) or _unlisted_steps(incar, parameters),
         timings=_timings(output.get("run_stats") or {}),
         corrections=corrections.texts,
         history=corrections.history,
@@ -117,6 +120,44 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str) ->
         own=bool(kpoints_rule(comment)),
         source={"file": where, **_identity(task), "checked": "a task document: not against OUTCAR", **notes},
     )
+
+
+def _last_step(steps: list[Mapping[str, Any]], task: Mapping[str, Any], newest: bool) -> Mapping[str, Any]:
+    """The last ionic step; slim documents have of it what the task's output says, which is that of the newest run."""
+    if steps:
+        return steps[-1]
+    if not newest:
+        raise RefusedError("incomplete document", "a calculation before the newest has no ionic steps, so no forces")
+    return task.get("output") or {}
+
+
+def _unlisted_steps(incar: Mapping[str, Any], parameters: Mapping[str, Any]) -> int:
+    """1 for a single point; 0, for an unknown number, where the ions moved by the settings."""
+    tags = {**incar, **parameters}
+    return 0 if int(tags.get("NSW") or 0) > 1 and int(tags.get("IBRION", 0)) != -1 else 1
+
+
+def _check_order(species: list[str], given: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+    """Refuse structures whose sites are in several orders: moments and forces would meet the wrong sites."""
+    for structure in (given["structure"], output["structure"]):
+        if _structure(structure)[0] != species:
+            raise RefusedError("inconsistent", "its structures have the species in different orders")
+
+
+def _vectors(incar: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    """Whether the moments are vectors. Raises RefusedError where SAXIS has turned them: emmet keeps no such frame."""
+    if not (parameters.get("LNONCOLLINEAR") or incar.get("LNONCOLLINEAR")):
+        return False
+    for tags in (incar, parameters):
+        if turned(tags.get("SAXIS")):
+            raise RefusedError("turned moments", "SAXIS is not 0 0 1; import the folder instead")
+    return True
+
+
+def _comment(task: Mapping[str, Any]) -> str:
+    """First line of the KPOINTS file, ``-`` for an empty one; empty where no such file is known."""
+    kpoints = (task.get("orig_inputs") or {}).get("kpoints")
+    return (str(kpoints.get("comment") or "").strip() or "-") if kpoints else ""
 
 
 def _check_finished(
@@ -192,7 +233,7 @@ def _moment(value: Any) -> Any:
     """A number or a vector; pymatgen's Magmom is a dictionary, whose direction counts."""
     if not isinstance(value, Mapping):
         return value
-    if list(value.get("saxis") or [0, 0, 1]) != [0, 0, 1]:
+    if turned(value.get("saxis")):
         raise RefusedError("turned moments", "SAXIS is not 0 0 1; import the folder instead")
     return value["moment"]
 
@@ -207,7 +248,7 @@ def _stated(incar: Mapping[str, Any], shape: tuple[int, ...]) -> FloatArray | No
 
 def _total(output: Mapping[str, Any]) -> float | None:
     total = (output.get("outcar") or {}).get("total_magnetization")
-    return float(total) if isinstance(total, int | float) else None
+    return float(total) if isinstance(total, int | float | str) else None
 
 
 def _charges(output: Mapping[str, Any]) -> FloatArray | None:
@@ -217,9 +258,10 @@ def _charges(output: Mapping[str, Any]) -> FloatArray | None:
 
 def _mesh(kpoints: Mapping[str, Any]) -> tuple[list[int] | None, str]:
     """Divisions of a regular mesh and its centring; None and '' for a list of k points."""
-    centring = {"g": "gamma", "m": "monkhorst"}.get(str(kpoints.get("generation_style", " "))[:1].lower(), "")
+    shift = kpoints.get("usershift") or kpoints.get("kpts_shift") or ()
+    centre = centring(str(kpoints.get("generation_style", "")), shift)
     rows = kpoints.get("kpoints") or []
-    return ([int(n) for n in rows[0]], centring) if centring and len(rows) == 1 else (None, "")
+    return ([int(n) for n in rows[0]], centre) if centre and len(rows) == 1 else (None, "")
 
 
 def _potcars(specs: list[Mapping[str, Any]], symbols: list[str]) -> dict[str, dict[str, str]]:

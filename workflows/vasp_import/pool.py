@@ -41,6 +41,10 @@ class Task:
     message: dict[str, Any] | None
     answer: dict[str, Any] | None = None
 
+    def forget(self) -> None:
+        """Drop what was asked and answered: there may be a hundred thousand tasks, and documents of a megabyte."""
+        self.message = self.answer = None
+
 
 def read_all(tasks: Iterable[Task], processes: int, limit: float) -> Iterator[Task]:
     """The tasks with their answers, in their order. ``limit``: seconds that one may take.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from datastore.calculations import Calculation, Known, import_points, known_calculations
 from datastore.errors import DataError
@@ -28,6 +29,8 @@ TIME_LIMIT = 300.0
 
 PASSING = ("unreadable", "unreadable folder", "too slow", "reader died", "too large")
 """Reasons that may be gone next time although the run has not changed."""
+
+NOTHING = "no VASP run there (a folder with OUTCAR or vasprun.xml, packed or not), and no task document"
 
 UNEVEN = 1.5
 """Ratio of k mesh times cell length within one level above which the import says so."""
@@ -52,24 +55,14 @@ class VaspImport:
 def import_vasp(store: SpinStore, places: Iterable[str], options: VaspImport) -> ImportReport:
     """Labels of all runs at ``places``: folders, MongoDB URIs, JSON files of task documents.
 
-    What was read before and has not changed is not read again, but with ``options.replace``. Raises DataError where a
-    place cannot be read at all, or a database has gone; what was stored before stays.
+    What was read before and has not changed is not read again, but with ``options.replace``. A place without runs is
+    told in the report. Raises DataError where no place has any, where one cannot be read at all, or where a database
+    has gone; what was stored before stays.
     """
     known = {} if options.replace else known_calculations(store)
     places = list(places)
-    found: list[Task] = []
-    for place in places:
-        before = len(found)
-        for task in _tasks(place, known):
-            found.append(task)
-            options.watch(0, 0)
-        if len(found) == before:
-            raise DataError(
-                f"{mask(place)}: no VASP run there (a folder with OUTCAR or vasprun.xml, packed or not), and no task "
-                "document; check the path"
-            )
-    answered = read_all(found, options.processes, options.limit)
-    calculations = (_calculation(task, options) for task in answered)
+    found = _all_tasks(places, known, options)
+    calculations = _calculations(found, options)
     report = import_points(
         store,
         calculations,
@@ -81,6 +74,23 @@ def import_vasp(store: SpinStore, places: Iterable[str], options: VaspImport) ->
     return report
 
 
+def _all_tasks(places: Sequence[str], known: Mapping[str, Known], options: VaspImport) -> list[Task]:
+    """Tasks of all places, with a refusal for a place that has none. Raises DataError where all are empty."""
+    found: list[Task] = []
+    empty = []
+    for place in places:
+        before = len(found)
+        for task in _tasks(place, known):
+            found.append(task)
+            options.watch(0, 0)
+        if len(found) == before:
+            empty.append(mask(place))
+            found.append(_refused(mask(place), "no run", NOTHING))
+    if len(empty) == len(places):
+        raise DataError(f"{', '.join(empty)}: {NOTHING}; check the path")
+    return found
+
+
 def levels_found(places: Iterable[str], options: VaspImport) -> list[tuple[dict[str, Any], int]]:
     """Levels to declare for the runs at ``places``, merged over elements, and how many labels each has; stores nothing.
 
@@ -90,6 +100,7 @@ def levels_found(places: Iterable[str], options: VaspImport) -> list[tuple[dict[
     counts: Counter[str] = Counter()
     for done, task in enumerate(read_all(tasks, options.processes, options.limit), 1):
         counts.update(json.dumps(point["level_of_theory"]) for point in (task.answer or {})["points"])
+        task.forget()
         options.watch(done, len(tasks))
     levels = [(json.loads(text), number) for text, number in counts.most_common()]
     found = merged(level for level, _ in levels)
@@ -109,12 +120,16 @@ def _tasks(place: str, known: Mapping[str, Known]) -> Iterator[Task]:
     for origin, stamp, message in _found(place):
         earlier = known.get(origin)
         if isinstance(message, Obstacle):
-            answer = {"points": [], "refused": [(message.reason, message.detail)]}
-            yield Task(_Item(origin, ""), None, answer)
+            yield _refused(origin, message.reason, message.detail)
         elif earlier is not None and earlier.stamp == stamp != "":
             yield Task(_Item(origin, stamp, earlier), None, {})
         else:
             yield Task(_Item(origin, stamp), {"origin": origin, **message})
+
+
+def _refused(origin: str, reason: str, detail: str) -> Task:
+    """What needs no reader to be refused."""
+    return Task(_Item(origin, ""), None, {"points": [], "refused": [(reason, detail)]})
 
 
 def _found(place: str) -> Iterator[tuple[str, str, dict[str, Any] | Obstacle]]:
@@ -130,8 +145,11 @@ def _found(place: str) -> Iterator[tuple[str, str, dict[str, Any] | Obstacle]]:
             else:
                 yield found.origin, _stamp(found.stamp), _of_run(found, root)
     elif Path(place).is_file():
-        for name, document in documents_of(Path(place)):
-            yield name, _stamp(content_hash(document)), {"document": document}
+        for name, content in documents_of(Path(place)):
+            if isinstance(content, Obstacle):
+                yield name, "", content
+            else:
+                yield name, _stamp(content_hash(content)), {"document": content}
     else:
         raise DataError(f"{place}: no such folder or file; check the path")
 
@@ -145,6 +163,14 @@ def _stamp(text: str) -> str:
     return f"{IMPORTER}: {text}" if text else ""
 
 
+def _calculations(tasks: list[Task], options: VaspImport) -> Iterator[Calculation | tuple[str, Known]]:
+    """What the readers made of the tasks, in their order; a task is emptied when it is done."""
+    for task in read_all(tasks, options.processes, options.limit):
+        calculation = _calculation(task, options)
+        task.forget()
+        yield calculation
+
+
 def _calculation(task: Task, options: VaspImport) -> Calculation | tuple[str, Known]:
     item: _Item = task.item
     if item.known is not None:
@@ -152,10 +178,16 @@ def _calculation(task: Task, options: VaspImport) -> Calculation | tuple[str, Kn
     assert task.answer is not None
     if "fatal" in task.answer:
         raise DataError(task.answer["fatal"])
-    refused = tuple((str(reason), str(detail)) for reason, detail in task.answer["refused"])
-    points = tuple(_at_level(SpinPoint.from_document(content), options) for content in task.answer["points"])
+    refused = [(str(reason), str(detail)) for reason, detail in task.answer["refused"]]
+    points = []
+    for content in task.answer["points"]:
+        try:
+            points.append(_at_level(SpinPoint.from_document(content), options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            refused.append(("invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
     passing = any(reason in PASSING for reason, _ in refused)
-    return Calculation(item.origin, "" if passing else item.stamp, points, refused)
+    return Calculation(item.origin, "" if passing else item.stamp, tuple(points), tuple(refused))
 
 
 def _at_level(point: SpinPoint, options: VaspImport) -> SpinPoint:

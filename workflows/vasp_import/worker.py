@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from datastore.converters import check_label
 from datastore.errors import DataError
 from datastore.mapping import RefusedError
 from datastore.schema import SpinPoint
@@ -49,7 +50,7 @@ def answer(task: Message) -> Message:
             if isinstance(item, RefusedError):
                 refused.append(_told(item))
             else:
-                points.append(item.to_document())
+                points.append(item)
     except RefusedError as error:
         refused.append(_told(error))
     except DataError as error:
@@ -61,7 +62,13 @@ def answer(task: Message) -> Message:
     return {"points": points, "refused": refused}
 
 
-def _labels(task: Message) -> Iterator[SpinPoint | RefusedError]:
+def _checked(point: SpinPoint) -> Message:
+    """The label as it goes to the parent. Raises RefusedError where it would arrive as another one, or not at all."""
+    check_label(point)
+    return point.to_document()
+
+
+def _labels(task: Message) -> Iterator[Message | RefusedError]:
     from workflows.vasp_import.convert import label
     from workflows.vasp_import.documents import read_document
     from workflows.vasp_import.folders import read_folder
@@ -70,11 +77,11 @@ def _labels(task: Message) -> Iterator[SpinPoint | RefusedError]:
         from workflows.vasp_import.discover import Run
 
         files = tuple((str(standard), str(name)) for standard, name in task["files"])
-        yield label(read_folder(Run(task["folder"], task["suffix"], files, ""), task["root"]))
+        yield _checked(label(read_folder(Run(task["folder"], task["suffix"], files, ""), task["root"])))
         return
     for item in read_document(_document(task), task["origin"]):
         try:
-            yield item if isinstance(item, RefusedError) else label(item)
+            yield item if isinstance(item, RefusedError) else _checked(label(item))
         except RefusedError as error:
             yield error
 

@@ -125,6 +125,12 @@ def test_a_cell_that_moved_is_another_level(steps, isif, other):
     [
         ({"magmoms_in": np.zeros(3)}, "wrong shape"),
         ({"forces": np.full((4, 3), np.nan)}, "invalid"),
+        ({"energy": np.nan}, "overflow"),
+        ({"free_energy": np.inf}, "overflow"),
+        ({"total_moment": np.nan}, "overflow"),
+        ({"charges": np.array([1, 2, np.nan, 3])}, "overflow"),
+        ({"band_gap": "NaN"}, "overflow"),
+        ({"timings": {"wall": np.nan}}, "overflow"),
         ({"potcars": [{"titel": "a"}, {"titel": "b"}], "symbols": ["Ni", "Ni"]}, "no level of theory"),
         ({"titels": ["PAW_PBE Ni", "PAW O"]}, "no level of theory"),
     ],

@@ -129,6 +129,66 @@ def test_the_direction_of_a_vector_moment_is_not_lost(finished):
         of_document(document)
 
 
+@pytest.mark.parametrize("place", ["incar", "parameters"])
+def test_vectors_in_the_frame_of_saxis_are_refused(finished, place):
+    """emmet says of them that SAXIS is 0 0 1, whatever it was."""
+    folder = finished("turned_axis")
+    document, moments = task_document(folder), of_folder(folder).magmoms_out
+    calculation = document["calcs_reversed"][0]
+    for site, vector in zip(calculation["output"]["structure"]["sites"], moments, strict=True):
+        site["properties"]["magmom"] = {"@class": "Magmom", "moment": vector.tolist(), "saxis": [0, 0, 1]}
+    del calculation["input"][{"incar": "parameters", "parameters": "incar"}[place]]["SAXIS"]
+    with pytest.raises(RefusedError, match="turned moments"):
+        of_document(document)
+    calculation["input"][place]["SAXIS"] = [0, 0, 2]
+    assert of_document(document).magmoms_out.shape == (8, 3)
+
+
+def test_of_several_slim_calculations_the_newest_has_forces(document):
+    older = copy.deepcopy(document["calcs_reversed"][0])
+    older["task_name"] = "relax1"
+    document["calcs_reversed"].append(older)
+    for calculation in document["calcs_reversed"]:
+        calculation["output"]["ionic_steps"] = None
+    refused, raw = read_document(document, "tasks 1")
+    assert (refused.reason, isinstance(raw, Raw)) == ("incomplete document", True)
+    assert raw.source["file"] == "tasks 1 (standard)"
+
+
+def test_a_slim_relaxation_is_at_the_level_of_the_whole_one(finished):
+    document = task_document(finished("relaxed"))
+    whole = of_document(document)
+    assert whole.level_of_theory["basis"] == "plane waves of the first cell of a relaxation"
+    document["calcs_reversed"][0]["output"]["ionic_steps"] = None
+    slim = of_document(document)
+    assert (slim.level_id, slim.source["step"]) == (whole.level_id, "last of several")
+    del document["calcs_reversed"][0]["input"]["parameters"]
+    assert of_document(document).level_id == whole.level_id
+
+
+def test_a_shift_of_the_mesh_is_another_level(document, static):
+    kpoints = document["calcs_reversed"][0]["input"]["kpoints"]
+    kpoints["usershift"] = [0.0, 1.0, 0.0]  # whole divisions: the same points
+    assert of_document(document).level_id == of_document(static[0]).level_id
+    kpoints["usershift"] = [0.5, 0.5, 0.5]
+    assert of_document(document).level_of_theory["kpts"]["centre"] == "gamma, shifted by 0.5 0.5 0.5"
+
+
+def test_a_blank_comment_of_kpoints_is_still_a_file(document):
+    document["calcs_reversed"][0]["input"]["incar"]["KSPACING"] = 0.2
+    document["orig_inputs"] = {"kpoints": {"comment": " ", "generation_style": "Gamma"}}
+    assert "mesh" in of_document(document).level_of_theory["kpts"]
+    document["orig_inputs"] = {"kpoints": None}
+    assert of_document(document).level_of_theory["kpts"]["kspacing"] == 0.2
+
+
+@pytest.mark.parametrize("where", [("input",), ("output",)])
+def test_structures_in_several_orders_are_refused(document, where):
+    document["calcs_reversed"][0][where[0]]["structure"]["sites"].reverse()
+    with pytest.raises(RefusedError, match="different orders"):
+        of_document(document)
+
+
 def test_a_slim_document_has_moments_on_its_sites_and_steps_elsewhere(document, static):
     output = document["calcs_reversed"][0]["output"]
     output["outcar"], output["ionic_steps"] = None, None

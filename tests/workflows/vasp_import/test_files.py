@@ -42,16 +42,32 @@ def test_other_files_are_left_to_others(tmp_path, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
-        ("a.json", b'[{"calcs_reversed": []}', "no JSON"),
         ("a.json", b'["calcs_reversed"]', "no JSON object"),
-        ("a.jsonl", b'{"calcs_reversed": []}\n{', "no JSON"),
+        ("a.jsonl", b'{\n{"calcs_reversed": []}', "no JSON"),
+        ("a.jsonl", b'{"n": NaN\n{"calcs_reversed": []}', "no JSON"),
+        ("a.jsonl", b'{"n": NaN, "a": ' + b"[" * 99_999 + b'\n{"calcs_reversed": []}', "no JSON"),
         ("a.json.gz", gzip.compress(b'[{"calcs_reversed": []}]')[:-9], "no JSON"),
     ],
 )
-def test_damaged_files_are_one_line(tmp_path, name, content, part):
+def test_damaged_documents_say_so_in_their_place(tmp_path, name, content, part):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=part):
-        list(documents_of(tmp_path / name))
+    (_, obstacle), *others = documents_of(tmp_path / name)
+    assert part in obstacle.detail
+    assert obstacle.folder == f"{tmp_path / name}, document 0"
+    assert [document for _, document in others] == [{"calcs_reversed": []}] * content.count(b"\n")
+
+
+def test_numbers_that_are_none_are_no_reason_to_refuse_a_file(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([*DOCUMENTS, {"calcs_reversed": [], "n": [float("nan"), -float("inf"), 1.5]}]))
+    *_, (_, last) = documents_of(path)
+    assert last["n"] == ["NaN", "-Infinity", 1.5]
+
+
+def test_a_damaged_list_is_one_line(tmp_path):
+    (tmp_path / "a.json").write_bytes(b'[{"calcs_reversed": []}')
+    with pytest.raises(DataError, match="no JSON"):
+        list(documents_of(tmp_path / "a.json"))
 
 
 def test_a_damaged_packed_file_is_told_when_it_is_looked_at(tmp_path):

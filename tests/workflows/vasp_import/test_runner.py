@@ -1,9 +1,12 @@
 """Imports into a store: resumed, repeated, at declared levels, with what could not be read."""
 
+import copy
+import json
 import os
 import shutil
 
 import numpy as np
+import orjson
 import pytest
 
 from datastore import open_store
@@ -15,6 +18,7 @@ from tests.support.vasp_runs import HUBBARD, MAGMOMS, mixed, vasp_run
 from tests.workflows.vasp_import.test_documents import task_document
 from workflows.vasp_import import runner
 from workflows.vasp_import.runner import VaspImport, import_vasp
+from workflows.vasp_import.worker import answer
 
 
 @pytest.fixture
@@ -49,11 +53,15 @@ def test_twice_reads_nothing_again_and_changes_are_seen(store, tree, monkeypatch
     before = list(store.points.query({}))
     given = []
     real = runner.read_all
-    monkeypatch.setattr(runner, "read_all", lambda tasks, *rest: real(given.append(tasks) or tasks, *rest))
+
+    def read_all(tasks, *rest):
+        given.append([task.item.origin for task in tasks if task.message is not None])
+        return real(tasks, *rest)
+
+    monkeypatch.setattr(runner, "read_all", read_all)
 
     def asked():
-        report = import_vasp(store, [str(tree)], VaspImport())
-        return report, [task.item.origin for task in given[-1] if task.message is not None]
+        return import_vasp(store, [str(tree)], VaspImport()), given[-1]
 
     report, read = asked()
     assert (read, report.present, report.not_in) == ([], 3, 2)
@@ -86,9 +94,15 @@ def test_another_version_of_the_importer_reads_again(store, tree, monkeypatch):
     monkeypatch.setattr(runner, "IMPORTER", "spinmultinet vasp import 99")
     given = []
     real = runner.read_all
-    monkeypatch.setattr(runner, "read_all", lambda tasks, *rest: real(given.append(tasks) or tasks, *rest))
+
+    def read_all(tasks, *rest):
+        given.extend(task for task in tasks if task.message is not None)
+        return real(tasks, *rest)
+
+    monkeypatch.setattr(runner, "read_all", read_all)
     report = import_vasp(store, [str(tree)], VaspImport())
-    assert sum(task.message is not None for task in given[0]) == 4
+    assert len(given) == 4
+    assert [(task.message, task.answer) for task in given] == [(None, None)] * 4  # forgotten when they are done
     assert (report.accepted, report.present) == (0, 3)
 
 
@@ -143,8 +157,6 @@ def test_files_of_task_documents_are_read_like_folders(store, tmp_path, finished
     from workflows.vasp_import.files import documents_of
 
     path = tmp_path / "tasks.jsonl"
-    import json
-
     path.write_text("\n".join(json.dumps(task_document(finished(name))) for name in ("static", "not_polarised")))
     for present in (0, 1):
         report = import_vasp(store, [str(path)], VaspImport())
@@ -157,6 +169,85 @@ def test_a_place_without_runs_is_an_error(store, tmp_path):
     for place in ("empty", "nowhere"):
         with pytest.raises(DataError, match="check the path"):
             import_vasp(store, [str(tmp_path / place)], VaspImport())
+
+
+def test_a_place_without_runs_costs_no_other(store, tmp_path, tree):
+    (tmp_path / "empty").mkdir()
+    report = import_vasp(store, [str(tmp_path / "empty"), str(tree / "batch 0")], VaspImport())
+    assert (report.frames, report.accepted) == (2, 1)
+    (example,) = report.refused["no run"].examples
+    assert example.startswith(f"{tmp_path}/empty: no VASP run there")
+
+
+@pytest.fixture(scope="module")
+def sound(request):
+    return task_document(request.getfixturevalue("finished")("static"))
+
+
+NOT_A_NUMBER = [
+    ("output", "energy"),
+    ("output", "bandgap"),
+    ("output", "ionic_steps", -1, "e_fr_energy"),
+    ("output", "ionic_steps", -1, "forces", 0, 0),
+    ("output", "outcar", "total_magnetization"),
+    ("output", "outcar", "magnetization", 0, "tot"),
+    ("output", "outcar", "charge", 0, "tot"),
+    ("output", "run_stats", "elapsed_time"),
+]
+
+
+UPON = ("input", "incar", "NUPDOWN")
+
+
+def spoiled(document, path, value):
+    other = copy.deepcopy(document)
+    *parts, last = ("calcs_reversed", 0, *path)
+    place = other
+    for part in parts:
+        place = place[part]
+    place[last] = value
+    return other
+
+
+def test_a_number_that_is_none_costs_its_document_only(store, tmp_path, sound):
+    documents = [spoiled(sound, path, float("nan")) for path in NOT_A_NUMBER]
+    documents.append(spoiled(sound, ("output", "outcar", "charge", 0, "tot"), None))
+    path = tmp_path / "tasks.json"
+    path.write_text(json.dumps([*documents, sound]))
+    report = import_vasp(store, [str(path)], VaspImport())
+    assert (report.frames, report.accepted, report.not_in) == (len(documents) + 1, 1, len(documents))
+
+
+@pytest.mark.parametrize(("path", "value"), [(NOT_A_NUMBER[0], float("nan")), (UPON, float("nan")), (UPON, 10**30)])
+def test_numbers_of_a_database_that_no_json_has(sound, path, value):
+    """MongoDB gives NaN as it is, to the reader and not to this process."""
+    answered = answer({"origin": "x", "document": spoiled(sound, path, value)})
+    assert orjson.loads(orjson.dumps(answered, option=orjson.OPT_SERIALIZE_NUMPY))["points"] == []
+    assert len(answered["refused"]) == 1
+
+
+def test_a_label_that_does_not_survive_the_way_is_refused_alone(store, tree, monkeypatch):
+    real = runner.read_all
+
+    def damaged(tasks, *rest):
+        for task in real(tasks, *rest):
+            if task.item.origin.endswith("relaxed"):
+                task.answer["points"][0]["energy"] = None
+            yield task
+
+    monkeypatch.setattr(runner, "read_all", damaged)
+    report = import_vasp(store, [str(tree)], VaspImport())
+    assert (report.frames, report.accepted, report.present) == (5, 1, 1)
+    assert "energy" in report.refused["invalid"].examples[0]
+
+
+def test_a_damaged_line_costs_that_line(store, tmp_path, sound):
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("\n".join(["{", json.dumps(sound), "[" * 5000, "7"]))
+    report = import_vasp(store, [str(path)], VaspImport())
+    assert (report.frames, report.accepted) == (4, 1)
+    assert report.refused["no task document"].count == 3
+    assert "document 0: no JSON" in report.refused["no task document"].examples[0]
 
 
 def test_one_reader_or_three_give_the_same_store(tree, tmp_path):

@@ -195,14 +195,27 @@ def kpts_of_run(incar: Mapping[str, Any], comment: str = "", centre: str = "") -
     """The rule behind a mesh: KSPACING, or what our own KPOINTS say in their first line; else that there is none.
 
     ``comment``: first line of KPOINTS, empty where there is no such file, which VASP prefers to KSPACING. ``centre``:
-    ``gamma`` or ``monkhorst``, where known.
+    that of :func:`centring`, where known.
     """
     tags = _tags(incar)
     if rule := kpoints_rule(comment):
-        return rule
+        return {**rule, "centre": centre} if SHIFTED in centre else rule
     if not comment and "KSPACING" in tags:
         return {"kspacing": float(tags["KSPACING"]), "centre": "gamma" if tags.get("KGAMMA", True) else "monkhorst"}
     return {"mesh": "on each label", "centre": centre or "not stated"}
+
+
+SHIFTED = "shifted by"
+
+
+def centring(style: str, shift: Iterable[float] = ()) -> str:
+    """``gamma`` or ``monkhorst`` of a regular mesh, by the style of its KPOINTS file; empty for other styles.
+
+    ``shift``: the last line of that file, in divisions of the mesh; what is not whole moves the points, and is said.
+    """
+    name = {"g": "gamma", "m": "monkhorst"}.get(style[:1].lower(), "")
+    parts = [round(float(part) % 1, 6) % 1 for part in shift]
+    return f"{name}, {SHIFTED} {' '.join(f'{part:g}' for part in parts)}" if name and any(parts) else name
 
 
 RULE = "spinmultinet "

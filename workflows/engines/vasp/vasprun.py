@@ -11,6 +11,7 @@ import numpy as np
 from pymatgen.io.vasp.outputs import Vasprun
 
 from datastore.schema import FloatArray
+from workflows.engines.vasp.levels import centring
 from workflows.engines.vasp.output_files import CUT_SHORT, OutputError, read_bytes, truly_named
 
 _NOT_OF_THE_USER = ("KPOINT_BSE",)
@@ -95,12 +96,15 @@ def moments_in(vasprun: Vasprun, path: Path) -> FloatArray | None:
 
 
 def mesh_of(vasprun: Vasprun) -> tuple[list[int] | None, str]:
-    """Divisions of a regular mesh and its centring (``gamma``, ``monkhorst``); None and '' for a list of k points."""
+    """Divisions of a regular mesh and its centring with its shift (:func:`workflows.engines.vasp.levels.centring`).
+
+    None and '' for a list of k points.
+    """
     kpoints = vasprun.kpoints
-    centring = {"Gamma": "gamma", "Monkhorst": "monkhorst"}.get(kpoints.style.name, "")
-    if not centring or len(kpoints.kpts) != 1:
+    centre = centring(kpoints.style.name, kpoints.kpts_shift)
+    if not centre or len(kpoints.kpts) != 1:
         return None, ""
-    return [int(division) for division in kpoints.kpts[0]], centring
+    return [int(division) for division in kpoints.kpts[0]], centre
 
 
 def band_gap(vasprun: Vasprun, fermi: float | None) -> float | None:

@@ -11,6 +11,7 @@ from workflows.engines.vasp.levels import (
     COST_TAGS,
     DEFAULTS,
     LevelError,
+    centring,
     covers,
     hubbard_of_incar,
     kpoints_comment,
@@ -22,6 +23,7 @@ from workflows.engines.vasp.levels import (
 
 INCAR = {"ENCUT": 520, "ISMEAR": 0, "SIGMA": 0.05, "ISPIN": 2, "GGA": "PE", "PREC": "Accurate"}
 PLUS_U = {"LDAU": True, "LDAUTYPE": 2, "LDAUU": [6.2, 0], "LDAUJ": [0, 0], "LDAUL": [2, -1]}
+MOVED = "gamma, shifted by 0.5 0.5 0.5"
 POTCARS = {"Ni": {"titel": "PAW_PBE Ni_pv 06Sep2000"}, "O": {"titel": "PAW_PBE O 08Apr2002"}}
 TITELS = [content["titel"] for content in POTCARS.values()]
 
@@ -158,10 +160,28 @@ def test_the_rule_of_a_mesh_comes_back_from_the_first_line_of_kpoints(rule):
         ({"KSPACING": 0.2}, "", "gamma", {"kspacing": 0.2, "centre": "gamma"}),
         ({"KSPACING": 0.2}, "Automatic mesh", "gamma", {"mesh": "on each label", "centre": "gamma"}),
         ({"KSPACING": 0.2, "KGAMMA": False}, "", "", {"kspacing": 0.2, "centre": "monkhorst"}),
+        ({}, 'spinmultinet {"a": 1, "centre": "gamma"}', "gamma", {"a": 1, "centre": "gamma"}),
+        ({}, 'spinmultinet {"a": 1, "centre": "gamma"}', MOVED, {"a": 1, "centre": MOVED}),
     ],
 )
 def test_a_mesh_without_a_rule_is_on_each_label(incar, comment, centre, expected):
     assert kpts_of_run(incar, comment, centre) == expected
+
+
+@pytest.mark.parametrize(
+    ("style", "shift", "expected"),
+    [
+        ("Gamma", (0, 0, 0), "gamma"),
+        ("Monkhorst-Pack", (), "monkhorst"),
+        ("monkhorst", [0.5, 0, 0], "monkhorst, shifted by 0.5 0 0"),
+        ("Gamma", [-1, 2, 1e-9], "gamma"),
+        ("Gamma", [0.5] * 3, MOVED),
+        ("Line_mode", [0.5] * 3, ""),
+        ("", (), ""),
+    ],
+)
+def test_the_centring_names_a_shift_that_moves_the_points(style, shift, expected):
+    assert centring(style, shift) == expected
 
 
 def test_a_level_covers_runs_that_say_the_same_of_their_elements():

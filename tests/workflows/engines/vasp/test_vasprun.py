@@ -72,6 +72,8 @@ def test_mesh(finished, tmp_path):
     assert mesh_of(read_vasprun(finished("static") / FILE)) == ([2, 2, 2], "gamma")
     path = changed(finished("static"), tmp_path, r'param="Gamma"', 'param="Monkhorst-Pack"')
     assert mesh_of(read_vasprun(path)) == ([2, 2, 2], "monkhorst")
+    path = changed(finished("static"), tmp_path, r'(?<=name="usershift">)[^<]*', " 0.5 0.0 -0.25 ")
+    assert mesh_of(read_vasprun(path)) == ([2, 2, 2], "gamma, shifted by 0.5 0 0.75")
     path = changed(finished("static"), tmp_path, r"(?s)<generation.*?</generation>", "")
     assert mesh_of(read_vasprun(path)) == (None, "")
 
