@@ -108,6 +108,11 @@ def _axes(before: str) -> str:
     return "\n".join([*lines[:2], lines[3], lines[2], *lines[4:]]) + "\n"
 
 
+def _selective(before: str) -> str:
+    lines = before.splitlines()
+    return "\n".join([*lines[:7], "Selective dynamics", lines[7], *(f"{line} F F F" for line in lines[8:16])]) + "\n"
+
+
 def _parts(*names: str, edition: str = "PBE") -> Callable[[Path], None]:
     return text("POTCAR", lambda _: "".join(potcar(name, edition) for name in names))
 
@@ -176,6 +181,7 @@ MUTATIONS = [
     Mutation("a site displaced by 0.0003 Angstrom", text("POSCAR", _displaced), "place of site 2"),
     Mutation("lattice scaled by 1 %", text("POSCAR", _scaled), "POSCAR, lattice"),
     Mutation("two lattice vectors exchanged", text("POSCAR", _axes), "POSCAR, lattice"),
+    Mutation("sites that may not move", text("POSCAR", _selective), "selective dynamics"),
     Mutation("POSCAR missing", _without("POSCAR"), "POSCAR is not there"),
     Mutation("LDAUU shifted by one block", tag("LDAUU", "0 3.9 6.2"), "LDAUU of Mn"),
     Mutation("LDAUU of other sites first", tag("LDAUU", "6.2 3.9 0"), "LDAUU of Ni"),
@@ -200,15 +206,21 @@ MUTATIONS = [
     Mutation("density of another run", tag("ICHARG", "11"), "ICHARG: expected 2"),
     Mutation("wavefunctions of another run", tag("ISTART", "1"), "ISTART: expected 0"),
     Mutation("atoms that move", tag("NSW", "10"), "NSW: expected 0"),
+    Mutation("a relaxation that ends at once", tag("IBRION", "2"), "IBRION: expected nothing"),
+    Mutation("pressure", tag("PSTRESS", "100"), "PSTRESS: expected nothing"),
+    Mutation("molecular dynamics", tag("TEBEG", "300"), "TEBEG: expected nothing"),
+    Mutation("no electronic minimisation", tag("ALGO", "None"), "ALGO: expected one of Normal"),
     Mutation("no stress", tag("ISIF", "0"), "ISIF: expected nothing"),
     Mutation("no moments of sites", tag("LORBIT", "0"), "LORBIT: expected 11"),
     Mutation("one electron more", tag("NELECT", "83"), "NELECT: expected 82"),
+    Mutation("a tenth of an electron more", tag("NELECT", "82.1"), "NELECT: expected 82"),
     Mutation("too few bands", tag("NBANDS", "30"), "NBANDS: expected at least 41"),
     Mutation("a constraint that nobody asked for", tag("M_CONSTR", "24*0"), "M_CONSTR: expected nothing"),
     Mutation("INCAR missing", _without("INCAR"), "INCAR is not there"),
     Mutation("another mesh", _kpoints(mesh="4 2 1"), "mesh: expected [4, 2, 2]"),
     Mutation("Monkhorst-Pack in place of Gamma", _kpoints("Monkhorst"), "style: expected Gamma"),
     Mutation("a shifted mesh", _kpoints(shift="0.5 0.5 0.5"), "shift"),
+    Mutation("a shift below an empty line", _kpoints(shift="\n0.5 0.5 0.5"), "shift"),
     Mutation("KPOINTS missing", _without("KPOINTS"), "KPOINTS is not there"),
     Mutation("KSPACING in its place", tag("KSPACING", "0.2"), "KSPACING: expected nothing"),
     Mutation("POTCARs in another order", _parts("Ni_pv", "Mn_pv", "O"), "POTCAR, elements: expected Mn Ni O"),
@@ -246,6 +258,7 @@ HARMLESS = [
     Mutation("two tags in a line", text("INCAR", lambda before: before + "NCORE = 4; KPAR = 2\n"), ""),
     Mutation("the neutral number of electrons", tag("NELECT", "82"), ""),
     Mutation("more bands", tag("NBANDS", "60"), ""),
+    Mutation("VASP's default for IBRION without steps", tag("IBRION", "-1"), ""),
     Mutation("a site one lattice vector away", text("POSCAR", _shifted), ""),
     Mutation("sites of a block in another order", text("POSCAR", _oxygens), ""),
 ]

@@ -147,7 +147,7 @@ def _level(raw: Raw) -> dict[str, Any]:
 
 
 def _radii(values: Any, symbols: Sequence[str]) -> dict[str, list[str]]:
-    """RWIGS by element and not by block, as the engine states it: blocks differ from cell to cell."""
+    """RWIGS by element and not by block: blocks differ from cell to cell."""
     radii = values if isinstance(values, list) else [values]
     if values is None or len(radii) != len(symbols):
         return {}

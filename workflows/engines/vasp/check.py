@@ -30,6 +30,7 @@ from workflows.engines.vasp.readback import (
     read_spec,
 )
 from workflows.engines.vasp.settings import VaspSettings
+from workflows.engines.vasp.tags import AGREEING, ALGORITHMS, OWNED, converges
 
 CLOSE = 1e-6
 """Angstrom, muB, eV: what is written has 16 digits."""
@@ -38,7 +39,7 @@ ELECTRONS = 0.5
 """A stated NELECT may differ by so much from the neutral cell; a forgotten species or POTCAR is one or more."""
 
 _OF_THE_CONFIGURATION = {"MAGMOM", "M_CONSTR", "RWIGS", "LDAU", "LDAUTYPE", "LDAUU", "LDAUJ", "LDAUL", "NELECT"}
-_ALWAYS = {"NSW", "ISIF", "ISTART", "ICHARG", "LORBIT"}
+_ALWAYS = set(OWNED) | {"LORBIT"}
 """Tags that decide no number of a level, and yet what a run is."""
 
 _MOST = 12
@@ -98,7 +99,7 @@ def check_inputs(
         _check_hubbard(check, tags, sites.symbols)
     _check_kpoints(check)
     if spec:
-        _check_spec(check, sites)
+        _check_spec(check, sites, tags)
     else:
         _check_potcar(check, sites, tags)
     if check.found:
@@ -110,6 +111,8 @@ def check_inputs(
 
 def _check_sites(check: _Check, sites: Sites) -> list[int]:
     """Compare lattice, species and positions; the caller's site of each site, -1 where there is none."""
+    if sites.selective:
+        check.differ("POSCAR, selective dynamics", None, "flags that hold sites")
     if len(set(sites.symbols)) < len(sites.symbols):
         check.differ("POSCAR, blocks", "one per species", " ".join(sites.symbols))
     if sorted(sites.species) != sorted(check.config.species):
@@ -155,8 +158,12 @@ def _check_tags(check: _Check, tags: Tags, updates: Mapping[str, Any]) -> None:
     expected = {**check.settings.tags(), **updates, **(check.settings.constraint_tags() if check.held else {})}
     compared = ({*expected, *tags.values} - COST_TAGS | _ALWAYS) - _OF_THE_CONFIGURATION
     for tag in sorted(compared):
-        if not _same(expected.get(tag), tags.values.get(tag)):
-            check.differ(f"INCAR, {tag}", expected.get(tag), tags.values.get(tag))
+        found = tags.values.get(tag)
+        said_anyhow = tag not in expected and tag in AGREEING and _same(AGREEING[tag], found)
+        if not (_same(expected.get(tag), found) or said_anyhow):
+            check.differ(f"INCAR, {tag}", expected.get(tag), found)
+    if not converges(tags.values.get("ALGO")):
+        check.differ("INCAR, ALGO", f"one of {', '.join(ALGORITHMS)}", tags.values.get("ALGO"))
     for tag in ("M_CONSTR", "RWIGS"):
         if not check.held and tag in tags.values:
             check.differ(f"INCAR, {tag}", None, tags.texts.get(tag))
@@ -229,8 +236,11 @@ def _check_kpoints(check: _Check) -> None:
         check.differ("KPOINTS, shift", [0, 0, 0], list(kpoints.kpts_shift))
 
 
-def _check_spec(check: _Check, sites: Sites | None) -> None:
+def _check_spec(check: _Check, sites: Sites | None, tags: Tags | None) -> None:
     found = check.read(read_spec)
+    stated = check.settings.tags().get("NELECT")
+    if tags and not _same(stated, tags.values.get("NELECT")):
+        check.differ("INCAR, NELECT", stated, tags.values.get("NELECT"))
     if sites is None or found is None:
         return
     names = [check.settings.potcars.get(symbol, "none named") for symbol in sites.symbols]
@@ -262,9 +272,12 @@ def _check_potcar(check: _Check, sites: Sites | None, tags: Tags | None) -> None
 def _check_electrons(check: _Check, tags: Tags, sites: Sites, files: Sequence[PotcarFile]) -> None:
     """Are the electrons those of the cell, and are there enough of them and of bands for the moments?"""
     neutral = sum(file.zval * count for file, count in zip(files, sites.counts, strict=True))
+    stated = check.settings.tags().get("NELECT")
     electrons = float(tags.values.get("NELECT") or neutral)
     if abs(electrons - neutral) > ELECTRONS:
         check.differ("INCAR, NELECT", f"{neutral:g} within {ELECTRONS}", electrons)
+    elif abs(electrons - (stated or neutral)) > CLOSE or (stated is not None and "NELECT" not in tags.values):
+        check.differ("INCAR, NELECT", stated or f"{neutral:g}", tags.values.get("NELECT"))
     total = float(np.linalg.norm(check.config.magmoms_in.sum(axis=0)))
     if total > electrons:
         check.differ("INCAR, sum of MAGMOM", f"at most {electrons:g} electrons", round(total, 3))

@@ -14,7 +14,7 @@ SYMPREC without symmetry; ALGO, NELM*, mixing (AMIX,    a correction: the way to
 BMIX, AMIN, IMIX), ISTART, ICHARG, TIME, NBANDS, NCORE,
 NPAR, KPAR, POTIM, IBRION, tighter EDIFF; WAVECAR or
 CHGCAR deleted
-POSCAR, MAGMOM, M_CONSTR, NSW, ISIF                     none: it is no longer what was asked for
+POSCAR, MAGMOM, M_CONSTR, LAMBDA, RWIGS, NSW, ISIF      none: it is no longer what was asked for
                                                         (:func:`departure`)
 a setting changed and changed back                      as asked; the history says which
 =====================================================  =====================================================
@@ -43,7 +43,7 @@ ORIGINAL = ".orig"
 HANDLER_FAILED = "the handler failed"
 """Stands for the error of a handler that raised one itself."""
 
-OF_THE_CONFIGURATION = ("MAGMOM", "M_CONSTR", "NSW", "ISIF")
+OF_THE_CONFIGURATION = ("MAGMOM", "I_CONSTRAINED_M", "M_CONSTR", "LAMBDA", "RWIGS", "NSW", "ISIF")
 """Tags that say what is computed; a run that changed one is no run of the configuration."""
 
 MOVED = 1e-4
@@ -151,8 +151,6 @@ def _telling(incar: Mapping[str, Any]) -> dict[str, Any]:
     level = level_of_run(incar, {}, {}, kpts_of_run(incar))
     found = {**level["incar"], **{tag: incar[tag] for tag in _U if tag in incar and incar.get("LDAU")}}
     found |= {tag: incar[tag] for tag in ("ENCUT", "GGA", "METAGGA", "KSPACING", "KGAMMA") if tag in incar}
-    if incar.get("ISYM", 2) <= 0:
-        found.pop("SYMPREC", None)
     return found
 
 

@@ -37,11 +37,11 @@ _COST = """
     ALGO IALGO NELM NELMIN NELMDL NELMGW NBANDS AMIX BMIX AMIX_MAG BMIX_MAG AMIN MIXPRE MAXMIX IMIX WC INIMIX TIME
     ISEARCH IWAVPR ISTART ICHARG INIWAV ENINI LDIAG LSUBROT WEIMIN EBREAK DEPER
     NSW IBRION POTIM ISIF EDIFFG NFREE APACO SMASS MDALGO TEBEG TEEND LANGEVIN_GAMMA LANGEVIN_GAMMA_L PMASS
-    RANDOM_SEED ANDERSEN_PROB PSTRESS MAGMOM M_CONSTR
+    RANDOM_SEED ANDERSEN_PROB PSTRESS MAGMOM I_CONSTRAINED_M M_CONSTR LAMBDA
 """
 COST_TAGS = frozenset(_COST.split())
-"""Tags of parallelisation and output, of electronic convergence, of the way of the ions; and the moments, which belong
-to a label and not to a level."""
+"""Tags of parallelisation and output, of electronic convergence, of the way of the ions; and the moments and how they
+are held, which belong to a label and not to a level: where that takes more than 1 meV/atom there is no label."""
 
 _OF_THEIR_OWN = """
     ENCUT GGA METAGGA KSPACING KGAMMA LDAU LDAUU LDAUJ LDAUL LDAUTYPE EDIFF SIGMA ISMEAR RWIGS
@@ -60,7 +60,6 @@ DEFAULTS: dict[str, Any] = {
     "LNONCOLLINEAR": False,
     "LHFCALC": False,
     "NUPDOWN": -1,
-    "I_CONSTRAINED_M": 0,
     "GGA_COMPAT": True,
     "VOSKOWN": 0,
     "LDIPOL": False,
@@ -75,6 +74,8 @@ DEFAULTS: dict[str, Any] = {
 
 LOOSE = 1e-4
 """eV. VASP's default for EDIFF; tighter convergence changes less than labels can tell, looser belongs to the level."""
+
+_LOGICALS = {"T": True, "TRUE": True, "F": False, "FALSE": False}
 
 _PRECISIONS = {"n": "normal", "a": "accurate", "h": "high", "m": "medium", "l": "low", "s": "single"}
 
@@ -279,8 +280,10 @@ def _telling(tags: Mapping[str, Any]) -> dict[str, Any]:
     found["ISMEAR"] = smearing
     if smearing > -4:  # tetrahedra have no width
         found["SIGMA"] = float(tags.get("SIGMA", 0.2))
-    if "RWIGS" in tags and (int(tags.get("LORBIT") or 0) < 10 or found.get("I_CONSTRAINED_M")):
-        found["RWIGS"] = _plain("", tags["RWIGS"])  # the spheres that moments are projected on, or held in
+    if "RWIGS" in tags and int(tags.get("LORBIT") or 0) < 10:
+        found["RWIGS"] = _plain("", tags["RWIGS"])  # the spheres that moments are projected on
+    if int(tags.get("ISYM", 2)) <= 0:
+        found.pop("SYMPREC", None)  # of a symmetry that is not used
     if float(tags.get("EDIFF", LOOSE)) > LOOSE:
         found["EDIFF"] = float(tags["EDIFF"])
     if found.get("LSORBIT"):
@@ -292,9 +295,10 @@ def _plain(key: str, value: Any) -> Any:
     """The value as JSON has it, and as everybody else writes it."""
     if key == "PREC":
         return _PRECISIONS.get(str(value)[:1].lower(), str(value).lower())
+    if isinstance(value, str) and (text := value.strip(". ").upper()) in _LOGICALS:
+        return _LOGICALS[text]
     if isinstance(DEFAULTS.get(key), bool) and isinstance(value, str):
-        text = value.strip(". ").upper()
-        return {"T": True, "TRUE": True, "F": False, "FALSE": False}.get(text, text[:1])
+        return text[:1]
     if isinstance(value, bool | str | int | float):
         return value
     if isinstance(value, list | tuple):

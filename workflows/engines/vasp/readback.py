@@ -21,13 +21,17 @@ _END = re.compile(r"^.*End of Dataset.*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Sites:
-    """POSCAR: lattice (3, 3) and positions (N, 3) in Angstrom; symbol and count of every block as they stand."""
+    """POSCAR: lattice (3, 3) and positions (N, 3) in Angstrom; symbol and count of every block as they stand.
+
+    ``selective``: some of the sites may be held where they are.
+    """
 
     lattice: FloatArray
     positions: FloatArray
     fractional: FloatArray
     symbols: list[str]
     counts: list[int]
+    selective: bool = False
 
     @property
     def species(self) -> list[str]:
@@ -57,7 +61,8 @@ def read_poscar(folder: Path) -> Sites:
             raise ValueError("line 6 must name a species for each count in line 7")
     except (IndexError, ValueError) as error:
         raise ValueError(f"POSCAR cannot be read ({' '.join(str(error).split())})") from None
-    return Sites(structure.lattice.matrix, structure.cart_coords, structure.frac_coords, symbols, counts)
+    selective = lines[7].strip()[:1].upper() == "S"
+    return Sites(structure.lattice.matrix, structure.cart_coords, structure.frac_coords, symbols, counts, selective)
 
 
 def read_incar(folder: Path) -> Tags:
@@ -75,9 +80,10 @@ def read_incar(folder: Path) -> Tags:
 
 def read_kpoints(folder: Path) -> Kpoints:
     """Raises ValueError where KPOINTS is missing or cannot be read."""
-    text = _text(folder, "KPOINTS")
+    lines = _text(folder, "KPOINTS").splitlines()
+    told = [line for line in lines[1:] if line.strip()]  # VASP goes on to the next line for a shift, pymatgen does not
     try:
-        return Kpoints.from_str(text)
+        return Kpoints.from_str("\n".join([*lines[:1], *told]))
     except Exception as error:  # pymatgen raises whatever its parsing runs into
         raise ValueError(f"KPOINTS cannot be read ({type(error).__name__})") from None
 

@@ -71,6 +71,15 @@ class RunOptions(BaseModel):
             )
         return self
 
+    @field_validator("vasp_cmd", "vasp_ncl_cmd")
+    @classmethod
+    def _words(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no command ({error})") from None
+        return value
+
     def command(self, vector: bool) -> list[str]:
         """Words of the command for collinear or ``vector`` moments, with variables of the environment put in."""
         from atomate2 import SETTINGS

@@ -13,13 +13,13 @@ from typing import Any, Literal, Self
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pymatgen.core import Element, Lattice, Structure
-from pymatgen.io.vasp import Incar, Kpoints
+from pymatgen.io.vasp import Kpoints
 
 from datastore.schema import SpinConfig
 from workflows.engines.interface import EngineError, LabelError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.levels import Hubbard, level_of_run
-from workflows.engines.vasp.tags import SHELLS, clean
+from workflows.engines.vasp.tags import SHELLS, clean, typed, unlisted
 
 KMesh = tuple[int, int, int]
 Spins = Literal["collinear", "noncollinear", "spin-orbit"]
@@ -63,9 +63,19 @@ class ConstraintOptions(BaseModel):
     largest: float = Field(
         default=0.001,
         gt=0,
+        le=0.001,
         description="eV/atom; a label whose penalty energy is above is refused, because it is not the energy of the "
-        "moments asked for",
+        "moments asked for. Below, it is no other level of theory than that of free moments",
     )
+
+    @field_validator("radii")
+    @classmethod
+    def _spheres(cls, value: dict[str, float]) -> dict[str, float]:
+        for symbol, radius in value.items():
+            _check_element(symbol)
+            if not (math.isfinite(radius) and radius > 0):
+                raise ValueError(f"the radius of {symbol} is {radius}; it must be a positive number of Angstrom")
+        return value
 
 
 class VaspSettings(BaseModel):
@@ -121,17 +131,20 @@ class VaspSettings(BaseModel):
         if functional not in files.FUNCTIONALS or not isinstance(named, dict):
             return {**data, "potcar_functional": functional}
         stated = data.get("potcar_hashes") or {}
-        found = {} if stated else files.hashes({str(e): str(s) for e, s in named.items()}, functional)
-        return {**data, "potcar_functional": functional, "potcar_hashes": stated or found}
+        if not isinstance(stated, dict):
+            return data
+        unstated = {str(e): str(s) for e, s in named.items() if e not in stated}
+        return {
+            **data,
+            "potcar_functional": functional,
+            "potcar_hashes": {**files.hashes(unstated, functional), **stated},
+        }
 
     @field_validator("hubbard_u", "potcars", "potcar_hashes")
     @classmethod
     def _known_elements(cls, value: dict[str, Any]) -> dict[str, Any]:
         for symbol, content in value.items():
-            if symbol not in chemical_symbols[1:]:
-                near = difflib.get_close_matches(symbol.capitalize(), chemical_symbols[1:], n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else "write a symbol such as 'Ni'"
-                raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
+            _check_element(symbol)
             if isinstance(content, float) and not (math.isfinite(content) and content >= 0):
                 raise ValueError(f"{symbol} is {content}; it must be a finite number, 0 or more")
         return value
@@ -163,6 +176,11 @@ class VaspSettings(BaseModel):
                 )
         return {element: text.lower()[: files.DIGITS] for element, text in value.items()}
 
+    @field_validator("incar_unlisted")
+    @classmethod
+    def _as_read(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return unlisted(value)
+
     @field_validator("kpts")
     @classmethod
     def _positive_mesh(cls, value: dict[str, KMesh]) -> dict[str, KMesh]:
@@ -176,9 +194,6 @@ class VaspSettings(BaseModel):
         if self.constraint is not None and self.spins == "collinear":
             raise ValueError("constraint: VASP holds moments in non-collinear runs; state spins: noncollinear as well")
         clean(self.incar, self.spins)
-        listed = sorted(tag for tag in self.incar_unlisted if tag.upper() in Incar.INCAR_PARAMS)
-        if listed:
-            raise ValueError(f"incar_unlisted: {', '.join(listed)} belongs under incar, where its value is checked")
         unnamed = sorted(set(self.potcar_hashes) - set(self.potcars))
         if unnamed:
             raise ValueError(f"potcar_hashes names {', '.join(unnamed)}, potcars does not")
@@ -228,6 +243,7 @@ class VaspSettings(BaseModel):
     def level_of_theory(self) -> dict[str, Any]:
         """Everything that decides the numbers, as it is for runs of others (:mod:`workflows.engines.vasp.levels`).
 
+        How moments are held is not in it: a label is refused where that takes more than 1 meV/atom.
         Raises EngineError where a POTCAR is neither installed nor its hash stated.
         """
         unknown = sorted(set(self.potcars) - set(self.potcar_hashes))
@@ -235,11 +251,11 @@ class VaspSettings(BaseModel):
             lacking = files.problems({e: self.potcars[e] for e in unknown}, self.potcar_functional, {})
             raise EngineError(
                 f"the level of theory holds the hash of every POTCAR, and that of {', '.join(unknown)} is not known: "
-                f"state potcar_hashes, or install them ({'; '.join(lacking[:1])})"
+                f"state potcar_hashes, or install them{f' ({lacking[0]})' if lacking else ''}"
             )
         names = {e: {"symbol": self.potcars[e], "sha256": self.potcar_hashes[e]} for e in self.potcars}
         plus_u = {element: self.hubbard(element) for element in self.potcars}
-        return level_of_run({**self.tags(), **self.constraint_tags(), **self._radii()}, plus_u, names, self.kpts_rule())
+        return level_of_run(self.tags(), plus_u, names, self.kpts_rule())
 
     def _spin_tags(self) -> dict[str, Any]:
         if self.spins == "collinear":
@@ -248,10 +264,12 @@ class VaspSettings(BaseModel):
         vectors = {"ISPIN": 2, "ISYM": -1, "LNONCOLLINEAR": True, "SAXIS": [0, 0, 1]}
         return {**vectors, "LSORBIT": True} if self.spins == "spin-orbit" else vectors
 
-    def _radii(self) -> dict[str, Any]:
-        """Stated radii of the spheres in which moments are held; those of the POTCARs follow from these."""
-        stated = self.constraint.radii if self.constraint else {}
-        return {"RWIGS": [f"{e} {radius:g}" for e, radius in sorted(stated.items())]} if stated else {}
+
+def _check_element(symbol: str) -> None:
+    if symbol not in chemical_symbols[1:]:
+        near = difflib.get_close_matches(symbol.capitalize(), chemical_symbols[1:], n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "write a symbol such as 'Ni'"
+        raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
 
 
 def _with_encut(data: dict[str, Any]) -> dict[str, Any]:
@@ -259,7 +277,8 @@ def _with_encut(data: dict[str, Any]) -> dict[str, Any]:
     key = next((k for k in incar if str(k).strip().upper() == "ENCUT"), None) if isinstance(incar, dict) else None
     if key is None or incar is None or incar[key] is None:
         return data
-    if "encut" in data and float(data["encut"]) != float(incar[key]):
+    cutoff = typed("ENCUT", incar[key])
+    if "encut" in data and typed("ENCUT", data["encut"]) != cutoff:
         raise ValueError(f"encut is {data['encut']} and incar's ENCUT {incar[key]}; state one of them")
     rest = {k: value for k, value in incar.items() if k != key}
-    return {**data, "encut": incar[key], "incar": rest}
+    return {**data, "encut": cutoff, "incar": rest}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ _SPINS = "state spins: collinear, noncollinear or spin-orbit"
 _HELD = "state constraint: {mode: vector or direction, penalty: ...}; it applies to configurations with held moments"
 _MESH = "state kppvol, or kpts per cell; the mesh is pinned to the undeformed parent"
 _SINGLE = "labels are single points; relaxations belong under structures.parents.lattice: relax"
+_ALGORITHM = "state ALGO, by its name"
 
 OWNED = {
     "MAGMOM": MOMENTS,
@@ -38,6 +40,13 @@ OWNED = {
     "IBRION": _SINGLE,
     "ISIF": _SINGLE,
     "EDIFFG": _SINGLE,
+    "PSTRESS": _SINGLE,
+    "IMAGES": _SINGLE,
+    "MDALGO": _SINGLE,
+    "TEBEG": _SINGLE,
+    "TEEND": _SINGLE,
+    "SMASS": _SINGLE,
+    "IALGO": _ALGORITHM,
     "ICHARG": "every run starts from the moments of its configuration, so it is 2",
     "ISTART": "every run starts from the moments of its configuration, so it is 0",
 }
@@ -51,10 +60,30 @@ AGREEING = {
     "KGAMMA": True,
     "NSW": 0,
     "IBRION": -1,
+    "PSTRESS": 0,
+    "IMAGES": 0,
+    "MDALGO": 0,
     "ICHARG": 2,
     "ISTART": 0,
 }
 """The value of a tag of OWNED that says what holds anyhow: it may be stated, and changes nothing."""
+
+ALGORITHMS = ("Normal", "VeryFast", "Fast", "Conjugate", "All", "Damped")
+"""Values of ALGO, each known by its first letter, that converge the electrons of a single point."""
+
+_POSITIVE = """
+    SIGMA EDIFF NELM NELMIN NELECT NBANDS NCORE NPAR KPAR NSIM SYMPREC ENAUG AMIX BMIX AMIX_MAG BMIX_MAG
+"""
+POSITIVE = frozenset(_POSITIVE.split())
+
+_OPEN_LISTS = frozenset({"METAGGA", "IVDW", "ALGO", "LORBIT"})
+"""Tags of which pymatgen lists some values only, or that are checked by themselves."""
+
+_ABBREVIATED = frozenset({"PREC", "PRECFOCK"})
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_ENDS = re.compile(r"[\n\r;#!\\\"{}]")
+"""What ends a statement of an INCAR, begins a comment, or takes the next line in."""
 
 SHELLS = {"s": 0, "p": 1, "d": 2, "f": 3}
 
@@ -76,11 +105,13 @@ def clean(incar: Mapping[str, Any], spins: str = "collinear") -> dict[str, Any]:
             raise ValueError(f"{tag} is stated twice")
         found[tag] = None if value is None else typed(tag, value)
         _refuse(tag, found[tag], spins)
+        _check_value(tag, found[tag])
     return {tag: value for tag, value in found.items() if tag not in OWNED}
 
 
 def typed(tag: str, value: Any) -> Any:
     """``value`` in the type that VASP reads for ``tag``; ValueError where it has another one."""
+    _check_text(tag, value)
     kinds = [kind.strip() for kind in Incar.INCAR_PARAMS.get(tag, {}).get("type", "str").split("|")]
     for kind in kinds:
         converted = _CONVERT[kind](value)
@@ -99,6 +130,53 @@ def _refuse(tag: str, value: Any, spins: str) -> None:
         raise ValueError(f"LORBIT is {value}; the moments of the sites are read from OUTCAR, which wants 10, 11 or 12")
     if tag == "ENCUT" and value is None:
         raise ValueError("ENCUT cannot be left to the POTCARs: it would differ from one configuration to the next")
+
+
+def unlisted(incar: Mapping[str, Any]) -> dict[str, Any]:
+    """Tag (capitals) -> value as it is read back from an INCAR, of tags that pymatgen does not list.
+
+    Raises ValueError for a tag that it lists, a name that is none, and a text that is more than one value.
+    """
+    found: dict[str, Any] = {}
+    for name, value in incar.items():
+        tag = str(name).strip().upper()
+        if not _NAME.fullmatch(tag):
+            raise ValueError(f"{name!r} is no name of an INCAR tag")
+        if tag in Incar.INCAR_PARAMS:
+            raise ValueError(f"{tag} belongs under incar, where its value is checked")
+        if tag in found:
+            raise ValueError(f"{tag} is stated twice")
+        _check_text(tag, value)
+        logical = _bool(value)
+        read = Incar.proc_val(tag, value) if isinstance(value, str) else value
+        found[tag] = read if logical is NOT_STATED else logical
+    return found
+
+
+def converges(algorithm: Any) -> bool:
+    """Whether a run with this ALGO (None: VASP's default) ends with converged electrons."""
+    known = {name.casefold() for name in ALGORITHMS}
+    return algorithm is None or str(algorithm).strip().casefold() in known | {name[0] for name in known}
+
+
+def _check_text(tag: str, value: Any) -> None:
+    if isinstance(value, str) and (sign := _ENDS.search(value)):
+        raise ValueError(f"{tag} has {sign[0]!r} in its value {value!r}, which would not be one value in an INCAR")
+
+
+def _check_value(tag: str, value: Any) -> None:
+    """ValueError for a value that VASP does not have, or that makes no single point."""
+    if tag == "ALGO" and not converges(value):
+        raise ValueError(f"ALGO is {value}; single points are made with {', '.join(ALGORITHMS)}")
+    if tag in POSITIVE and value is not None and not value > 0:
+        raise ValueError(f"{tag} is {value}; it must be positive")
+    values = [str(known) for known in Incar.INCAR_PARAMS[tag].get("values", ())]
+    if value is None or tag in _OPEN_LISTS or not values:
+        return
+    text = str(value).strip().casefold()
+    known = [each.casefold() for each in values]
+    if text not in known and not (tag in _ABBREVIATED and any(each.startswith(text) for each in known)):
+        raise ValueError(f"{tag} is {value}; VASP has {', '.join(dict.fromkeys(values))}")
 
 
 def _nearest(tag: str) -> str:

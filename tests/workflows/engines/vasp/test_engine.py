@@ -173,8 +173,7 @@ def test_held_moments_stay_and_the_label_says_what_it_took(vasp_on_path):
     point = engine(spins="noncollinear", constraint={"penalty": 50}).label(held)
     assert point.verdict == "accepted", point.verdict_reasons
     assert point.magmoms_out[:2] == pytest.approx(tilted[:2], abs=0.05)
-    assert point.level_of_theory["incar"]["I_CONSTRAINED_M"] == 2
-    assert point.level_of_theory["incar"]["LAMBDA"] == 50
+    assert point.level_id == engine(spins="noncollinear").level_id(), "the penalty is no level, but in the history"
     assert 0 < point.history[-1]["penalty_energy"] < 0.004
     strict = engine(spins="noncollinear", constraint={"penalty": 50, "largest": 1e-9})
     with pytest.raises(LabelError, match=r"raise constraint\.penalty") as caught:
@@ -234,6 +233,20 @@ def test_our_own_folders_are_imported_at_the_level_they_were_made(vasp_on_path, 
     assert set(imported.level_of_theory["potcars"]) == {"Ni", "O"}
     assert np.sort(imported.magmoms_out) == pytest.approx(np.sort(point.magmoms_out))
     assert (imported.free_energy, imported.kpoints) == (point.free_energy, point.kpoints)
+
+
+@pytest.mark.parametrize("role", ["guess", "constraint"])
+def test_vectors_are_imported_at_the_level_they_were_made(vasp_on_path, tmp_path, role):
+    """Held or not: an engine that can hold moments says no other level for those it does not hold."""
+    along = engine().label(nickel_oxide()).magmoms_out * [1, 1, 0, 0]
+    config = nickel_oxide(magmoms_in=np.outer(along, (0.6, 0.0, 0.8)), moment_role=role)
+    able = engine(spins="noncollinear", constraint={"penalty": 50, "radii": {"Ni": 1.1}})
+    point = able.label(config, tmp_path)
+    (run,) = find_runs(only_folder(tmp_path))
+    imported = label(read_folder(run, str(tmp_path)))
+    assert covers(point.level_of_theory, imported.level_of_theory)
+    assert imported.moment_role == role
+    assert point.level_id == engine(spins="noncollinear").level_id()
 
 
 def test_cores_are_processes_times_threads(vasp_on_path):

@@ -107,10 +107,19 @@ def test_the_width_of_tetrahedra_counts_for_nothing():
     assert level(ISMEAR=-5, SIGMA=0.2) == level(ISMEAR=-5, SIGMA=0.05)
 
 
-def test_radii_count_where_moments_are_projected_on_them_or_held_in_them():
+def test_radii_count_where_moments_are_projected_on_them():
     assert level(RWIGS=[1.0, 1.0], LORBIT=11) == level()
     assert level(RWIGS=[1.0, 1.0], LORBIT=1) != level(LORBIT=1)
-    assert level(RWIGS=[1.0, 1.0], LORBIT=11, I_CONSTRAINED_M=2) != level(LORBIT=11, I_CONSTRAINED_M=2)
+    assert level(RWIGS=[1.0, 1.0], LORBIT=11, I_CONSTRAINED_M=2, LAMBDA=5) == level(LORBIT=11), "how they are held"
+
+
+def test_symmetry_that_is_off_has_no_precision():
+    assert level(ISYM=0, SYMPREC=1e-3) == level(ISYM=0)
+    assert level(SYMPREC=1e-3) != level()
+
+
+def test_a_logical_is_written_in_several_ways():
+    assert level(LNEW="T") == level(LNEW=".TRUE.") == level(LNEW=True) != level(LNEW="F")
 
 
 def test_only_the_difference_of_u_and_j_counts_in_dudarevs_form():

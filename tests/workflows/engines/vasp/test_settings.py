@@ -55,6 +55,7 @@ def test_elements_with_f_electrons_mix_more():
         {"incar": {"ALGO": "All", "NELM": 60, "NCORE": 8, "KPAR": 2, "LWAVE": True, "AMIX": 0.1, "NBANDS": 80}},
         {"incar": {"EDIFF": 1e-7}},
         {"incar": {"LORBIT": 10, "ISPIN": 2}},
+        {"incar": {"SYMPREC": 1e-4}},  # without symmetry
         {"processes": 16, "keep": "all", "run": {"wall_time": 3600, "vasp_cmd": "srun vasp_std"}},
     ],
 )
@@ -74,10 +75,6 @@ def test_settings_that_mean_the_same_are_one_level(same):
         {"kpts": {"rhombohedral4": [6, 6, 3]}},
         {"spins": "noncollinear"},
         {"spins": "spin-orbit"},
-        {"spins": "noncollinear", "constraint": {}},
-        {"spins": "noncollinear", "constraint": {"penalty": 20}},
-        {"spins": "noncollinear", "constraint": {"mode": "direction"}},
-        {"spins": "noncollinear", "constraint": {"radii": {"Ni": 1.2}}},
         {"incar": {"ISMEAR": -5}},
         {"incar": {"SIGMA": 0.1}},
         {"incar": {"LASPH": False}},
@@ -93,9 +90,17 @@ def test_what_decides_numbers_is_another_level(other):
     assert level(**other) != level()
 
 
-def test_levels_of_constraints_are_all_different():
+def test_how_moments_are_held_is_no_level():
+    """A label is refused where it takes more than 1 meV/atom, so all that pass are of one functional."""
     options = [{}, {"penalty": 20}, {"mode": "direction"}, {"radii": {"Ni": 1.2}}]
-    assert len({level(spins="noncollinear", constraint=each) for each in options}) == 4
+    assert {level(spins="noncollinear", constraint=each) for each in options} == {level(spins="noncollinear")}
+
+
+def test_unlisted_tags_are_what_is_read_back():
+    written = [{"LNEW": True}, {"lnew ": "T"}, {"LNEW": ".TRUE."}]
+    assert {level(incar_unlisted=each) for each in written} == {level(incar_unlisted={"LNEW": "true"})}
+    assert level(incar_unlisted={"LNEW": "F"}) != level(incar_unlisted={"LNEW": "T"})
+    assert VaspSettings(incar_unlisted={" bext": "1e-3"}).incar_unlisted == {"BEXT": 0.001}
 
 
 def test_the_level_is_readable_and_says_the_functional():
@@ -119,6 +124,21 @@ def test_trap_13_the_hashes_of_the_potcars_travel_with_the_engine(monkeypatch):
         VaspSettings().level_of_theory()
 
 
+def test_one_hash_may_be_stated():
+    here = VaspSettings()
+    one = VaspSettings(potcar_hashes={"Ni": here.potcar_hashes["Ni"]})
+    assert one.level_of_theory() == here.level_of_theory()
+    assert VaspSettings(potcar_hashes={"Ni": "0" * 16}).potcar_hashes == {**here.potcar_hashes, "Ni": "0" * 16}
+
+
+def test_an_engine_from_before_its_potcars_were_installed_says_so(monkeypatch):
+    with monkeypatch.context() as before:
+        before.delitem(pymatgen.core.SETTINGS, "PMG_VASP_PSP_DIR")
+        early = VaspSettings()
+    with pytest.raises(EngineError, match=r"state potcar_hashes, or install them$"):
+        early.level_of_theory()
+
+
 def test_a_stated_hash_may_be_longer():
     stated = VaspSettings().potcar_hashes
     assert VaspSettings(potcar_hashes={e: h.upper() + "0" * 48 for e, h in stated.items()}).potcar_hashes == stated
@@ -138,7 +158,20 @@ def test_a_stated_hash_may_be_longer():
         ({"encut": 500, "incar": {"ENCUT": 400}}, "encut is 500 and incar's ENCUT 400; state one"),
         ({"incar": {"encut": None}}, "cannot be left to the POTCARs"),
         ({"constraint": {}}, "VASP holds moments in non-collinear runs"),
+        ({"encut": 500, "incar": {"ENCUT": [600]}}, "ENCUT is [600]; it takes a number"),
+        ({"incar": {"ENCUT": "high"}}, "ENCUT is 'high'; it takes a number"),
+        ({"encut": [500], "incar": {"ENCUT": 600}}, "ENCUT is [500]; it takes a number"),
+        ({"constraint": {"radii": {"Xx": 1}}, "spins": "noncollinear"}, "radii: 'Xx' is not a chemical element"),
+        ({"constraint": {"radii": {"Ni": -1}}, "spins": "noncollinear"}, "the radius of Ni is -1.0; it must be"),
+        ({"constraint": {"largest": 0.01}, "spins": "noncollinear"}, "less than or equal to 0.001"),
+        ({"potcar_hashes": ["Ni"]}, "potcar_hashes: Input should be a valid dictionary"),
         ({"incar_unlisted": {"SIGMA": 0.1}}, "SIGMA belongs under incar"),
+        ({"incar_unlisted": {" sigma": 0.1}}, "SIGMA belongs under incar"),
+        ({"incar_unlisted": {"BE XT": 0.1}}, "'BE XT' is no name of an INCAR tag"),
+        ({"incar_unlisted": {"BEXT": 1, "bext": 2}}, "BEXT is stated twice"),
+        ({"incar_unlisted": {"BEXT": "1\nMAGMOM = 5"}}, "which would not be one value"),
+        ({"incar": {"PREC": "bogus"}}, "PREC is Bogus; VASP has Low, Medium"),
+        ({"run": {"vasp_cmd": "srun 'x"}}, 'run.vasp_cmd: "srun \'x" is no command (No closing quotation)'),
         ({"incar": {"MAGMOM": [1, 2]}}, "MAGMOM cannot be set here"),
         ({"encutt": 500}, "did you mean 'encut'"),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflows.engines.vasp.tags import OWNED, clean, typed
+from workflows.engines.vasp.tags import OWNED, clean, converges, typed, unlisted
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,11 @@ from workflows.engines.vasp.tags import OWNED, clean, typed
         ({"ROPT": [1, 2]}, {"ROPT": [1, 2]}),
         ({"GGA": 91}, {"GGA": 91}),
         ({"LMAXMIX": None}, {"LMAXMIX": None}),
+        (
+            {"PREC": "acc", "ALGO": "f", "METAGGA": "R2SCAN", "IVDW": 13},
+            {"PREC": "Acc", "ALGO": "F", "METAGGA": "R2scan", "IVDW": 13},
+        ),
+        ({"ALGO": "damped", "GGA": "ps", "ISYM": 0}, {"ALGO": "Damped", "GGA": "Ps", "ISYM": 0}),
         ({"ISPIN": 2, "LDAU": True, "LDAUTYPE": 2, "NSW": 0, "NUPDOWN": -1}, {}),  # what holds anyhow
     ],
 )
@@ -39,11 +44,33 @@ def test_values_get_the_type_that_vasp_reads(stated, typed_as):
         ({"SIGMA": 0.1, "sigma": 0.2}, "SIGMA is stated twice"),
         ({"LORBIT": 0}, "wants 10, 11 or 12"),
         ({"LORBIT": None}, "wants 10, 11 or 12"),
+        ({"PREC": "bogus"}, "PREC is Bogus; VASP has Low, Medium, High"),
+        ({"GGA": "XX"}, "GGA is Xx; VASP has CA"),
+        ({"ISYM": 7}, "ISYM is 7; VASP has -1"),
+        ({"SIGMA": -1}, "SIGMA is -1.0; it must be positive"),
+        ({"NELM": 0}, "NELM is 0; it must be positive"),
+        ({"SYSTEM": "a; MAGMOM=1"}, "SYSTEM has ';' in its value"),
+        ({"SYSTEM": "a # b"}, "SYSTEM has '#' in its value"),
     ],
 )
 def test_mistakes_are_named(stated, message):
     with pytest.raises(ValueError, match="(?s)" + message.replace(".", r"\.")):
         clean(stated)
+
+
+@pytest.mark.parametrize(
+    "value", ["bogus", "None", "Nothing", "GW0", "gw", "Eigenval", "Subrot", "CHI", "Exact", "BSE"]
+)
+def test_algorithms_that_make_no_single_point_are_refused(value):
+    with pytest.raises(ValueError, match="single points are made with Normal, VeryFast, Fast"):
+        clean({"ALGO": value})
+    assert not converges(value)
+
+
+def test_unlisted_tags_are_normalised():
+    assert unlisted({" libxc1": "gga_x_pbe ", "LNEW": ".t.", "BEXT": 0.1}) == {
+        **{"LIBXC1": "Gga_x_pbe", "LNEW": True, "BEXT": 0.1}
+    }
 
 
 DISAGREEING = {
@@ -68,6 +95,13 @@ DISAGREEING = {
     "IBRION": 2,
     "ISIF": 3,
     "EDIFFG": -0.01,
+    "PSTRESS": 10,
+    "IMAGES": 4,
+    "MDALGO": 2,
+    "TEBEG": 300,
+    "TEEND": 300,
+    "SMASS": 0,
+    "IALGO": 48,
     "ICHARG": 1,
     "ISTART": 1,
 }
