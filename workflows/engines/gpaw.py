@@ -20,7 +20,6 @@ from pydantic import Field, field_validator
 
 from datastore.schema import SpinConfig
 from workflows.engines.gpaw_setups import elements_with_setups, setups_of_level
-from workflows.engines.hints import refuse_occupations
 from workflows.engines.interface import Engine, LabelError, RawLabel, full_disk
 from workflows.engines.subprocess_label import label_in_child, single_threaded
 
@@ -230,7 +229,6 @@ class GpawEngine(Engine):
         return max([self.maxiter, *special])
 
     def _refuse(self, config: SpinConfig) -> None:
-        refuse_occupations(self.type, config)
         if config.magmoms_in.ndim != 1:
             raise LabelError("engine 'gpaw' labels collinear moments only; give one signed number per site", "refused")
         problems = self.missing()

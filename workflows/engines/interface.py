@@ -104,6 +104,12 @@ class Engine(BaseModel, ABC):
     roles_remedy: ClassVar[str] = ""
     """How to have it honour others, at the end of the message where it is asked for one."""
 
+    takes_occupations: ClassVar[bool] = False
+    """Whether a configuration may carry occupation matrices to start from."""
+
+    occupations_remedy: ClassVar[str] = ""
+    """How to have them taken, at the end of the message where there are some."""
+
     @abstractmethod
     def level_of_theory(self) -> dict[str, Any]:
         """Readable settings that decide the numbers, JSON-able. Cost settings (processes, paths) stay out."""
@@ -146,12 +152,7 @@ class Engine(BaseModel, ABC):
 
         Files of the calculation go to ``workdir`` (a temporary folder where None). Raises LabelError.
         """
-        if config.moment_role not in self.moment_roles:
-            raise LabelError(
-                f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}"
-                f"{self.roles_remedy}",
-                "refused",
-            )
+        self._check_asked(config)
         clock = Clock(self.cores())
         try:
             raw = self.compute(config, workdir)
@@ -190,6 +191,21 @@ class Engine(BaseModel, ABC):
             timings=error.timings,
             history=error.history,
         )
+
+    def _check_asked(self, config: SpinConfig) -> None:
+        """What this engine cannot honour is refused, and never passed over."""
+        if config.moment_role not in self.moment_roles:
+            raise LabelError(
+                f"engine {self.type!r} cannot hold moments as {config.moment_role!r}; it offers {self.moment_roles}"
+                f"{self.roles_remedy}",
+                "refused",
+            )
+        if config.occupations and not self.takes_occupations:
+            raise LabelError(
+                f"engine {self.type!r} cannot start from occupation matrices; leave out 'occupations', or start from "
+                f"other moments (workflows.structures.starts){self.occupations_remedy}",
+                "refused",
+            )
 
     def _identity(self, changes: dict[str, Any] | None = None, version: str | None = None) -> dict[str, Any]:
         level = self.level_of_theory()

@@ -22,6 +22,7 @@ from workflows.engines.vasp.corrections import Corrections, read_corrections
 from workflows.engines.vasp.levels import centring, kpoints_rule, kpts_of_run
 from workflows.engines.vasp.outputs import FIXED_DENSITY, KB_PER_EV_A3
 from workflows.engines.vasp.potcars import identity, symbol_of
+from workflows.engines.vasp.tags import holds_occupations
 from workflows.vasp_import.convert import Raw, turned
 
 CALCULATIONS = "calcs_reversed"
@@ -80,6 +81,7 @@ def _raw(calculation: Mapping[str, Any], task: Mapping[str, Any], where: str, ne
     steps = output.get("ionic_steps") or []
     last = _last_step(steps, task, newest)
     _check_finished(calculation, incar, parameters, last)
+    _check_occupations({**((task.get("orig_inputs") or {}).get("incar") or {}), **incar})
     species, lattice, positions = _structure(last.get("structure") or output["structure"])
     _check_order(species, given, output)
     symbols = [symbol for symbol, _ in groupby(species)]
@@ -158,6 +160,12 @@ def _comment(task: Mapping[str, Any]) -> str:
     """First line of the KPOINTS file, ``-`` for an empty one; empty where no such file is known."""
     kpoints = (task.get("orig_inputs") or {}).get("kpoints")
     return (str(kpoints.get("comment") or "").strip() or "-") if kpoints else ""
+
+
+def _check_occupations(incar: Mapping[str, Any]) -> None:
+    """Refuse the energy of held occupation matrices. Raises RefusedError."""
+    if holds_occupations("\n".join(f"{tag} = {value}" for tag, value in incar.items())):
+        raise RefusedError("occupations held", "occupation matrices were held: the energy belongs to no state")
 
 
 def _check_finished(

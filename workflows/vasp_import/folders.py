@@ -20,6 +20,7 @@ from workflows.engines.vasp.levels import kpoints_rule, kpts_of_run
 from workflows.engines.vasp.output_files import read_bytes
 from workflows.engines.vasp.outputs import OutputError, VaspResult, read_run
 from workflows.engines.vasp.potcars import digest, identity
+from workflows.engines.vasp.tags import holds_occupations
 from workflows.vasp_import.convert import Raw
 from workflows.vasp_import.discover import Run, printable
 
@@ -44,6 +45,8 @@ def read_folder(run: Run, root: str) -> Raw:
             hashes = _hashes(folder, result.potcars)
             incar = _original(folder, result) if corrections.level_changes else result.incar
             _check_penalty(folder, result)
+            if holds_occupations(_text(folder, "INCAR")):  # a patched VASP repeats the tag in no output
+                raise RefusedError("occupations held", "occupation matrices were held: the energy belongs to no state")
         except OutputError as error:
             raise RefusedError(error.reason, _told(str(error), folder, run)) from None
         except OSError as error:

@@ -8,15 +8,22 @@ from tests.support.vasp_std.bands import bands, cell_moment
 from tests.support.vasp_std.failing import Failing
 from tests.support.vasp_std.inputs import Inputs
 from tests.support.vasp_std.messages import NOT_CONVERGED
+from tests.support.vasp_std.occupations import FOUND, held_moments
 from tests.support.vasp_std.oszicar import Oszicar
 from tests.support.vasp_std.outcar import Outcar
 from tests.support.vasp_std.outcar_head import ibrion
-from tests.support.vasp_std.physics import Setting, State, ground_state
+from tests.support.vasp_std.physics import Setting, State, ground_state, held
 from tests.support.vasp_std.relax import Optimiser
 from tests.support.vasp_std.restart import starting_moments, write_contcar, write_ibzkpt, write_state
 from tests.support.vasp_std.steps import Electronic, Ionic, electronic_steps
 from tests.support.vasp_std.style import Style
 from tests.support.vasp_std.vasprun import Vasprun
+
+_READ = """\
+ found WAVECAR, reading the header
+ reading WAVECAR
+ the WAVECAR file was read successfully
+ initial charge from wavefunction"""
 
 
 class Run:
@@ -28,6 +35,9 @@ class Run:
         self.outcar, self.vasprun, self.oszicar = Outcar(inputs, style), Vasprun(inputs, style), Oszicar()
         start, self.restarted = starting_moments(inputs)
         self.moments = failing.start(start)
+        self.held = held_moments(inputs, self.moments)
+        if self.held is not None:
+            self.outcar.add(FOUND)
         self.optimiser = Optimiser(inputs.integer("ISIF", 2) >= 3)
         self.first: float | None = None
         self.before: float | None = None
@@ -35,7 +45,7 @@ class Run:
     def go(self) -> None:
         """All ionic steps, then the end of every file."""
         inputs = self.inputs
-        print(" WAVECAR read" if self.restarted else " WAVECAR not read", "entering main loop", sep="\n ")
+        print(_READ if self.restarted else " WAVECAR not read", "entering main loop", sep="\n ")
         write_ibzkpt(inputs)
         lattice, positions = inputs.lattice, inputs.positions
         most = max(inputs.integer("NSW", 0), 1)
@@ -59,7 +69,8 @@ class Run:
     def _electrons(self, number: int, lattice: np.ndarray, positions: np.ndarray) -> Ionic:
         """Self-consistency for one geometry."""
         inputs = self.inputs
-        found = ground_state(self.setting, lattice, positions, self.moments)
+        cell = self.setting, lattice, positions
+        found = ground_state(*cell, self.moments) if self.held is None else held(*cell, self.held)
         state = self.failing.electrons(found, self.setting, lattice, positions)
         total = cell_moment(inputs, state.moments)
         limits = inputs.integer("NELMIN", 2), inputs.integer("NELM", 60), inputs.real("EDIFF", 1e-4)

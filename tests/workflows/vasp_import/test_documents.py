@@ -254,6 +254,15 @@ def test_what_a_document_lacks_is_a_reason(document, path, value, reason):
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize("tag", ["OCCEXT", "OCCDIR12"])
+def test_held_occupations_are_refused(document, tag):
+    """vasprun.xml does not repeat the tag of a patched VASP; the INCAR does, where a document has it."""
+    document["orig_inputs"] = {"incar": {tag: 1}}
+    with pytest.raises(RefusedError) as caught:
+        of_document(document)
+    assert caught.value.reason == "occupations held"
+
+
 def test_no_class_that_a_document_names_is_built(document):
     document["calcs_reversed"][0]["output"]["structure"]["@module"] = "os"
     document["calcs_reversed"][0]["output"]["structure"]["@class"] = "system"

@@ -11,7 +11,6 @@ from pydantic import Field
 from threadpoolctl import ThreadpoolController
 
 from datastore.schema import FloatArray, SpinConfig
-from workflows.engines.hints import refuse_occupations
 from workflows.engines.interface import Engine, LabelError, RawLabel
 from workflows.engines.spin_lattice import artificial
 from workflows.engines.spin_lattice.hamiltonian import Hamiltonian
@@ -57,7 +56,6 @@ class SpinLatticeEngine(Engine):
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         """Relax or hold the moments, then energy, forces and stress at them. Writes no files."""
-        refuse_occupations(self.type, config)
         with _threads().limit(limits=1):  # small matrices: waiting for other threads costs far more than they bring
             hamiltonian, m, steps = self._prepare(config)
             energy = hamiltonian.energy(m)

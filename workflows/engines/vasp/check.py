@@ -18,6 +18,7 @@ import numpy as np
 from datastore.schema import FloatArray, SpinConfig
 from workflows.engines.interface import LabelError
 from workflows.engines.vasp.levels import COST_TAGS
+from workflows.engines.vasp.occupations import HELD, RELEASED, Matrices, read, read_file
 from workflows.engines.vasp.potcars import PotcarFile
 from workflows.engines.vasp.readback import (
     Sites,
@@ -85,9 +86,10 @@ def check_inputs(
 ) -> list[int]:
     """The caller's site of every site in POSCAR, found by its species and place.
 
-    ``updates``: tags of a relaxation, over those of a single point. ``spec``: POTCAR.spec stands for the POTCAR.
-    Raises LabelError (refused), whose one line names every difference between the files in ``folder`` and the
-    configuration: what, where, expected, found.
+    ``updates``: tags of a relaxation, or of a run that starts from occupation matrices, over those of a single point.
+    A configuration with matrices passes with these only, and one without never with them. ``spec``: POTCAR.spec stands
+    for the POTCAR. Raises LabelError (refused), whose one line names every difference between the files in ``folder``
+    and the configuration: what, where, expected, found.
     """
     check = _Check(folder, config, settings)
     sites, tags = check.read(read_poscar), check.read(read_incar)
@@ -98,6 +100,7 @@ def check_inputs(
         _check_moments(check, tags, sites, order)
         _check_hubbard(check, tags, sites.symbols)
     _check_kpoints(check)
+    _check_occupations(check, updates or {}, order)
     if spec:
         _check_spec(check, sites, tags)
     else:
@@ -156,7 +159,7 @@ def _check_tags(check: _Check, tags: Tags, updates: Mapping[str, Any]) -> None:
     for tag in tags.repeated:
         check.differ(f"INCAR, {tag}", "stated once", "several times")
     expected = {**check.settings.tags(), **updates, **(check.settings.constraint_tags() if check.held else {})}
-    compared = ({*expected, *tags.values} - COST_TAGS | _ALWAYS) - _OF_THE_CONFIGURATION
+    compared = ({*expected, *tags.values} - COST_TAGS | _ALWAYS | set(updates)) - _OF_THE_CONFIGURATION
     for tag in sorted(compared):
         found = tags.values.get(tag)
         said_anyhow = tag not in expected and tag in AGREEING and _same(AGREEING[tag], found)
@@ -234,6 +237,28 @@ def _check_kpoints(check: _Check) -> None:
         check.differ("KPOINTS, mesh", mesh, list(kpoints.kpts[0]))
     if any(float(shift) for shift in kpoints.kpts_shift):
         check.differ("KPOINTS, shift", [0, 0, 0], list(kpoints.kpts_shift))
+
+
+def _check_occupations(check: _Check, updates: Mapping[str, Any], order: Sequence[int]) -> None:
+    """The matrices of every site, where this run holds some."""
+    asked, run = bool(check.config.occupations), dict(updates)
+    if asked != (run in (HELD, RELEASED)):
+        said = "a run that starts from occupation matrices", "one that does not"
+        check.differ("INCAR", *(said if asked else reversed(said)))
+    if not asked or run != HELD:
+        return
+    wanted, found = check.read(lambda _: read(check.config.occupations)) or {}, check.read(read_file) or {}
+    names = {site + 1: number for number, site in enumerate(order, 1)}
+    expected = {names.get(site, -site): each for site, each in wanted.items()}
+    for number in sorted({*expected, *found}):
+        there = found.get(number)
+        if there is None or not there.same(expected.get(number), CLOSE):
+            check.differ(f"OCCMATRIX, site {number}", _shown(expected.get(number)), _shown(there))
+
+
+def _shown(matrices: Matrices | None) -> str | None:
+    """The matrices in short, for a message."""
+    return None if matrices is None else f"l = {matrices.l}, {np.round(matrices.values, 4).tolist()}"
 
 
 def _check_spec(check: _Check, sites: Sites | None, tags: Tags | None) -> None:

@@ -10,11 +10,12 @@ import math
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from datastore.schema import FailureKind, FloatArray, SpinConfig
 from workflows.engines.interface import Engine, LabelError, RawLabel
@@ -50,12 +51,31 @@ class VaspEngine(VaspSettings, Engine):
         description="files of a finished run: inputs and outputs, packed, without POTCAR, wavefunctions and densities; "
         "or all as VASP left it",
     )
+    occupation_control: bool = Field(
+        default=False,
+        description="this VASP has the occupation-matrix-control patch of Allen and Watson: collinear configurations "
+        "may carry occupation matrices to start from",
+    )
+    occupations_remedy: ClassVar[str] = "; where your VASP has the patch for them, state occupation_control: true"
     roles_remedy: ClassVar[str] = "; for held moments state spins: noncollinear and constraint: {} in its settings"
 
     @property
     def moment_roles(self) -> tuple[str, ...]:  # type: ignore[override]
         """Moments are held where the settings say how."""
         return ("guess",) if self.constraint is None else ("guess", "constraint")
+
+    @property
+    def takes_occupations(self) -> bool:  # type: ignore[override]
+        """Where VASP has the patch."""
+        return self.occupation_control
+
+    @model_validator(mode="after")
+    def _collinear(self) -> Self:
+        if self.occupation_control and self.spins != "collinear":
+            raise ValueError(
+                "occupation_control: matrices are taken for collinear moments only; state spins: collinear"
+            )
+        return self
 
     def version(self) -> str:
         """VASP says its version in its outputs only, so each label has its own."""
@@ -77,6 +97,7 @@ class VaspEngine(VaspSettings, Engine):
         A guess for plans; it was not measured. Vectors cost four times as much.
         """
         points = math.prod(self.mesh(config)) / (2 if self.spins == "collinear" else 0.5)
+        points *= 2 if config.occupations else 1  # two runs
         return 10.0 + points * (len(config.species) / 4) ** 2.5 * (self.encut / 520) ** 1.5
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
@@ -86,6 +107,8 @@ class VaspEngine(VaspSettings, Engine):
         """
         from workflows.engines.vasp.inputs import SpinStaticSetGenerator
 
+        if config.occupations:
+            return self._in_folder(config, workdir, "vasp", lambda folder: self._from_occupations(config, folder))
         generator = SpinStaticSetGenerator(settings=self, moment_role=config.moment_role)
         return self._in_folder(
             config, workdir, "vasp", lambda folder: self._label(generator.input_for(config), config, folder)
@@ -107,6 +130,7 @@ class VaspEngine(VaspSettings, Engine):
 
     def _in_folder(self, config: SpinConfig, workdir: Path | None, name: str, work: Callable[[Path], T]) -> T:
         from workflows.engines.vasp.folder import tidy
+        from workflows.engines.vasp.occupations import FOLDER
 
         if workdir is None:
             with tempfile.TemporaryDirectory(prefix="vasp-") as temporary:
@@ -116,13 +140,34 @@ class VaspEngine(VaspSettings, Engine):
         try:
             return work(folder)
         finally:
-            if self.keep == "text":
-                tidy(folder)
+            for each in (folder / FOLDER, folder) if self.keep == "text" else ():
+                if each.is_dir():
+                    tidy(each)
 
-    def _label(self, content: Any, config: SpinConfig, folder: Path) -> RawLabel:
+    def _from_occupations(self, config: SpinConfig, folder: Path) -> RawLabel:
+        """Two runs: the matrices are held, then released. The second is the label; of the first its history stays."""
+        from workflows.engines.vasp.inputs import SpinOccupationSetGenerator
+        from workflows.engines.vasp.occupations import FOLDER, check_held, check_released
+
+        held, released = (SpinOccupationSetGenerator(settings=self, held=held) for held in (True, False))
+        history: list[dict[str, Any]] = [{"run": "occupations held"}]
+        try:
+            result, corrections = self._run(held.input_for(config), folder / FOLDER)
+            wavecar = check_held(folder / FOLDER)
+            history[0] |= {"moments": np.round(result.magmoms_out, 3).tolist(), "steps": int(result.n_electronic[-1])}
+            history += [*corrections.history, {"run": "occupations released"}]
+            raw = self._label(released.input_for(config), config, folder, wavecar)
+            check_released(folder)
+        except LabelError as error:
+            error.history = [*history, *error.history]
+            error.args = (f"{history[-1]['run']}: {error}",)
+            raise
+        return replace(raw, history=[*history, *raw.history])
+
+    def _label(self, content: Any, config: SpinConfig, folder: Path, wavecar: Path | None = None) -> RawLabel:
         from workflows.engines.vasp.same_configuration import check_result
 
-        result, corrections = self._run(content, folder)
+        result, corrections = self._run(content, folder, wavecar)
         check_result(result, config, folder)
         penalty = self._penalty(config, folder)
         if result.stress is None:
@@ -153,7 +198,7 @@ class VaspEngine(VaspSettings, Engine):
         fields = {name: getattr(config, name) for name in SpinConfig.model_fields}
         return SpinConfig(**{**fields, **moved, "parent_lattice": start})
 
-    def _run(self, content: Any, folder: Path) -> tuple[Any, Any]:
+    def _run(self, content: Any, folder: Path, wavecar: Path | None = None) -> tuple[Any, Any]:
         """Write and check the inputs, run VASP, read the outputs: VaspResult in the caller's order, and Corrections."""
         from atomate2 import SETTINGS
 
@@ -163,7 +208,7 @@ class VaspEngine(VaspSettings, Engine):
 
         content["INCAR"].update(SETTINGS.VASP_INCAR_UPDATES)  # of this machine, such as NCORE; checked like the rest
         content.write_input(folder)
-        history = run_vasp_in(folder, self.run)
+        history = run_vasp_in(folder, self.run, wavecar)
         try:
             return read_run(folder, content.order), read_corrections(folder)
         except OutputError as error:

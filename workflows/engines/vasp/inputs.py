@@ -22,6 +22,7 @@ from workflows.engines.interface import EngineError, LabelError, TryLaterError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.check import check_inputs
 from workflows.engines.vasp.levels import COST_TAGS, kpoints_comment
+from workflows.engines.vasp.occupations import FILE, HELD, RELEASED, matched, written
 from workflows.engines.vasp.settings import VaspSettings
 from workflows.engines.vasp.tags import OWNED
 
@@ -148,6 +149,7 @@ class SpinStaticSetGenerator(VaspInputGenerator):
             poscar=Poscar(sites.structure),
             potcar=self._potcar(sites.structure, potcar_spec),
             potcar_spec=potcar_spec,
+            optional_files=self.files_of(config, sites),
         )
         content.config, content.settings = config, self.settings
         content.updates, content.order, content.spec = self.incar_updates, sites.order, potcar_spec
@@ -163,6 +165,10 @@ class SpinStaticSetGenerator(VaspInputGenerator):
             tags |= self.settings.constraint_tags()
             tags |= {"M_CONSTR": moments.ravel().tolist(), "RWIGS": self._radii(blocks(sites.structure))}
         return tags
+
+    def files_of(self, config: SpinConfig, sites: Ordered) -> dict[Any, object]:
+        """Name -> text of files besides the usual ones."""
+        return {}
 
     def kpoints_of(self, config: SpinConfig) -> Kpoints:
         """The pinned mesh; the first line says the rule, for whoever imports the folder."""
@@ -219,6 +225,23 @@ class SpinRelaxSetGenerator(SpinStaticSetGenerator):
         """Tags of the way of the ions; ISYM 2, magnetic symmetry included, keeps special positions special."""
         symmetry = {"ISYM": 2} if self.settings.spins == "collinear" else {}
         return {"IBRION": 2, "ISIF": ISIF[self.moves], "NSW": self.steps, "EDIFFG": -self.fmax, **symmetry}
+
+
+@dataclass
+class SpinOccupationSetGenerator(SpinStaticSetGenerator):
+    """Input set of one of the two runs that start from occupation matrices: those are ``held``, or released."""
+
+    held: bool = True
+
+    @property
+    def incar_updates(self) -> dict[str, Any]:
+        """Tags of the one run or the other."""
+        return dict(HELD if self.held else RELEASED)
+
+    def files_of(self, config: SpinConfig, sites: Ordered) -> dict[Any, object]:
+        """OCCMATRIX in POSCAR's order, for the first run. Raises LabelError (refused) for matrices that do not suit."""
+        found = matched(config, self.settings)
+        return {FILE: written(found, sites.order)} if self.held else {}
 
 
 def blocks(structure: Structure) -> list[str]:

@@ -74,9 +74,10 @@ KILL_PART = 0.1
 """Share of the buffer before the limit at which VASP is ended where it did not heed the STOPCAR."""
 
 
-def run_vasp_in(folder: Path, options: RunOptions) -> list[dict[str, Any]]:
+def run_vasp_in(folder: Path, options: RunOptions, wavecar: Path | None = None) -> list[dict[str, Any]]:
     """Run VASP on the inputs in ``folder`` until they converge; returns the history (see ``corrections``).
 
+    ``wavecar``: moved into the folder, for a run that is told to begin from it; without one, all begin from MAGMOM.
     Raises LabelError as the table above says, OSError where the disk is full, TryLaterError where this
     machine, or the time it gives, does not suffice.
     """
@@ -88,6 +89,8 @@ def run_vasp_in(folder: Path, options: RunOptions) -> list[dict[str, Any]]:
     if problem := command_problem(options, vector):
         raise TryLaterError(problem)
     clean(folder)
+    if wavecar is not None:
+        shutil.move(wavecar, folder / "WAVECAR")
     until = None if left is None else time.time() + left - options.buffer * KILL_PART
     job = FreshJob(supervised(options.command(vector), until), auto_gamma=False)
     failure = _run(folder, options, job, left)

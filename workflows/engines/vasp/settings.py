@@ -19,7 +19,7 @@ from datastore.schema import SpinConfig
 from workflows.engines.interface import EngineError, LabelError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.levels import Hubbard, level_of_run
-from workflows.engines.vasp.tags import SHELLS, clean, typed, unlisted
+from workflows.engines.vasp.tags import SHELLS, clean, holds_occupations, typed, unlisted
 
 KMesh = tuple[int, int, int]
 Spins = Literal["collinear", "noncollinear", "spin-orbit"]
@@ -194,6 +194,11 @@ class VaspSettings(BaseModel):
         if self.constraint is not None and self.spins == "collinear":
             raise ValueError("constraint: VASP holds moments in non-collinear runs; state spins: noncollinear as well")
         clean(self.incar, self.spins)
+        if holds_occupations("\n".join(f"{tag} = {value}" for tag, value in self.incar_unlisted.items())):
+            raise ValueError(
+                "incar_unlisted: while occupations are held, energies belong to no state; put the matrices on "
+                "configurations (occupations), and state occupation_control: true"
+            )
         unnamed = sorted(set(self.potcar_hashes) - set(self.potcars))
         if unnamed:
             raise ValueError(f"potcar_hashes names {', '.join(unnamed)}, potcars does not")

@@ -89,6 +89,13 @@ SHELLS = {"s": 0, "p": 1, "d": 2, "f": 3}
 
 NOT_STATED = object()
 
+_HOLDING = re.compile(r"(?:^|;)\s*(OCCEXT\s*=\s*1|OCCDIR\d+\s*=)", re.MULTILINE | re.IGNORECASE)
+
+
+def holds_occupations(incar: str) -> bool:
+    """Whether the text of an INCAR has a patched VASP hold occupation matrices: its energies belong to no state."""
+    return _HOLDING.search(incar) is not None
+
 
 def clean(incar: Mapping[str, Any], spins: str = "collinear") -> dict[str, Any]:
     """Tag (capitals) -> typed value or None, without those of OWNED that agree anyhow.

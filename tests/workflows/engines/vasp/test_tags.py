@@ -2,7 +2,7 @@
 
 import pytest
 
-from workflows.engines.vasp.tags import OWNED, clean, converges, typed, unlisted
+from workflows.engines.vasp.tags import OWNED, clean, converges, holds_occupations, typed, unlisted
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,18 @@ def test_vectors_are_stated_once():
     assert clean({"LNONCOLLINEAR": True, "LSORBIT": False}, "noncollinear") == {}
     with pytest.raises(ValueError, match="state spins"):
         clean({"LSORBIT": True}, "noncollinear")
+
+
+@pytest.mark.parametrize(
+    ("incar", "held"),
+    [
+        ("ENCUT = 520\nOCCEXT = 1 ! held", True),
+        ("ENCUT = 520; occext=1", True),
+        ("OCCDIR12 = 1 1 2 1 5 5 1 1.0", True),
+        ("OCCEXT = 0\nSYSTEM = without OCCDIR1", False),
+        ("#OCCEXT = 1", False),
+        ("", False),
+    ],
+)
+def test_an_incar_that_holds_occupations(incar, held):
+    assert holds_occupations(incar) is held
