@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,17 @@ ORDER_FILE = "site_order.json"
 
 ISIF = {"all": 3, "cell": 6, "volume": 7}
 """What moves -> ISIF: cell and atoms, cell alone, volume alone."""
+
+
+_OURS = """
+    config_dict user_incar_settings user_potcar_functional sort_structure validate_magmom inherit_incar auto_ismear
+"""
+_ATOMATE2 = {
+    each.name: each.default if each.default_factory is MISSING else each.default_factory()
+    for each in fields(VaspInputGenerator)
+    if each.name not in _OURS.split() and not each.name.startswith("_")
+}
+"""Options of atomate2's generators that are not looked at here, with their defaults."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,8 @@ class SpinStaticSetGenerator(VaspInputGenerator):
     """Input set of one single point with spins, for atomate2's Makers and for our engine.
 
     ``settings`` take the place of atomate2's own defaults; ``moment_role`` says whether moments are held.
-    ``user_incar_settings`` may hold tags of cost only: others are refused, and belong into ``settings``.
+    ``user_incar_settings`` may hold tags of cost only: others are refused, and belong into ``settings``. So do all
+    other options of atomate2's generators, for which there is an EngineError.
     """
 
     settings: VaspSettings = field(default_factory=VaspSettings)
@@ -107,14 +119,15 @@ class SpinStaticSetGenerator(VaspInputGenerator):
     config_dict: dict[str, Any] = field(default_factory=lambda: {"INCAR": {}, "KPOINTS": {}, "POTCAR": {}})
 
     def __post_init__(self) -> None:
-        """Nothing of atomate2's own tables is left."""
+        """Nothing of atomate2's own tables is left. Raises EngineError for options that would have no effect."""
         self.config_dict = {
             "INCAR": {},
             "KPOINTS": {},
             "POTCAR": dict(self.settings.potcars),
             "POTCAR_FUNCTIONAL": self.settings.potcar_functional,
         }
-        self.user_potcar_functional = self.settings.potcar_functional
+        self.user_potcar_functional = self.user_potcar_functional or self.settings.potcar_functional
+        self._check_options()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__post_init__()
@@ -129,6 +142,10 @@ class SpinStaticSetGenerator(VaspInputGenerator):
         """
         if structure is None or prev_dir is not None:
             raise EngineError("a spin-polarised input starts from a structure with moments, not from an earlier run")
+        if not structure.is_ordered:
+            raise EngineError(
+                f"sites of {structure.formula} are partly occupied; make ordered structures of it first, such as SQS"
+            )
         try:
             config = SpinConfig.from_structure(structure, "custom", moment_role=self.moment_role)
         except ValueError as error:
@@ -137,6 +154,7 @@ class SpinStaticSetGenerator(VaspInputGenerator):
 
     def input_for(self, config: SpinConfig, potcar_spec: bool = False) -> CheckedInput:
         """Files for a configuration. Raises LabelError (refused) where it does not suit the settings."""
+        self._check_options()  # powerups of atomate2 set them late
         refuse(config, self.settings, potcar_spec)
         own = sorted(tag for tag in self.user_incar_settings if tag not in COST_TAGS - set(OWNED))
         if own:
@@ -154,6 +172,16 @@ class SpinStaticSetGenerator(VaspInputGenerator):
         content.config, content.settings = config, self.settings
         content.updates, content.order, content.spec = self.incar_updates, sites.order, potcar_spec
         return content
+
+    def _check_options(self) -> None:
+        given = [name for name, default in _ATOMATE2.items() if getattr(self, name) != default]
+        if self.user_potcar_functional != self.settings.potcar_functional:
+            given.append("user_potcar_functional")
+        if given:
+            raise EngineError(
+                f"{', '.join(sorted(given))}: atomate2's options have no effect on these inputs; state what you want "
+                "in settings (kppvol or kpts, potcars, potcar_functional, incar)"
+            )
 
     def incar_of(self, config: SpinConfig, sites: Ordered) -> dict[str, Any]:
         """All tags, those that follow from the configuration included."""

@@ -3,10 +3,14 @@
 The structure carries signed moments as ``magmom`` site property. What is written is read back and compared before
 VASP starts, as for labels of the engine. The TaskDoc has the sites in the order of POSCAR, one block per species; which
 of the structure's sites each is, stands in ``site_order.json`` and in the TaskDoc's ``additional_json``.
+
+custodian watches with atomate2's own handlers here: the wall time, and moments that flip before a restart, are looked
+after by the engine only (:mod:`workflows.engines.vasp.run`).
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from atomate2 import SETTINGS
 from atomate2.vasp.jobs.base import BaseVaspMaker, vasp_job
 from jobflow import Response
 from pymatgen.core import Structure
+from pymatgen.io.vasp.inputs import UnknownPotcarWarning
 
 from workflows.engines.vasp.inputs import SpinRelaxSetGenerator, SpinStaticSetGenerator
 
@@ -38,7 +43,9 @@ class SpinStaticMaker(BaseVaspMaker):
             self.run_vasp_kwargs.setdefault("vasp_cmd", SETTINGS.VASP_NCL_CMD)
             # custodian would take the collinear program for a mesh of one point
             self.run_vasp_kwargs.setdefault("vasp_job_kwargs", {}).setdefault("auto_gamma", False)
-        response: Response = super().make.original(self, structure, prev_dir)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnknownPotcarWarning)  # their hashes are compared
+            response: Response = super().make.original(self, structure, prev_dir)
         return response
 
 

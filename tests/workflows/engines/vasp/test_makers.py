@@ -5,7 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atomate2.vasp.powerups import update_user_incar_settings
+from atomate2.vasp.powerups import (
+    update_user_incar_settings,
+    update_user_kpoints_settings,
+    update_user_potcar_functional,
+    update_user_potcar_settings,
+    use_auto_ispin,
+)
 from jobflow import run_locally
 from monty.json import MontyDecoder, MontyEncoder
 
@@ -36,6 +42,7 @@ def settings(vasp_on_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("error::pymatgen.io.vasp.inputs.UnknownPotcarWarning")
 def test_a_static_job_runs_and_says_the_order_of_its_sites(settings, tmp_path):
     structure = mixed()
     maker = SpinStaticMaker(input_set_generator=SpinStaticSetGenerator(settings=settings), run_vasp_kwargs=QUICK)
@@ -108,3 +115,50 @@ def test_a_structure_without_moments_and_an_earlier_run_are_refused(settings):
         generator.get_input_set(bare)
     with pytest.raises(EngineError, match="not from an earlier run"):
         generator.get_input_set(mixed(), prev_dir=".")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("user_kpoints_settings", {"reciprocal_density": 500}),
+        ("user_potcar_settings", {"Ni": "Ni"}),
+        ("user_potcar_functional", "PBE_54"),
+        ("vdw", "dftd3"),
+        ("constrain_total_magmom", True),
+        ("auto_kspacing", True),
+    ],
+)
+def test_options_of_atomate2_that_have_no_effect_are_refused(settings, option, value):
+    with pytest.raises(EngineError, match=f"^{option}: .*state what you want in settings"):
+        SpinStaticSetGenerator(settings=settings, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("powerup", "option"),
+    [
+        (lambda maker: update_user_kpoints_settings(maker, {"reciprocal_density": 500}), "user_kpoints_settings"),
+        (lambda maker: update_user_potcar_settings(maker, {"Ni": "Ni"}), "user_potcar_settings"),
+        (lambda maker: update_user_potcar_functional(maker, "PBE_54"), "user_potcar_functional"),
+        (use_auto_ispin, "auto_ispin"),
+    ],
+)
+def test_so_are_powerups(settings, powerup, option):
+    """At the latest before anything is written."""
+    maker = SpinStaticMaker(input_set_generator=SpinStaticSetGenerator(settings=settings))
+    with pytest.raises(EngineError, match=f"{option}: .*state what you want in settings"):
+        powerup(maker).input_set_generator.get_input_set(mixed())
+
+
+def test_a_disordered_structure_is_refused(settings):
+    disordered = mixed()
+    disordered.replace(1, {"Mn": 0.5, "Ni": 0.5})
+    with pytest.raises(EngineError, match="partly occupied; make ordered structures"):
+        SpinStaticSetGenerator(settings=settings).get_input_set(disordered)
+
+
+@pytest.mark.filterwarnings("error::pymatgen.io.vasp.inputs.UnknownPotcarWarning")
+def test_potcars_that_pymatgen_does_not_know_make_no_noise(settings, tmp_path):
+    """Their hashes are compared."""
+    again = MontyDecoder().decode(json.dumps(SpinStaticSetGenerator(settings=settings), cls=MontyEncoder))
+    again.get_input_set(mixed()).write_input(tmp_path)
+    assert "Ni_pv" in (tmp_path / "POTCAR").read_text()
