@@ -38,6 +38,8 @@ TOLERANCES = {"energy": 1e-6, "free_energy": 1e-6, "forces": 1e-5, "stress": 1e-
 """eV per cell, eV/Angstrom, eV/Angstrom^3, muB. Two labels of one calculation that differ by more disagree; files with
 eight decimals do not."""
 
+_COMPARED = (*TOLERANCES, "kpoints")
+
 DOUBT = 0.1
 """Share of a file's frames with one fault (and DOUBTED frames at least) above which the mapping is doubted."""
 
@@ -210,7 +212,7 @@ class ImportWork:
         """Write what is new, then the note that its groups wait for judgement; salvage what is flipped."""
         _make_way(self.store, points)
         ids = [point.point_id for point in points]
-        fields = ["point_id", "source.replaced", *TOLERANCES]
+        fields = ["point_id", "source.replaced", *_COMPARED]
         known = {d["point_id"]: d for d in self.store.points.query({"point_id": {"$in": ids}}, fields)}
         new, changed, present = self._sort(points, known)
         new = {point_id: adopt(self.store, point) for point_id, point in new.items()}
@@ -239,11 +241,11 @@ class ImportWork:
             point_id = point.point_id
             if point_id not in known:
                 new[point_id] = point
-                known[point_id] = point.model_dump(include=set(TOLERANCES))
+                known[point_id] = point.model_dump(include=set(_COMPARED))
             elif difference := _difference(known[point_id], point):
                 if self.replace is not None and (old := self._replaceable(point_id)) is not None:
                     changed[point_id] = _replacing(old, point, self.replace)
-                    known[point_id] = changed[point_id].model_dump(include={*TOLERANCES, "source"})
+                    known[point_id] = changed[point_id].model_dump(include={*_COMPARED, "source"})
                 else:
                     _note(self.report.disagreeing, f"{_where(point)}: {difference} from label {point_id}")
             else:
@@ -348,8 +350,15 @@ def _difference(stored: dict[str, Any], point: SpinPoint) -> str:
             continue
         departure = float(np.abs(np.array(ours) - np.array(theirs)).max())
         if departure > tolerance:
-            return f"{name} differs by {departure:.3g}"
+            return f"{name} differs by {departure:.3g}{_meshes(stored.get('kpoints'), point.kpoints)}"
     return ""
+
+
+def _meshes(stored: list[int] | None, new: list[int] | None) -> str:
+    """What to say where one level of theory has several k meshes for one cell."""
+    if not stored or not new or list(stored) == list(new):
+        return ""
+    return f" (k mesh {'x'.join(map(str, new))} here, {'x'.join(map(str, stored))} there: two samplings)"
 
 
 def _where(point: SpinPoint) -> str:

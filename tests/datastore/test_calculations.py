@@ -83,6 +83,16 @@ def test_the_same_calculation_at_two_places_is_one_label(store):
     assert store.points.count() == 1
 
 
+@pytest.mark.parametrize(("first", "second", "told"), [([3, 3, 3], [6, 6, 6], True), ([3, 3, 3], [3, 3, 3], False)])
+def test_two_samplings_of_one_level_are_named(store, first, second, told):
+    """A series of k meshes, whose level has no rule: the first is kept, and the report says of what it is."""
+    fine = Calculation("/b/run1", "other", calculation(1, kpoints=second, energy=-25.0).points)
+    report = import_points(store, [calculation(1, kpoints=first), fine])
+    (example,) = report.disagreeing.examples
+    assert "energy differs by" in example
+    assert ("k mesh 6x6x6 here, 3x3x3 there" in example) is told
+
+
 def test_a_calculation_may_give_labels_and_refusals(store):
     both = Calculation("/a/1", "s", calculation(1).points, (("truncated", "relax1 ends early"),))
     for examples in (["/a/1: relax1 ends early"], ["/a/1: relax1 ends early (unchanged, so it was not read again)"]):

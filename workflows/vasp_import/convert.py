@@ -26,6 +26,9 @@ IMPORTER = "spinmultinet vasp import 2"
 DEFAULT_START = 1.0
 """muB. VASP's MAGMOM for every ion where none is stated; pymatgen's sets put 0.6 on elements that they do not know."""
 
+FROM_CHGCAR = 1
+"""ICHARG with which the charge and spin density of a file are the start."""
+
 OTHER_CELL = (3, 4, 5, 6, 7, 8)
 """ISIF with which the cell, and so the volume or shape, changes."""
 
@@ -159,9 +162,9 @@ def _start(raw: Raw) -> tuple[FloatArray, dict[str, Any]]:
     found = raw.magmoms_out
     if _number(raw, "I_CONSTRAINED_M"):
         return _held(raw), {}
-    if _number(raw, "ISTART") and not raw.own:
+    if (read := _continued(raw)) and not raw.own:
         settled = np.where(_lengths(found)[(...,) + (None,) * (found.ndim - 1)] >= COLLAPSED, found, 0.0)
-        return settled, {"moments_in": "those found: the run continued from a wavefunction (ISTART > 0)"}
+        return settled, {"moments_in": f"those found: the run continued from a {read}"}
     stated = raw.magmoms_in
     notes: dict[str, Any] = {}
     if stated is None:
@@ -172,8 +175,16 @@ def _start(raw: Raw) -> tuple[FloatArray, dict[str, Any]]:
     return (stated, notes) if raw.own else _without_defaults(raw, stated, notes)
 
 
+def _continued(raw: Raw) -> str:
+    """What of an earlier run this one began with, which has the moments; MAGMOM then only says the symmetry."""
+    if _number(raw, "ISTART"):
+        return "wavefunction (ISTART > 0)"
+    return "charge density (ICHARG = 1)" if _number(raw, "ICHARG") == FROM_CHGCAR else ""
+
+
 def _default(raw: Raw) -> FloatArray:
     """What VASP takes without MAGMOM. vasprun.xml tells, as it depends on NUPDOWN; else 1 muB on each ion, along z."""
+    _check_frame(raw, "MAGMOM is not stated, and VASP's default is along SAXIS")
     told = np.array(raw.parameters.get("MAGMOM") or [], dtype=np.float64)
     if told.size == raw.magmoms_out.size:
         return told.reshape(raw.magmoms_out.shape)
@@ -200,6 +211,8 @@ def _without_defaults(raw: Raw, stated: FloatArray, notes: dict[str, Any]) -> tu
 
 def _held(raw: Raw) -> FloatArray:
     """The moments of a constrained run: M_CONSTR, of which VASP takes the direction only for I_CONSTRAINED_M = 1."""
+    if "M_CONSTR" in raw.incar:
+        _check_frame(raw, "M_CONSTR is in the frame of SAXIS")
     stated = raw.incar.get("M_CONSTR", raw.magmoms_in)
     found = raw.magmoms_out
     if stated is None or np.size(stated) != found.size:
@@ -210,6 +223,12 @@ def _held(raw: Raw) -> FloatArray:
     lengths = _lengths(held)
     scale = np.divide(_lengths(found), lengths, out=np.zeros_like(lengths), where=lengths > 0)
     return held * scale[(...,) + (None,) * (found.ndim - 1)]
+
+
+def _check_frame(raw: Raw, what: str) -> None:
+    """Refuse vectors that nobody has turned to Cartesian ones; MAGMOM and the moments found have been."""
+    if raw.magmoms_out.ndim > 1 and (turned(raw.incar.get("SAXIS")) or turned(raw.parameters.get("SAXIS"))):
+        raise RefusedError("turned moments", f"{what}, which is not 0 0 1: they are not converted")
 
 
 def _total(raw: Raw) -> float:

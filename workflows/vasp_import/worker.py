@@ -32,10 +32,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     from workflows.vasp_import import convert, documents, folders  # noqa: F401 - loaded before the clock runs
 
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    _limit_memory(int(sys.argv[2]))
     _send(answers, {"ready": True})
     for line in sys.stdin.buffer:
         _send(answers, answer(orjson.loads(line)))
+
+
+def _limit_memory(wanted: int) -> None:
+    """Take no more address space than ``wanted`` bytes, and no more than this machine allows anyhow."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def answer(task: Message) -> Message:

@@ -100,6 +100,45 @@ def test_a_run_from_a_wavefunction_asked_for_what_it_found():
     np.testing.assert_array_equal(own.magmoms_in, RAW.magmoms_in)  # our engine checks its restarts
 
 
+@pytest.mark.parametrize(
+    ("parameters", "continued"),
+    [
+        ({"ISTART": 0, "ICHARG": 1}, True),
+        ({"ISTART": 1, "ICHARG": 0}, True),
+        ({"ISTART": 0, "ICHARG": 2}, False),
+        ({"ISTART": 0, "ICHARG": 0}, False),
+        ({}, False),
+    ],
+)
+def test_a_run_from_a_density_asked_for_what_it_found(parameters, continued):
+    stated = np.array([2.0, 2.0, 0.0, 0.0])  # ferromagnetic for the symmetry; the density is that of AFM-II
+    point = label(replace(RAW, magmoms_in=stated, parameters=parameters))
+    assert (point.ordering == "AFM-II") is continued
+    assert ("moments_in" in point.source) is continued
+    if not continued:
+        np.testing.assert_array_equal(point.magmoms_in, stated)
+
+
+@pytest.mark.parametrize(
+    ("saxis", "refused"), [([1, 0, 0], True), ([0, 1, 1], True), ([0, 0, -1], True), ([0, 0, 2], False), (None, False)]
+)
+@pytest.mark.parametrize("place", ["incar", "parameters"])
+def test_moments_in_the_frame_of_saxis_are_not_taken_for_cartesian_ones(saxis, refused, place):
+    vector = replace(RAW, magmoms_in=vectors(RAW.magmoms_in), magmoms_out=vectors(RAW.magmoms_out))
+    tags = {} if saxis is None else {"SAXIS": saxis}
+    there = {"incar": {**RAW.incar, **tags}} if place == "incar" else {"parameters": tags}
+    assert label(replace(vector, **there)).magmoms_in.shape == (4, 3)  # read_run has turned these
+    held = {"I_CONSTRAINED_M": 2, "M_CONSTR": np.ravel(vectors([3.0, -3.0, 0, 0])).tolist()}
+    without = replace(vector, **there, magmoms_in=None)
+    constrained = replace(vector, **{**there, "incar": {**there.get("incar", RAW.incar), **held}})
+    for raw in (without, constrained):
+        if refused:
+            with pytest.raises(RefusedError, match="turned moments"):
+                label(raw)
+        else:
+            label(raw)
+
+
 def test_held_directions_have_the_length_found():
     incar = {**RAW.incar, "M_CONSTR": np.ravel(vectors([3.0, -3.0, 0, 0])).tolist()}
     raw = replace(RAW, magmoms_in=None, magmoms_out=vectors([1.8, -1.7, 0, 0]))

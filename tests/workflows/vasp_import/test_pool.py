@@ -90,6 +90,18 @@ def test_readers_that_cannot_start_are_an_error(monkeypatch, finished):
         list(read_all([folder_task(finished("static"))], 1, 60))
 
 
+@pytest.mark.parametrize(("allowed", "soft"), [(5 * 2**30, 5 * 2**30), (2**40, 6 * 2**30)])
+def test_a_limit_of_the_machine_is_kept(allowed, soft):
+    """Nobody may raise a hard limit, not even to the same as before in words."""
+    script = (
+        "import os, resource, sys; from workflows.vasp_import.worker import _limit_memory\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({allowed}, {allowed}))\n"
+        f"_limit_memory({6 * 2**30}); print(*resource.getrlimit(resource.RLIMIT_AS))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert done.stdout.split() == [str(soft), str(allowed)]
+
+
 def test_a_file_that_needs_more_memory_than_there_is(tmp_path):
     with gzip.open(tmp_path / "OUTCAR.gz", "wb", compresslevel=1) as file:
         for _ in range(32):

@@ -33,7 +33,7 @@ _POTCAR_FUNCTIONALS = {"PAW_PBE": "PBE", "PAW_GGA": "PW91", "PAW": "LDA", "US": 
 
 _COST = """
     SYSTEM NCORE NPAR KPAR NSIM LPLANE LSCALAPACK LSCALU LSCAAWARE NCORE_IN_IMAGE1 LWAVE LCHARG LVTOT LVHAR LAECHG LELF
-    LORBIT NWRITE NBLOCK KBLOCK NEDOS EMIN EMAX LPARD LDAUPRINT LH5 LCHARGH5 LWAVEH5 LASYNC MAXMEM
+    LORBIT LORBMOM STOP_ON NWRITE NBLOCK KBLOCK NEDOS EMIN EMAX LPARD LDAUPRINT LH5 LCHARGH5 LWAVEH5 LASYNC MAXMEM
     ALGO IALGO NELM NELMIN NELMDL NELMGW NBANDS AMIX BMIX AMIX_MAG BMIX_MAG AMIN MIXPRE MAXMIX IMIX WC INIMIX TIME
     ISEARCH IWAVPR ISTART ICHARG INIWAV ENINI LDIAG LSUBROT WEIMIN EBREAK DEPER
     NSW IBRION POTIM ISIF EDIFFG NFREE APACO SMASS MDALGO TEBEG TEEND LANGEVIN_GAMMA LANGEVIN_GAMMA_L PMASS
@@ -44,9 +44,21 @@ COST_TAGS = frozenset(_COST.split())
 are held, which belong to a label and not to a level: where that takes more than 1 meV/atom there is no label."""
 
 _OF_THEIR_OWN = """
-    ENCUT GGA METAGGA KSPACING KGAMMA LDAU LDAUU LDAUJ LDAUL LDAUTYPE EDIFF SIGMA ISMEAR RWIGS
+    ENCUT ENMAX GGA METAGGA KSPACING KGAMMA LDAU LDAUU LDAUJ LDAUL LDAUTYPE EDIFF SIGMA ISMEAR RWIGS
 """
 _OTHERWISE = frozenset(_OF_THEIR_OWN.split())
+
+_OF_EXCHANGE = """
+    AEXX HFSCREEN HFRCUT LMAXFOCK PRECFOCK ENCUTFOCK NKRED NKREDX NKREDY NKREDZ EVENONLY ODDONLY LTHOMAS LFOCKACE
+"""
+EXCHANGE_TAGS = frozenset(_OF_EXCHANGE.split())
+"""Tags of exact exchange, which VASP reads and does not use without LHFCALC."""
+
+_OFF = """
+    LOPTICS LEPSILON LCALCEPS LPEAD LEFG LHYPERFINE LVDW LSPIRAL LZEROZ LBEEFENS LWANNIER90 LMONO LCOMPAT LMIXTAU LKPROJ
+    LNABLA LMODELHF LTHOMAS EVENONLY ODDONLY ML_LMLFF
+"""
+"""Logicals that are false by default. A list, because there are some that are true."""
 
 DEFAULTS: dict[str, Any] = {
     "PREC": "normal",
@@ -68,6 +80,9 @@ DEFAULTS: dict[str, Any] = {
     "ISYM": 2,
     "SYMPREC": 1e-5,
     "LUSE_VDW": False,
+    "ICORELEVEL": 0,
+    "NKRED": 1,
+    **dict.fromkeys(_OFF.split(), False),
     "SAXIS": [0, 0, 1],
 }
 """VASP's defaults (VASP wiki) of tags that decide numbers."""
@@ -240,9 +255,10 @@ def kpoints_rule(comment: str) -> dict[str, Any]:
 
 
 def _tags(incar: Mapping[str, Any]) -> dict[str, Any]:
-    """Tags in capitals; of a list of one, as some vasprun.xml have them, the one."""
+    """Tags in capitals, ENCUT also by its old name; of a list of one, as some vasprun.xml have them, the one."""
     single = {k: v[0] if isinstance(v, list | tuple) and len(v) == 1 else v for k, v in incar.items()}
-    return {str(key).upper(): value for key, value in single.items()}
+    tags = {str(key).upper(): value for key, value in single.items()}
+    return {"ENCUT": tags["ENMAX"], **tags} if "ENMAX" in tags else tags
 
 
 def _functional(tags: Mapping[str, Any], titels: Iterable[str]) -> str:
@@ -276,6 +292,10 @@ def _telling(tags: Mapping[str, Any]) -> dict[str, Any]:
     """Tags that decide numbers and have no default value; smearing always, as VASP's default suits few."""
     found = {key: _plain(key, value) for key, value in tags.items() if key not in COST_TAGS | _OTHERWISE}
     found = {key: value for key, value in found.items() if DEFAULTS.get(key) != value}
+    if not found.get("LHFCALC"):
+        found = {key: value for key, value in found.items() if key not in EXCHANGE_TAGS}
+    if isinstance(found.get("EFERMI"), str):  # LEGACY, MIDGAP: where in the gap it is said to be; a number is imposed
+        del found["EFERMI"]
     smearing = int(tags.get("ISMEAR", 1))
     found["ISMEAR"] = smearing
     if smearing > -4:  # tetrahedra have no width

@@ -83,6 +83,15 @@ def test_a_stated_default_is_an_unstated_one(tag):
         ("LHFCALC", True, False),
         ("RWIGS", [1.0, 1.0], False),
         ("UNHEARD_OF", 1, False),
+        ("UNHEARD_OF", False, False),  # it may be true by default
+        ("LORBMOM", True, True),
+        ("LOPTICS", ".FALSE.", True),
+        ("LEPSILON", True, False),
+        ("EFERMI", "MIDGAP", True),
+        ("EFERMI", 5.2, False),
+        ("AEXX", 0.3, True),
+        ("ENMAX", 520, True),
+        ("ENMAX", 600, True),  # ENCUT goes before
     ],
 )
 def test_what_decides_numbers_is_part_of_it(tag, value, same):
@@ -101,6 +110,17 @@ def test_what_decides_numbers_is_part_of_it(tag, value, same):
 )
 def test_functionals_have_their_names(tags, name):
     assert level(tags)["functional"] == name
+
+
+def test_the_old_name_of_the_cutoff_is_read():
+    assert level(ENCUT=None, ENMAX=520) == level()
+    assert level(ENCUT=None, ENMAX=[600]) == level(ENCUT=600)
+
+
+def test_tags_of_exact_exchange_count_where_there_is_some():
+    assert level(LHFCALC=True, HFSCREEN=0.2) != level(LHFCALC=True)
+    assert level(LHFCALC=True, NKRED=1) == level(LHFCALC=True)
+    assert level(LHFCALC=False, HFSCREEN=0.2, AEXX=0.25, NKRED=2) == level()
 
 
 def test_the_width_of_tetrahedra_counts_for_nothing():

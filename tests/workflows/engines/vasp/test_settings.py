@@ -6,7 +6,7 @@ import numpy as np
 import pymatgen.core
 import pytest
 
-from datastore.schema import SpinConfig
+from datastore.schema import SpinConfig, content_hash
 from workflows.engines import EngineError, get_engine
 from workflows.engines.interface import LabelError
 from workflows.engines.vasp.settings import VaspSettings
@@ -220,3 +220,10 @@ def test_pymatgens_default_functional_is_taken(monkeypatch):
     monkeypatch.setitem(pymatgen.core.SETTINGS, "PMG_DEFAULT_FUNCTIONAL", "PBE_54")
     assert VaspSettings().potcar_functional == "PBE_54"
     assert VaspSettings(potcar_functional="PBE").potcar_functional == "PBE"
+
+
+def test_the_level_of_the_default_settings_keeps_its_id():
+    """Labels that are in stores are found by it; another id here means that all of them are calculated again."""
+    hashes = {"Mn": "1" * 16, "Co": "2" * 16, "Ni": "3" * 16, "O": "4" * 16}
+    settings = VaspSettings(potcar_functional="PBE_54", potcar_hashes=hashes)
+    assert content_hash(settings.level_of_theory(), 16) == "b8c23c83878b4917"
