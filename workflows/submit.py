@@ -33,12 +33,19 @@ Event = dict[str, Any]
 Key = tuple[str, int]
 
 
+JOBS = "jobs"
+"""Folder of the jobs' files, in that of the run."""
+
 SHARED = ("label", "parent")
 """Kinds of jobs that other campaigns in the same store may have too; each costs far more than a look into the store."""
 
 
+MOST_TOLD = 3
+"""Failed jobs that a RunError tells of."""
+
+
 class RunError(RuntimeError):
-    """Jobs that failed, one line each. Nothing finished is lost; the same command continues."""
+    """Jobs that failed: what the first say, and how many more. Nothing finished is lost; the same command continues."""
 
 
 @dataclass
@@ -63,7 +70,8 @@ def run_local(
     """Run ``flow`` and every flow its jobs add, ``workers`` jobs at a time (default: one per core).
 
     ``watch`` receives events: ``added`` (name, kind, done), ``started``, ``progress``, ``done``, ``failed``.
-    Raises RunError when jobs failed; jobs that do not depend on them are finished first.
+    Raises RunError when jobs failed; jobs that do not depend on them are finished first, but no calculation is begun
+    any more where the machine is what stands in the way (no time, no space).
     """
     started = time.time()
     run = _Run(open_job_store(store_uri), store_uri, folder.resolve(), watch or (lambda event: None))
@@ -74,13 +82,18 @@ def run_local(
         run.stop()
     run.result.seconds = time.time() - started
     if run.failed:
-        raise RunError("; ".join(run.failed))
+        raise RunError(run.told())
     return run.result
 
 
 def job_kind(job: Job) -> str:
     """``label``, ``train``... as the job's maker recorded it; used for display and accounting only."""
     return str(job.metadata.get("kind", "job"))
+
+
+def folder_name(job: Job) -> str:
+    """Where a job's files go, below JOBS in the folder of the run."""
+    return f"{short_name(job.name.replace(' ', '_').replace('/', '_'))}-{job.uuid[:8]}"
 
 
 class _Run:
@@ -93,6 +106,7 @@ class _Run:
         self.waiting: deque[Key] = deque()
         self.open_uuids: dict[str, int] = {}  # uuid -> jobs of it that are not done (a replace adds one)
         self.failed: list[str] = []
+        self.halted = False  # the machine has no time or space for calculations
         self.dead: set[str] = set()  # uuids whose job, or one of whose parents, failed
         self.workers: list[_Worker] = []
         self.result = RunResult()
@@ -150,7 +164,8 @@ class _Run:
     def _next_ready(self) -> Key | None:
         for _ in range(len(self.waiting)):
             key = self.waiting.popleft()
-            if not any(self.open_uuids.get(parent) for parent in self.parents[key]):
+            held = self.halted and job_kind(self.jobs[key]) in SHARED
+            if not held and not any(self.open_uuids.get(parent) for parent in self.parents[key]):
                 return key
             self.waiting.append(key)
         return None
@@ -217,6 +232,7 @@ class _Run:
         if message["kind"] == "failed":
             self.failed.append(f"{job.name}: {message['error']}")
             self.dead.add(job.uuid)
+            self.halted = self.halted or bool(message.get("later"))
         else:
             for text in message["flows"]:
                 self.add(MontyDecoder().decode(text))
@@ -238,7 +254,7 @@ class _Run:
         if worker.key in stored:
             self._finish(worker.key, {"kind": "done", "flows": stored[worker.key], "seconds": seconds})
         elif job_kind(job) == "label":
-            document = crash_document(job, reason, seconds)
+            document = crash_document(job, reason, seconds, self.folder / JOBS / folder_name(job))
             self.store.update([{**document, "uuid": job.uuid, "index": job.index}], key=["uuid", "index"])
             self._finish(worker.key, {"kind": "done", "flows": [], "seconds": seconds})
         else:
@@ -250,6 +266,15 @@ class _Run:
         entry = {"time": time.time(), "event": event, "type": job_kind(job), "job": job.name, "uuid": job.uuid}
         with (self.folder / LOG_FILE).open("a") as file:
             file.write(json.dumps(entry if seconds is None else {**entry, "seconds": seconds}) + "\n")
+
+    def told(self) -> str:
+        """The first failures, how many more there are, and how many calculations were not begun."""
+        more = len(self.failed) - MOST_TOLD
+        waiting = sum(job_kind(self.jobs[key]) in SHARED for key in self.waiting)
+        rest = [f"and {more} more"] if more > 0 else []
+        if waiting:
+            rest.append(f"{waiting} calculations were not begun; the same command continues with them")
+        return "; ".join([*self.failed[:MOST_TOLD], *rest])
 
     def stop(self) -> None:
         """End all workers; jobs in flight are simply run again next time."""
@@ -268,7 +293,7 @@ class _Worker:
         self.buffer = b""
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workflows.worker", uri, str(folder / "jobs"), str(os.getpid())],
+            [sys.executable, "-m", "workflows.worker", uri, str(folder / JOBS), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **SINGLE_THREAD},
@@ -281,7 +306,7 @@ class _Worker:
         request = {
             "uuid": job.uuid,
             "index": job.index,
-            "folder": f"{short_name(job.name.replace(' ', '_').replace('/', '_'))}-{job.uuid[:8]}",
+            "folder": folder_name(job),
             "job": json.dumps(job, cls=MontyEncoder),
         }
         assert self.process.stdin is not None

@@ -55,10 +55,13 @@ def _run(request: Message, store: Any, folder: Path) -> Message:
             store.spin_store.flows.update([document], key=["uuid", "index"])
         return {"kind": "done", "flows": dynamic, "seconds": time.time() - started}
     except Exception as error:
-        told = isinstance(error, ValueError | OSError) and str(error)
+        from workflows.engines.interface import TryLaterError, full_disk
+
+        later = isinstance(error, TryLaterError) or full_disk(error) is not None
+        told = (later or isinstance(error, ValueError | OSError)) and str(error)
         text = str(error).splitlines()[0] if told else f"{type(error).__name__}: {error}"
-        details = _keep_details(workdir / "error.txt")
-        return {"kind": "failed", "error": f"{text} (details: {details})", "seconds": time.time() - started}
+        said = f"{text} (details: {_keep_details(workdir / 'error.txt')})"
+        return {"kind": "failed", "error": said, "later": later, "seconds": time.time() - started}
 
 
 def _keep_details(log: Path) -> str:

@@ -1,11 +1,12 @@
 """The spin-lattice engine, writing down every calculation in a file, and as slow as asked."""
 
+import errno
 import time
 from pathlib import Path
 from typing import Literal
 
 from datastore.schema import SpinConfig
-from workflows.engines.interface import LabelError, RawLabel
+from workflows.engines.interface import LabelError, RawLabel, TryLaterError
 from workflows.engines.spin_lattice.engine import SpinLatticeEngine
 
 
@@ -14,10 +15,14 @@ class Counted(SpinLatticeEngine):
     log: str
     seconds: float = 0.0
     fail_at: int = -1
+    later_at: int = -1
+    disk_full: bool = False
 
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         if self.fail_at == self.calls():
             raise LabelError("no convergence; mix less", "not-converged")
+        if self.later_at == self.calls():
+            raise OSError(errno.ENOSPC, "No space left on device") if self.disk_full else TryLaterError("the job ends")
         time.sleep(self.seconds)
         label = super().compute(config, workdir)
         with Path(self.log).open("a") as file:

@@ -41,6 +41,11 @@ def ni_o() -> SpinConfig:
     return SpinConfig.from_structure(apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "FM"), ordering="FM")
 
 
+def scaled(number: int) -> SpinConfig:
+    """One of several configurations."""
+    return ni_o().model_copy(update={"magmoms_in": ni_o().magmoms_in * (1 + number / 10)})
+
+
 def executions(log: Path) -> list[str]:
     return log.read_text().split("\n")[:-1] if log.exists() else []
 
@@ -140,6 +145,30 @@ def test_failed_job_stops_its_children_only(place):
     with pytest.raises(RunError, match="no such thing; bring one"):
         run(Flow([bad, child, other]), place)
     assert executions(log) == ["2"]
+
+
+def test_of_many_failures_a_few_are_told(place):
+    bad = [toy_jobs.named(toy_jobs.fail(f"thing {number} lacks")) for number in range(5)]
+    with pytest.raises(RunError, match=r"and 2 more$") as raised:
+        run(Flow(bad), place)
+    assert str(raised.value).count("lacks") == 3
+
+
+@pytest.mark.parametrize("disk_full", [False, True])
+def test_where_the_machine_has_no_time_or_space_no_further_label_is_begun(place, disk_full):
+    log, labelled = place / "log", place / "labels"
+    engine = Counted(log=str(labelled), later_at=2, disk_full=disk_full)
+    labels = [label_job(engine, scaled(number)) for number in range(6)]
+    flow = Flow([*labels, toy_jobs.named(toy_jobs.count_up(str(log), 1))])
+    said = "No space left on device" if disk_full else "the job ends"
+    with pytest.raises(RunError, match=rf"{said}.*3 calculations were not begun; the same command continues") as raised:
+        run(flow, place, workers=1)
+    assert str(raised.value).count(said) == 1
+    assert "TryLaterError" not in str(raised.value)
+    assert engine.calls() == 2
+    assert executions(log) == ["1"], "what calculates nothing goes on"
+    labelled.write_text("many\n" * 9)
+    assert run(flow, place, workers=1).executed == 4
 
 
 def test_vanished_worker_is_an_error_and_the_rest_goes_on(place):

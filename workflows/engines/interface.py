@@ -139,6 +139,10 @@ class Engine(BaseModel, ABC):
         """
         return None
 
+    def tidy(self, workdir: Path) -> None:
+        """Remove what must not stay of a calculation in ``workdir`` whose process was killed."""
+        return
+
     def cores(self) -> int:
         """Processes times threads that :meth:`compute` occupies; core hours are this times wall time."""
         return 1

@@ -60,9 +60,14 @@ def label(engine: Engine, config: SpinConfig, calculated_by: str = "") -> dict[s
         return sealed({**engine.failure(config, crash).to_document(), "calculated_by": calculated_by})
 
 
-def crash_document(lost: Job, reason: str, seconds: float) -> dict[str, Any]:
-    """Job-store document of a label job whose process vanished after ``seconds``, as a recorded failure."""
+def crash_document(lost: Job, reason: str, seconds: float, workdir: Path | None = None) -> dict[str, Any]:
+    """Job-store document of a label job whose process vanished after ``seconds``, as a recorded failure.
+
+    Its files in ``workdir`` are tidied, as it can no longer do so.
+    """
     engine, config = lost.function_args
+    if workdir is not None:
+        engine.tidy(workdir)
     spent = {"wall": seconds, "cores": float(engine.cores())}
     failure = engine.failure(config, LabelError(reason, "crashed", spent))
     completed = datetime.now().isoformat()  # as jobflow writes it; ingest tells a second crash from the first by it

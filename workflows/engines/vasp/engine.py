@@ -128,6 +128,13 @@ class VaspEngine(VaspSettings, Engine):
             config, workdir, "relax", lambda folder: self._relaxed(generator.input_for(config), config, folder)
         )
 
+    def tidy(self, workdir: Path) -> None:
+        """As at the end of a run: POTCARs are licensed, and go unless everything is kept."""
+        from workflows.engines.vasp.folder import tidy
+
+        for folder in {path.parent for path in workdir.glob("*/**/POTCAR*")} if self.keep == "text" else ():
+            tidy(folder)
+
     def _in_folder(self, config: SpinConfig, workdir: Path | None, name: str, work: Callable[[Path], T]) -> T:
         from workflows.engines.vasp.folder import tidy
         from workflows.engines.vasp.occupations import FOLDER

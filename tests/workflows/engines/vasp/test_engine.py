@@ -15,6 +15,7 @@ from workflows.engines.interface import LabelError, TryLaterError
 from workflows.engines.vasp import potcars
 from workflows.engines.vasp.engine import VaspEngine, _along_z
 from workflows.engines.vasp.levels import covers
+from workflows.jobs.label import crash_document, label_job
 from workflows.structures import apply_ordering, rocksalt
 from workflows.vasp_import.convert import label
 from workflows.vasp_import.discover import find_runs
@@ -59,6 +60,21 @@ def test_a_label_and_the_files_that_stay(vasp_on_path, tmp_path, monkeypatch):
     names = {path.name for path in only_folder(tmp_path / "work").iterdir()}
     assert {"OUTCAR.gz", "vasprun.xml.gz", "INCAR.gz", "custodian.json.gz", "site_order.json", "potcars.json"} <= names
     assert not names & {"POTCAR", "POTCAR.gz", "WAVECAR", "CHGCAR"}
+
+
+def test_licensed_files_of_a_killed_run_go(vasp_on_path, tmp_path):
+    """Its own process can no longer see to that; whoever records the failure does."""
+    work = tmp_path / "vasp_01234567"
+    (work / "held").mkdir(parents=True)
+    for path in (work / "POTCAR", work / "POTCAR.orig", work / "held" / "POTCAR", work / "INCAR"):
+        path.write_text("POTCAR")
+    lost = label_job(engine(), nickel_oxide())
+    assert crash_document(lost, "signal 9", 1.0, tmp_path)["output"]["error_type"] == "crashed"
+    assert not list(tmp_path.rglob("POTCAR*"))
+    assert (work / "INCAR.gz").exists()
+    (work / "POTCAR").write_text("POTCAR")
+    engine(keep="all").tidy(tmp_path)
+    assert (work / "POTCAR").exists()
 
 
 def test_everything_can_be_kept(vasp_on_path, tmp_path):
