@@ -14,8 +14,8 @@ SYMPREC without symmetry; ALGO, NELM*, mixing (AMIX,    a correction: the way to
 BMIX, AMIN, IMIX), ISTART, ICHARG, TIME, NBANDS, NCORE,
 NPAR, KPAR, POTIM, IBRION, tighter EDIFF; WAVECAR or
 CHGCAR deleted
-POSCAR, MAGMOM, M_CONSTR, LAMBDA, RWIGS, NSW, ISIF      none: it is no longer what was asked for
-                                                        (:func:`departure`)
+POSCAR, MAGMOM, M_CONSTR, LAMBDA, RWIGS, NSW, ISIF;     none: it is no longer what was asked for
+ICHARG of 10 and more, which holds the density          (:func:`departure`)
 a setting changed and changed back                      as asked; the history says which
 =====================================================  =====================================================
 
@@ -45,6 +45,9 @@ HANDLER_FAILED = "the handler failed"
 
 OF_THE_CONFIGURATION = ("MAGMOM", "I_CONSTRAINED_M", "M_CONSTR", "LAMBDA", "RWIGS", "NSW", "ISIF")
 """Tags that say what is computed; a run that changed one is no run of the configuration."""
+
+HELD_DENSITY = 10
+"""ICHARG from which on VASP does not update the density."""
 
 MOVED = 1e-4
 """Angstrom. A CONTCAR of a static run repeats its POSCAR to 1e-10; VASP 5.2 and converters write 6 digits."""
@@ -124,10 +127,17 @@ def departure(folder: Path) -> str | None:
     for tag in OF_THE_CONFIGURATION:
         if before.get(tag) != after.get(tag):
             return f"{tag} was changed"
+    if _held(before) != _held(after):
+        return f"ICHARG was changed to {after.get('ICHARG', 'its default')}; from 10 on the density is held"
     texts = [_read(folder / f"POSCAR{suffix}") for suffix in (ORIGINAL, "")]
     if texts[0] is None or texts[1] is None:
         return "POSCAR or the copy of it from before the run is missing"
     return None if texts[0] == texts[1] else _moved(texts[0], texts[1], relaxed=bool(before.get("NSW", 0)))
+
+
+def _held(incar: Mapping[str, Any]) -> bool:
+    """Whether the density is that of a file, and the energy not that of the ground state."""
+    return bool(incar.get("ICHARG", 0) >= HELD_DENSITY)
 
 
 def _moved(before: str, after: str, relaxed: bool) -> str | None:
@@ -177,7 +187,7 @@ def _entry(correction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(entry: Mapping[str, Any], changes: Mapping[str, Any], known: bool) -> str:
-    """One line on a correction. A setting of the level that did not end as another one is not named, but counted.
+    """One line on a correction. A setting that ended as the level of theory says is not named, but counted.
 
     Where it is not ``known`` how settings ended, all are named.
     """
@@ -185,7 +195,8 @@ def _text(entry: Mapping[str, Any], changes: Mapping[str, Any], known: bool) -> 
     named = [step for step in steps if not known or _lasts(step[0], step[1], changes)]
     said = [_said(*step) for step in named]
     if others := len(steps) - len(named):
-        said.append(f"{others} setting{'s' if others > 1 else ''} that the level of theory states")
+        whose = "setting that ended" if others == 1 else "settings that ended"
+        said.append(f"{others} {whose} as the level of theory says (see history)")
     return f"custodian: {', '.join(sorted(entry['errors']))} -> {', '.join(said)}"[: 2 * LENGTH] if said else ""
 
 

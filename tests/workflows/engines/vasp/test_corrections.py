@@ -146,7 +146,7 @@ def test_without_originals_every_setting_is_named(tmp_path):
     log(folder, (["tet"], setting(ISMEAR=0)))
     assert read_corrections(folder).texts == ["custodian: tet -> INCAR ISMEAR=0"]
     of_import = read_corrections(folder, of_final_files=True)
-    assert of_import.texts == ["custodian: tet -> 1 setting that the level of theory states"]
+    assert of_import.texts == ["custodian: tet -> 1 setting that ended as the level of theory says (see history)"]
     assert of_import.history[0]["actions"] == ["INCAR ISMEAR=0"]
 
 
@@ -223,6 +223,8 @@ SITE = "0.250000 0.250000 0.500000"
         ("INCAR", "1*4 1*-2", "1*4 1*2", "MAGMOM was changed"),
         ("INCAR", "NSW = 0", "NSW = 5", "NSW was changed"),
         ("INCAR", "ALGO = Normal", "ALGO = All", None),
+        ("INCAR", "ICHARG = 2", "ICHARG = 1", None),
+        ("INCAR", "ICHARG = 2", "ICHARG = 11", "ICHARG was changed to 11; from 10 on the density"),
     ],
 )
 def test_what_is_no_run_of_the_configuration(tmp_path, file, before, after, reason):
