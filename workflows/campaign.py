@@ -105,7 +105,8 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     """Options and engine of a campaign file; ``engine`` (type or YAML file) replaces the file's.
 
     Another level of theory gives another campaign, with a name and a folder of its own, so that files, models and
-    reports never mix with those of the first.
+    reports never mix with those of the first. Of an engine's default POTCARs, those of
+    the campaign's elements are taken.
     """
     content = load_yaml(path, CampaignError)
     defaults = {name: CampaignOptions.model_fields[name].default for name in ("model", "baseline")}
@@ -114,21 +115,49 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             content[key] = str(_find(value, path, key))
     _find_structure_files(content, path)
+    own = content.get("engine")
     if engine is not None:
-        content = _with_engine(content, get_engine(engine))
-    options = _with_structure_files(parse_options(CampaignOptions, content, str(path), CampaignError), path)
-    chosen = get_engine(options.engine)
+        content["engine"] = _settings(get_engine(engine))
+    options = _parsed(content, path)
+    chosen = _of_elements(get_engine(options.engine), _elements(options))
+    if engine is not None and isinstance(own, dict | str):
+        first = _of_elements(get_engine(own), _elements(options))
+        options = _parsed(_renamed(content, first, chosen), path)
     _check_hubbard(options, chosen, path, own=engine is None)
     _check_potcars(options, chosen, path)
+    if chosen != get_engine(options.engine):
+        options = options.model_copy(update={"engine": _settings(chosen)})
     return options, chosen
 
 
-def _with_engine(content: dict[str, Any], engine: Engine) -> dict[str, Any]:
-    """The campaign with another engine, renamed where its labels would be others."""
-    own = content.get("engine")
-    first = get_engine(own) if isinstance(own, dict | str) else None
-    content = {**content, "engine": {**engine.model_dump(mode="json", exclude_unset=True), "type": engine.type}}
-    if first is None or first.level_id() == engine.level_id():
+def _parsed(content: dict[str, Any], path: Path) -> CampaignOptions:
+    return _with_structure_files(parse_options(CampaignOptions, content, str(path), CampaignError), path)
+
+
+def _settings(engine: Engine) -> dict[str, Any]:
+    return {**engine.model_dump(mode="json", exclude_unset=True), "type": engine.type}
+
+
+def _of_elements(engine: Engine, present: set[str]) -> Engine:
+    """``engine`` with POTCARs of the elements ``present`` only, where it states none but has the table of defaults.
+
+    Its level of theory then speaks of these elements, and no other POTCAR has to be there.
+    """
+    known: dict[str, str] | None = getattr(engine, "potcars", None)
+    if known is None or "potcars" in engine.model_fields_set:
+        return engine
+    own = {element: name for element, name in known.items() if element in present}
+    settings = _settings(engine)
+    hashes = {element: value for element, value in settings.get("potcar_hashes", {}).items() if element in own}
+    return get_engine({**settings, "potcars": own, "potcar_hashes": hashes})
+
+
+def _renamed(content: dict[str, Any], first: Engine, engine: Engine) -> dict[str, Any]:
+    """The campaign under another name where the labels of ``engine`` are others than those of its ``first`` one.
+
+    A level of theory is asked for only where it decides: it holds hashes of POTCARs, which a preview may lack.
+    """
+    if first == engine or (first.type == engine.type and first.level_id() == engine.level_id()):
         return content
     suffix = engine.type if engine.type != first.type else f"{engine.type}-{engine.level_id()[:6]}"
     folder = f"{content['folder']}-{suffix}" if content.get("folder") else ""

@@ -4,12 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import pymatgen.core
 import pytest
 import yaml
 from pymatgen.core import Structure
 
 from datastore.schema import content_hash
+from workflows import cli
 from workflows.campaign import CampaignError, StartOptions, load_campaign
+from workflows.engines import EngineError, get_engine
 from workflows.flows import CampaignMaker
 from workflows.structures import StructureOptions, candidates, generate, rocksalt
 
@@ -124,6 +127,33 @@ def test_every_element_needs_a_potcar_where_the_engine_names_them(write, vasp_on
         load_campaign(write(engine=content))
     _, engine = load_campaign(write(engine={**content, "potcars": {"Ni": "Ni_pv", "O": "O"}}))
     assert set(engine.level_of_theory()["potcars"]) == {"Ni", "O"}
+
+
+def test_of_the_default_potcars_those_of_the_campaign_are_taken(write, vasp_on_path):
+    """NiO needs no POTCAR of Mn and Co; a table that is stated is the level of theory as it stands."""
+    (vasp_on_path.potcars / "POT_GGA_PAW_PBE" / "Mn_pv" / "POTCAR").unlink()
+    for options, engine in (load_campaign(write(), "vasp"), load_campaign(write(engine={"type": "vasp"}))):
+        assert engine.missing() == []
+        assert engine.level_of_theory()["potcars"].keys() == {"Ni", "O"}
+        assert get_engine(options.engine) == engine
+    stated = {"Ni": "Ni_pv", "O": "O", "Co": "Co"}
+    _, whole = load_campaign(write(engine={"type": "vasp", "potcars": stated}))
+    assert whole.level_of_theory()["potcars"].keys() == set(stated)
+    assert load_campaign(write(engine={"type": "vasp"}), "vasp")[0].name == "quickstart_nio"
+    same = {"type": "vasp", "potcars": {"Ni": "Ni_pv", "O": "O"}}
+    assert load_campaign(write(engine=same), "vasp")[0].name == "quickstart_nio"
+
+
+def test_a_campaign_can_be_looked_at_without_potcars(write, monkeypatch):
+    """The level of theory of VASP holds their hashes; a preview does without."""
+    monkeypatch.delitem(pymatgen.core.SETTINGS, "PMG_VASP_PSP_DIR", raising=False)
+    options, engine = load_campaign(write(), "vasp")
+    assert options.name == "quickstart_nio-vasp"
+    assert engine.potcars == {"Ni": "Ni_pv", "O": "O"}
+    assert cli.run(["structures", str(write()), "--engine", "vasp"]) == 0
+    assert cli.run(["structures", str(write(engine={"type": "vasp"})), "--engine", "vasp"]) == 0
+    with pytest.raises(EngineError, match="hash of every POTCAR, and that of Ni, O is not known"):
+        engine.level_id()
 
 
 def test_structure_files_are_found_beside_the_campaign(write, tmp_path, monkeypatch):

@@ -112,6 +112,7 @@ class SpinStaticSetGenerator(VaspInputGenerator):
 
     settings: VaspSettings = field(default_factory=VaspSettings)
     moment_role: MomentRole = "guess"
+    user_potcar_functional: Any = None
     sort_structure: bool = False
     validate_magmom: bool = False
     inherit_incar: bool | list[str] = False

@@ -90,8 +90,8 @@ class VaspSettings(BaseModel):
     )
     potcars: dict[str, str] = Field(
         default={"Mn": "Mn_pv", "Co": "Co", "Ni": "Ni_pv", "O": "O"},
-        description="POTCAR per element, as the Materials Project has them, whose U these are. State those of the "
-        "campaign's elements: others are refused",
+        description="POTCAR per element, as the Materials Project has them, whose U these are. State those of your "
+        "elements: others are refused. Unstated, a campaign takes those of its elements",
     )
     potcar_functional: str = Field(
         default="", description="pymatgen's name of the edition (PBE, PBE_54, PBE_64...); default: pymatgen's setting"

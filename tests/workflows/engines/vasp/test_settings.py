@@ -201,6 +201,18 @@ def test_trap_10_the_mesh_is_the_parents_whatever_the_strain():
     assert len(free) > 1, "without the parent the mesh would jump"
 
 
+def test_trap_10_cells_of_two_orderings_may_differ_in_their_mesh_unless_it_is_stated():
+    """The numbers of docs/parents.md."""
+
+    def mesh(a: float, **options):
+        nio = apply_ordering(rocksalt("Ni", lattice_constant=a, cell="rhombohedral4"), "FM")
+        return VaspSettings(**options).mesh(SpinConfig.from_structure(nio, "FM", cell="rhombohedral4"))
+
+    assert (mesh(4.24), mesh(4.25)) == ((10, 10, 6), (10, 10, 5))
+    stated = {"kpts": {"rhombohedral4": (10, 10, 6)}}
+    assert mesh(4.24, **stated) == mesh(4.25, **stated)
+
+
 def test_a_deformed_cell_without_a_parent_is_refused_unless_the_table_has_it():
     deformed = cell(0.05, parent_lattice=None, deformation="tensile")
     with pytest.raises(LabelError, match="has no parent_lattice"):
