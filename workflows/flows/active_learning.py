@@ -124,7 +124,11 @@ class CampaignMaker(Maker):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything a campaign's file says, models and engine included."""
+        """Hash of everything a campaign's file says, models and engine included.
+
+        Also what decides no number: stored flows hold the engine with all its options, and a longer wall time would not
+        reach the labels of later rounds if those flows were found again.
+        """
         # An option that came later changes nothing for campaigns without it.
         later = {"starts"} if self.options.starts is None else set()
         parts = [
