@@ -21,16 +21,20 @@ LITTLE_DISK = 2.0
 Findings = dict[str, Any]
 
 
-def inspect(store: str | None = None) -> Findings:
-    """Everything below as one JSON-able document; ``ready``: a campaign can run with at least one engine."""
+def inspect(store: str | None = None, engine: str | None = None) -> Findings:
+    """Everything below as one JSON-able document; ``ready``: a campaign can run with at least one engine.
+
+    ``engine``: type or YAML file of the one that is judged, instead of each with its defaults.
+    """
     packages = {name: _version(name) for name in PACKAGES}
-    engines = _engines()
+    engines, setups = _engines(engine)
     found: Findings = {
         "python": platform.python_version(),
         "system": platform.platform(),
         "packages": packages,
         "optional": {name: _version(name) for name in OPTIONAL},
         "engines": engines,
+        "setups": setups,
         "cores": len(os.sched_getaffinity(0)),
         "threads": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
@@ -51,6 +55,7 @@ def lines(found: Findings) -> list[str]:
     for name, missing in found["engines"].items():
         out.append(f"{'-' if missing else '+'} {name}: {missing[0] if missing else 'ready'}")
         out += [f"    and {problem}" for problem in missing[1:]]
+        out += [f"    {line}" for line in found["setups"].get(name, [])]
     threads = ", ".join(f"{name}={value or 'not set'}" for name, value in found["threads"].items())
     out.append(f"machine: {found['cores']} cores, {threads} (calculations set 1 for themselves)")
     little = f"; free some space, campaigns want {LITTLE_DISK:g} GB" if found["disk_free_gb"] < LITTLE_DISK else ""
@@ -73,17 +78,23 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _engines() -> dict[str, list[str]]:
-    """Engine type -> what is missing, with remedies; empty when it can run."""
-    from workflows.engines import ENGINES, get_engine
+def _engines(chosen: str | None = None) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Engine type, or the ``chosen`` one -> what is missing, with remedies; and what those that lack nothing use."""
+    from workflows.engines import ENGINES, EngineError, get_engine
 
     found: dict[str, list[str]] = {}
-    for name in sorted(ENGINES):
+    setups: dict[str, list[str]] = {}
+    for name in sorted(ENGINES) if chosen is None else [chosen]:
         try:
-            found[name] = get_engine(name).missing()
+            engine = get_engine(name)
+            found[name] = engine.missing()
+            if not found[name]:
+                setups[name] = engine.setup()
+        except EngineError as error:
+            found[name] = [str(error)]
         except Exception as error:  # a doctor reports what is broken, whatever it is
             found[name] = [f"cannot be loaded ({type(error).__name__}: {error}); install the package again"]
-    return found
+    return found, setups
 
 
 def _store(uri: str) -> Findings:

@@ -14,19 +14,25 @@ def doctor(
     store: Annotated[
         str | None, typer.Option(metavar="URI", help="Also see whether this store can be reached.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE|FILE", help="Judge this engine alone, such as a YAML file with your POTCARs."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")] = False,
 ) -> None:
     """What this machine has and lacks.
 
-    Each problem comes with its remedy. Exit code 3 when no engine can run.
+    Each problem comes with its remedy. Exit code 3 when no engine, or not the one that is named, can run.
 
     \b
-    Example:
+    Examples:
+      spinmultinet doctor
+      spinmultinet doctor --engine configs/engines/vasp.yaml
       spinmultinet doctor --store local:runs/quickstart_nio/store
     """
     from workflows.doctor import inspect, lines
 
-    found = inspect(store)
+    found = inspect(store, engine)
     if as_json:
         print_json(found)
     else:

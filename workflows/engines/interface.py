@@ -122,6 +122,10 @@ class Engine(BaseModel, ABC):
     def missing(self) -> list[str]:
         """What this machine lacks to run the engine, each with its remedy; empty when ready."""
 
+    def setup(self) -> list[str]:
+        """What the engine takes from this machine where it is ready, a line each; for people."""
+        return []
+
     @abstractmethod
     def compute(self, config: SpinConfig, workdir: Path | None) -> RawLabel:
         """Run the calculation. Raises LabelError where it ends without a label."""

@@ -91,6 +91,15 @@ class VaspEngine(VaspSettings, Engine):
         problems = [problem for problem in (command, _updates_problem()) if problem]
         return problems + files.problems(self.potcars, self.potcar_functional, self.potcar_hashes)
 
+    def setup(self) -> list[str]:
+        """Command of either program, and where the POTCARs are."""
+        found = []
+        for name, vector in (("collinear moments", False), ("vectors", True)):
+            problem = command_problem(self.run, vector)
+            found.append(f"{name}: {problem or ' '.join(self.run.command(vector))}")
+        folder = files.folder_of(self.potcar_functional)
+        return [*found, f"POTCARs: {', '.join(self.potcars.values())}, {self.potcar_functional} in {folder}"]
+
     def seconds_estimate(self, config: SpinConfig) -> float:
         """Order of magnitude: a second on one core per k point of four atoms at 520 eV, times (atoms / 4)^2.5.
 

@@ -14,6 +14,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from workflows.engines.interface import EngineError
+
 
 class RunOptions(BaseModel):
     """How VASP is started, watched and ended. Nothing here decides a number."""
@@ -81,11 +83,19 @@ class RunOptions(BaseModel):
         return value
 
     def command(self, vector: bool) -> list[str]:
-        """Words of the command for collinear or ``vector`` moments, with variables of the environment put in."""
+        """Words of the command for collinear or ``vector`` moments, with variables of the environment put in.
+
+        Raises EngineError where quotes are not closed.
+        """
         from atomate2 import SETTINGS
 
         own, given = (self.vasp_ncl_cmd, SETTINGS.VASP_NCL_CMD) if vector else (self.vasp_cmd, SETTINGS.VASP_CMD)
-        return shlex.split(os.path.expandvars(own or given))
+        try:
+            return shlex.split(os.path.expandvars(own or given))
+        except ValueError as error:
+            raise EngineError(
+                f"{own or given!r} is no command of VASP ({error}); correct it in ~/.atomate2.yaml or the environment"
+            ) from None
 
 
 def command_problem(options: RunOptions, vector: bool) -> str | None:

@@ -163,7 +163,10 @@ class VaspSettings(BaseModel):
     @classmethod
     def _known_functional(cls, value: str) -> str:
         if value not in files.FUNCTIONALS:
-            raise ValueError(f"{value!r} is no edition of PBE POTCARs; pymatgen knows {', '.join(files.FUNCTIONALS)}")
+            raise ValueError(
+                f"{value!r} is no edition of PBE POTCARs; state potcar_functional or "
+                f"PMG_DEFAULT_FUNCTIONAL in ~/.config/.pmgrc.yaml: pymatgen knows {', '.join(files.FUNCTIONALS)}"
+            )
         return value
 
     @field_validator("potcar_hashes")

@@ -151,7 +151,7 @@ def test_a_stated_hash_may_be_longer():
         ({"hubbard_u": {"Ni": -1}}, "must be a finite number, 0 or more"),
         ({"potcars": {"Ni": "Co"}}, "'Co' is no POTCAR of Ni"),
         ({"potcars": {}}, "name the POTCAR of every element"),
-        ({"potcar_functional": "LDA"}, "'LDA' is no edition of PBE POTCARs; pymatgen knows PBE, PBE_52"),
+        ({"potcar_functional": "LDA"}, "'LDA' is no edition of PBE POTCARs; state potcar_functional or PMG_DEFAULT"),
         ({"potcar_hashes": {"Ni": "abc"}}, "is no SHA-256"),
         ({"potcar_hashes": {"Fe": "0" * 64}}, "potcar_hashes names Fe, potcars does not"),
         ({"kpts": {"all8": [0, 1, 1]}}, "every division must be at least 1"),
