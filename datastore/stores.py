@@ -19,7 +19,7 @@ from typing import Any, Self
 from maggma.core import Store
 from maggma.stores import MemoryStore, MongoStore
 from pymongo import uri_parser
-from pymongo.errors import DocumentTooLarge, OperationFailure, PyMongoError
+from pymongo.errors import DocumentTooLarge, InvalidURI, OperationFailure, PyMongoError
 
 from datastore.checksums import sealed
 from datastore.errors import DataError
@@ -31,6 +31,7 @@ from datastore.verdicts import PAST, decided, followed
 FILE = "store.sqlite"
 DATABASE = "spinmultinet"
 TIMEOUT_MS = 3000
+URI = "mongodb://USER:PASSWORD@HOST/DATABASE"
 
 _PROVENANCE = ("config_id", "campaign", "formula", "ordering", "level_id", "pair_id", "generation", "last_updated")
 COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -237,11 +238,29 @@ def _local(path: str, create: bool) -> dict[str, Store]:
     return {name: SqliteStore(str(file), name, key=key) for name, (key, _) in COLLECTIONS.items()}
 
 
-def _mongo(uri: str) -> dict[str, Store]:
+def database_of(uri: str) -> str:
+    """The database that a MongoDB URI names, empty where it names none.
+
+    Raises DataError, without pymongo's words, which quote what it takes for host, port or database: a password with
+    ``@ : /`` in it is cut there.
+    """
+    problem = (
+        f"{mask(uri)} is no valid MongoDB URI; write {URI}, with user and password escaped: %40 for @, %3A for :, "
+        "%2F for /, %3F for ?, %23 for #, %25 for %"
+    )
+    rest = uri.partition("://")[2]
+    if "@" in rest and "@" not in re.split("[/?#]", rest, maxsplit=1)[0]:
+        raise DataError(problem)
     try:
-        database = uri_parser.parse_uri(uri, connect_timeout=TIMEOUT_MS / 1000)["database"] or DATABASE
-    except (PyMongoError, ValueError) as error:
-        raise DataError(f"store {mask(uri)} is no valid MongoDB URI: {_first(error)}") from error
+        return str(uri_parser.parse_uri(uri, connect_timeout=TIMEOUT_MS / 1000)["database"] or "")
+    except (InvalidURI, ValueError):
+        raise DataError(problem) from None
+    except PyMongoError as error:
+        raise DataError(f"{mask(uri)} cannot be reached: {_first(error)}; check host and network") from error
+
+
+def _mongo(uri: str) -> dict[str, Store]:
+    database = database_of(uri) or DATABASE
     options = {"serverSelectionTimeoutMS": TIMEOUT_MS, "connectTimeoutMS": TIMEOUT_MS}
     return {
         name: MaskedMongoStore(database, name, uri=uri, key=key, mongoclient_kwargs=options)

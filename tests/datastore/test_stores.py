@@ -154,6 +154,15 @@ def test_local_store_at_an_impossible_place(tmp_path):
         open_store(f"local:{tmp_path / 'file' / 'data'}")
 
 
+@pytest.mark.parametrize("sign", list("@:/?#%"))
+def test_a_password_that_is_not_escaped_is_told_and_not_shown(sign):
+    with pytest.raises(DataError, match="escaped: %40 for @") as error:
+        open_store(f"mongodb://user:top{sign}secret@127.0.0.1:9/db")
+    assert "secret" not in str(error.value)
+    assert "top" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
 def test_mask():
     assert mask("mongodb://u:p@ss@h/d") == "mongodb://u:***@h/d"
     assert mask("mongodb://h/d") == "mongodb://h/d"

@@ -128,6 +128,8 @@ def test_runs_of_our_engine_are_at_its_level(capsys, vasp_on_path, tmp_path, way
         (["my runs", "a.extxyz", "--into", "local:store"], "a.extxyz is neither a folder nor task documents"),
         (["empty", "--into", "local:store"], "no VASP run there"),
         (["my runs", "--into", "local:store", "--level", "level.yaml"], "states no level of theory"),
+        (["my runs/static/vasprun.xml", "--into", "local:store"], "give its folder: my runs/static"),
+        (["my runs/static/OUTCAR", "--show-keys"], "give its folder: my runs/static"),
         (["mongodb://ada:secret@127.0.0.1:1/x?collection=c", "--into", "local:store"], "cannot be reached"),
         (["mongodb://ada:secret@127.0.0.1:1/x", "--into", "local:store"], "names no collection"),
     ],

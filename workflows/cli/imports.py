@@ -105,10 +105,13 @@ def import_files(
 
 
 def _of_vasp(paths: list[str]) -> bool:
-    """Whether the paths are VASP runs or task documents; InputError where they are of both kinds."""
+    """Whether the paths are VASP runs or task documents; InputError for both, or one file of a run."""
     from workflows.vasp_import.databases import is_database
     from workflows.vasp_import.files import has_documents
 
+    outputs = [path for path in paths if Path(path).is_file() and Path(path).name.startswith(("OUTCAR", "vasprun"))]
+    if outputs:
+        raise InputError(f"{outputs[0]} is one file of a run; give its folder: {Path(outputs[0]).parent}")
     found = [is_database(path) or Path(path).is_dir() or has_documents(Path(path)) for path in paths]
     if any(found) and not all(found):
         other = paths[found.index(False)]

@@ -40,7 +40,8 @@ class Raw:
     ``magmoms_in``: MAGMOM, None where the INCAR has none. ``symbols``, ``titels`` and ``potcars``
     (:func:`workflows.engines.vasp.potcars.identity`) are per species block. ``kpts``: the rule behind the mesh.
     ``n_ionic``: 0 where there were several steps and nobody says how many. ``own``: made by this program's input
-    generator, which states a moment for every site on purpose.
+    generator, which states a moment for every site on purpose. ``from_atoms``: the first density was that of atoms with
+    MAGMOM, although ICHARG = 1 asks for that of a file: there was none. Of a document nobody knows.
     """
 
     species: Sequence[str]
@@ -70,6 +71,7 @@ class Raw:
     history: Sequence[dict[str, Any]] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     own: bool = False
+    from_atoms: bool = False
 
 
 def label(raw: Raw) -> SpinPoint:
@@ -179,7 +181,8 @@ def _continued(raw: Raw) -> str:
     """What of an earlier run this one began with, which has the moments; MAGMOM then only says the symmetry."""
     if _number(raw, "ISTART"):
         return "wavefunction (ISTART > 0)"
-    return "charge density (ICHARG = 1)" if _number(raw, "ICHARG") == FROM_CHGCAR else ""
+    from_file = _number(raw, "ICHARG") == FROM_CHGCAR and not raw.from_atoms
+    return "charge density (ICHARG = 1)" if from_file else ""
 
 
 def _default(raw: Raw) -> FloatArray:

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from bson import json_util
-from pymongo import MongoClient, uri_parser
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from datastore.errors import DataError
 from datastore.mapping import RefusedError
-from datastore.stores import TIMEOUT_MS, explained, mask
+from datastore.stores import TIMEOUT_MS, database_of, explained, mask
 from workflows.vasp_import.documents import CALCULATIONS, PROJECTION
 
 SCHEMES = ("mongodb://", "mongodb+srv://")
@@ -65,7 +65,7 @@ def _stamp(document: dict[str, Any]) -> str:
 @lru_cache(maxsize=4)
 def _collection(uri: str) -> Any:
     plain, name = _split(uri)
-    database = uri_parser.parse_uri(plain, connect_timeout=TIMEOUT_MS / 1000)["database"]
+    database = database_of(plain)
     if not database or not name:
         raise DataError(f"{mask(uri)} names no {'collection' if database else 'database'}; write {EXAMPLE}")
     return MongoClient(plain, **_OPTIONS)[database][name]
@@ -87,4 +87,4 @@ def _told(uri: str) -> Iterator[None]:
         except (ValueError, PyMongoError) as error:
             if isinstance(error, DataError) or not isinstance(error, ValueError):
                 raise
-            raise DataError(f"{mask(uri)} is no valid MongoDB URI: {mask(str(error))}; write {EXAMPLE}") from error
+            raise DataError(f"{mask(uri)} is no valid MongoDB URI; write {EXAMPLE}") from None

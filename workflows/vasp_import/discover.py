@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ _FILE = re.compile(
 
 _ARCHIVE = re.compile(r"(?!error\.\d+\.).*\.(?:tar|tgz|zip|7z|tar\.(?:gz|bz2|xz|zst))", re.IGNORECASE)
 """Packed folders; those that custodian makes of failed attempts (``error.1.tar.gz``) are not meant to be read."""
+
+_ALIKE = re.compile(r"(?:[^.]+\.)?(?:OUTCAR|vasprun)(?:[^A-Za-z].*)?(?<!\.py)")
+PASSED_OVER = "not read: rename it as a run of its folder (OUTCAR, OUTCAR.relax1, vasprun.xml.gz), or move it away"
 
 SHARED = ("POTCAR", "POTCAR.spec", "potcars.json", "custodian.json")
 """Files that all runs of a folder have in common where none carries the run's suffix."""
@@ -57,13 +61,13 @@ class Obstacle:
 def find_runs(root: Path) -> Iterator[Run | Obstacle]:
     """Runs below ``root``, in the order of their paths, lazily.
 
-    Links are followed, each folder is visited once; folders whose names begin with a dot are left out. Nothing is
-    opened, and of files only those of VASP are asked for size and time.
+    Links are followed after all real folders, and each folder is visited once, so that a run has its own name and not
+    that of a link to it. Folders whose names begin with a dot are left out. Nothing is opened, and of files only those
+    of VASP are asked for size and time.
     """
-    start = os.path.abspath(root)
-    waiting, visited = [start], set()
-    while waiting:
-        folder = waiting.pop()
+    waiting, links, visited = [os.path.abspath(root)], deque[str](), set()
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.popleft()
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in visited:
@@ -71,13 +75,14 @@ def find_runs(root: Path) -> Iterator[Run | Obstacle]:
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
-            folders = [entry.path for entry in found if not entry.name.startswith(".") and _is_folder(entry)]
+            folders = [entry for entry in found if not entry.name.startswith(".") and _is_folder(entry)]
             here = list(_runs(folder, found))
         except OSError as error:
             yield Obstacle(folder, "unreadable folder", f"{error.strerror}; check permissions and links")
             continue
         yield from here
-        waiting.extend(reversed(folders))
+        waiting.extend(entry.path for entry in reversed(folders) if not entry.is_symlink())
+        links.extend(entry.path for entry in folders if entry.is_symlink())
 
 
 def printable(path: str) -> str:
@@ -93,7 +98,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _runs(folder: str, entries: list[os.DirEntry[str]]) -> Iterator[Run | Obstacle]:
-    """Runs and archives directly in ``folder``."""
+    """Runs directly in ``folder``, and what may hold some and is not read: archives, outputs under other names."""
     by_suffix: dict[str, dict[str, os.DirEntry[str]]] = {}
     for entry in entries:
         match = _FILE.fullmatch(entry.name)
@@ -102,6 +107,8 @@ def _runs(folder: str, entries: list[os.DirEntry[str]]) -> Iterator[Run | Obstac
             by_suffix.setdefault(match["suffix"] or "", {}).setdefault(name + (match["packed"] or ""), entry)
         elif _ARCHIVE.fullmatch(entry.name) and entry.is_file():
             yield Obstacle(entry.path, "packed folder", "unpack it, and import what is in it")
+        elif _ALIKE.fullmatch(entry.name) and entry.is_file():
+            yield Obstacle(entry.path, "unknown name", PASSED_OVER)
     common = by_suffix.get("", {})
     for suffix, files in sorted(by_suffix.items()):
         if not set(map(_plain, files)) & set(OUTPUTS):

@@ -86,6 +86,7 @@ _SAME = (
     "parameters",
     "version",
     "n_ionic",
+    "from_atoms",
 )
 """Fields of a VaspResult that go over as they are."""
 
@@ -165,7 +166,10 @@ def _check_penalty(folder: Path, result: VaspResult) -> None:
     found = _PENALTY.findall(_text(folder, "OSZICAR"))
     if not found:
         raise RefusedError("penalty not known", "moments were held, and no OSZICAR says with which penalty energy E_p")
-    each = abs(float(found[-1])) / len(result.species)
+    try:
+        each = abs(float(found[-1])) / len(result.species)
+    except ValueError:
+        raise RefusedError("overflow", f"OSZICAR has {found[-1][:20]} for the penalty energy E_p") from None
     if not each <= LARGEST_PENALTY:
         raise RefusedError("penalty too large", f"holding the moments took {1000 * each:.2g} meV/atom; raise LAMBDA")
 

@@ -115,6 +115,7 @@ def test_a_run_from_a_density_asked_for_what_it_found(parameters, continued):
     point = label(replace(RAW, magmoms_in=stated, parameters=parameters))
     assert (point.ordering == "AFM-II") is continued
     assert ("moments_in" in point.source) is continued
+    assert label(replace(RAW, magmoms_in=stated, parameters={"ICHARG": 1}, from_atoms=True)).ordering == "FM"
     if not continued:
         np.testing.assert_array_equal(point.magmoms_in, stated)
 

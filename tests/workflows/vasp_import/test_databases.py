@@ -82,6 +82,14 @@ def test_a_document_that_was_removed_meanwhile_is_refused_alone(database):
         ("mongodb://ada:secret@127.0.0.1/?collection=tasks", "names no database"),
         ("mongodb://ada:se cret@[::1/db?collection=tasks", "no valid MongoDB URI"),
         ("mongodb://ada:secret@127.0.0.1:x/db?collection=tasks", "no valid MongoDB URI"),
+        ("mongodb://ada:s:ecret@127.0.0.1/db?collection=tasks", "%3A for :"),
+        ("mongodb://ada:9/secret@127.0.0.1/db?collection=tasks", "%2F for /"),
+        ("mongodb://ada:x/secret@127.0.0.1/db?collection=tasks", "%2F for /"),
+        ("mongodb://ada:x@secret@127.0.0.1/db?collection=tasks", "%40 for @"),
+        ("mongodb://ada:x%secret@127.0.0.1/db?collection=tasks", "no valid MongoDB URI"),
+        ("mongodb://ada:x?secret@127.0.0.1/db?collection=tasks", "no valid MongoDB URI"),
+        ("mongodb://ada:x#secret@127.0.0.1/db?collection=tasks", "no valid MongoDB URI"),
+        ("mongodb://ada:x[secret@127.0.0.1/db?collection=tasks", "no valid MongoDB URI"),
     ],
 )
 def test_a_database_that_cannot_be_used_is_one_line_without_the_password(uri, part):

@@ -71,13 +71,22 @@ def test_several_runs_in_one_folder_share_what_carries_no_suffix(tmp_path):
     assert f"{tmp_path} (relax1)" in origins
 
 
+def make_outside(root):
+    outside = root.with_name(f"{root.name} outside")
+    make(outside, "OUTCAR", "deeper/OUTCAR")
+    return outside
+
+
 def test_a_tree_is_walked_once_in_order_without_hidden_folders(tmp_path):
     make(tmp_path, "b/OUTCAR", "a/OUTCAR", "a/z/OUTCAR", ".git/OUTCAR", "a/.snapshot/OUTCAR", "c.d/e f/OUTCAR")
     (tmp_path / "a/loop").symlink_to(tmp_path)
     (tmp_path / "a/twin").symlink_to(tmp_path / "b")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "self").symlink_to(tmp_path / "self")
-    assert places(tmp_path) == ["a", "a/twin", "a/z", "c.d/e f"]
+    (tmp_path / "Before").symlink_to(tmp_path / "b")
+    assert places(tmp_path) == ["a", "a/z", "b", "c.d/e f"]  # under its own name, whatever links to it
+    (tmp_path / "far").symlink_to(make_outside(tmp_path))
+    assert places(tmp_path) == ["a", "a/z", "b", "c.d/e f", "far", "far/deeper"]
     assert places(tmp_path / ".git") == ["."]
 
 
@@ -112,6 +121,21 @@ def test_archives_and_closed_folders_are_told(tmp_path, monkeypatch):
     ]
     assert "Permission denied" in told[2].detail
     assert places(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, True) for name in ("OUTCAR.bak", "OUTCAR_1", "OUTCAR.1", "OUTCAR~", "OUTCAR.standard", "OUTCAR2")),
+        *((name, True) for name in ("run1.OUTCAR", "run1.vasprun.xml", "vasprun_old.xml", "vasprun.xml.zst")),
+        *((name, False) for name in ("OUTCAR.relax1", "vasprun.xml.gz", "myOUTCAR", "OUTCARs", "vasprun.py")),
+        *((name, False) for name in ("vaspruns", "INCAR.bak", "CONTCAR_1")),
+    ],
+)
+def test_outputs_under_names_of_no_run_are_told(tmp_path, name, told):
+    make(tmp_path, name)
+    found = [(item.reason, item.folder) for item in find_runs(tmp_path) if isinstance(item, Obstacle)]
+    assert found == ([("unknown name", str(tmp_path / name))] if told else [])
 
 
 def test_the_stamp_follows_the_files_and_nothing_else(tmp_path):

@@ -196,6 +196,44 @@ def test_refusals_of_the_reader_keep_their_reason(finished, name, reason):
     assert str(finished(name)) not in str(refused.value)  # the report names the folder
 
 
+@pytest.mark.parametrize("number", ["********", "nonsense", "nan"])
+def test_a_penalty_that_is_no_number_is_no_small_one(tmp_path, number):
+    folder = vasp_run(tmp_path / "held", mixed(), VECTORS, **HUBBARD, **HELD, LAMBDA=300)
+    text = (folder / "OSZICAR").read_text()
+    last = text.rindex("E_p =")
+    (folder / "OSZICAR").write_text(text[:last] + f"E_p = {number} lambda\n")
+    with pytest.raises(RefusedError) as refused:
+        read(folder)
+    assert refused.value.reason in ("overflow", "penalty too large")
+
+
+@pytest.mark.parametrize("name", ["INCAR", "INCAR.orig"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 99])
+def test_a_damaged_input_beside_sound_outputs_is_named(copy, name, content):
+    folder = copy("static")
+    shutil.copyfile(folder / "INCAR", folder / "INCAR.orig")
+    (folder / name).write_bytes(content)
+    with pytest.raises(RefusedError, match=rf"unreadable: {name}: .*copy it again") as refused:
+        read(folder)
+    assert str(folder) not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["OUTCAR", "vasprun.xml"])
+@pytest.mark.parametrize("keep", [0, 5000])
+def test_of_a_cut_file_and_a_packed_twin_the_twin_is_read(copy, name, keep):
+    folder = copy("static")
+    before = read(folder)
+    whole = (folder / name).read_bytes()
+    (folder / f"{name}.gz").write_bytes(gzip.compress(whole, mtime=0))
+    (folder / name).write_bytes(whole[:keep])
+    point = read(folder)
+    assert point.point_id == before.point_id
+    assert point.energy == before.energy
+    (folder / f"{name}.gz").write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    with pytest.raises(RefusedError, match="truncated"):
+        read(folder)
+
+
 def test_a_run_that_went_on_from_a_wavefunction_has_the_moments_it_found(copy):
     folder = copy("static")
     path = folder / "vasprun.xml"
@@ -207,6 +245,22 @@ def test_a_run_that_went_on_from_a_wavefunction_has_the_moments_it_found(copy):
     np.testing.assert_array_equal(point.magmoms_in[:4], point.magmoms_out[:4])
     assert point.magmoms_in[4:].tolist() == [0.0] * 4
     assert point.verdict == "accepted"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_density_that_was_asked_for_may_not_have_been_there(copy, there):
+    """OUTCAR says which; ICHARG stays 1 in vasprun.xml."""
+    folder = copy("static")
+    text = (folder / "vasprun.xml").read_text()
+    assert text.count('name="ICHARG">     2') == 1
+    (folder / "vasprun.xml").write_text(text.replace('name="ICHARG">     2', 'name="ICHARG">     1'))
+    said = "charge density of overlapping atoms calculated"
+    assert (folder / "OUTCAR").read_text().count(said) == 1
+    if there:
+        (folder / "OUTCAR").write_text((folder / "OUTCAR").read_text().replace(said, "from file"))
+    point = read(folder)
+    assert ("continued from a charge density" in point.source.get("moments_in", "")) is there
+    assert (point.magmoms_in.tolist() == MAGMOMS) is not there
 
 
 def test_a_correction_that_changed_the_level_is_stated_as_by_the_engine(copy):

@@ -24,7 +24,6 @@ NBANDS is no setting of a level: VASP rounds it up to a multiple of the processe
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Incar, Kpoints
 
 from workflows.engines.vasp.levels import COST_TAGS, kpts_of_run, level_of_run
+from workflows.engines.vasp.output_files import OutputError, read_bytes
 
 LOG = "custodian.json"
 ORIGINAL = ".orig"
@@ -79,6 +79,7 @@ def read_corrections(folder: Path, of_final_files: bool = False) -> Corrections:
 
     Each may be gzipped, and each may be missing: a run without custodian has no corrections. ``of_final_files``: the
     label's level of theory is read from the files as they ended, as in an import; then nothing has changed against it.
+    Raises OutputError, which names the file, where INCAR or a file packed by gzip is damaged.
     """
     log = read_log(folder)
     changes = {} if of_final_files else level_changes(folder)
@@ -98,7 +99,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         content = _read(folder / LOG)
         runs = [] if content is None else json.loads(content)
         return [_entry(correction) for run in runs for correction in run["corrections"]]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OutputError):
         return [{"handler": "", "errors": [f"{LOG} cannot be read"], "actions": []}]
 
 
@@ -245,13 +246,22 @@ def _history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _incar(folder: Path, suffix: str) -> dict[str, Any] | None:
-    text = _read(folder / f"INCAR{suffix}")
-    return None if text is None else dict(Incar.from_str(text))
+    """Tags of an INCAR, None where there is none. Raises OutputError for a damaged one, whose tags would be changes."""
+    path = folder / f"INCAR{suffix}"
+    text = _read(path)
+    if text is None:
+        return None
+    try:
+        tags = dict(Incar.from_str(text))
+    except Exception as error:  # pymatgen raises whatever a damaged line leads to
+        raise OutputError("unreadable", path, f"is no INCAR ({error}); copy it again, or remove it") from error
+    if not tags:
+        raise OutputError("unreadable", path, "has no tag; copy it again, or remove it")
+    return tags
 
 
 def _read(path: Path) -> str | None:
-    """Text of a file or of its gzipped form, None where there is neither."""
-    if path.is_file():
-        return path.read_text(errors="replace")
+    """Text of a file or of its gzipped form, None where there is neither. Raises OutputError."""
     packed = path.with_name(f"{path.name}.gz")
-    return gzip.decompress(packed.read_bytes()).decode(errors="replace") if packed.is_file() else None
+    found = next((file for file in (path, packed) if file.is_file()), None)
+    return None if found is None else read_bytes(found).decode(errors="replace")

@@ -38,7 +38,8 @@ def same_run(vasprun: Vasprun, outcar: Outcar, started: str, path: Path) -> None
         "number of ions": (len(vasprun.atomic_symbols), sum(outcar.ions_per_type)),
         "LNONCOLLINEAR": (bool(vasprun.parameters.get("LNONCOLLINEAR")), outcar.noncollinear),
     }
-    if started and outcar.started and abs(_time(started) - _time(outcar.started)) > AT_ONCE:
+    times = (_time(started), _time(outcar.started))
+    if times[0] and times[1] and abs(times[0] - times[1]) > AT_ONCE:
         raise _differs("foreign", path, outcar, "start of the run", started, outcar.started)
     for what, (here, there) in pairs.items():
         if here != there:
@@ -73,8 +74,12 @@ def _numbers(version: str) -> str:
     return match[0] if match else version
 
 
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, "%Y.%m.%d %H:%M:%S")
+def _time(text: str) -> datetime | None:
+    """The time, None where none is stated, or one that no calendar has."""
+    try:
+        return datetime.strptime(text, "%Y.%m.%d %H:%M:%S")
+    except ValueError:
+        return None
 
 
 def _close(

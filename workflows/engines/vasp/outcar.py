@@ -35,6 +35,7 @@ class Outcar:
     ``magnetization``: (N,) collinear, (N, 3) non-collinear in the frame of SAXIS, None where no table was printed.
     ``ldauu``: rounded to 0.1 eV, empty without +U. ``n_electronic``: steps of each ionic step.
     ``total_moment``: signed, (3,) non-collinear. ``positions``: Cartesian. ``started``: date and time.
+    ``from_atoms``: the first density was that of atoms with MAGMOM, whatever ICHARG asks for: there was no CHGCAR.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Outcar:
     charges: FloatArray | None
     total_moment: float | FloatArray | None
     timings: dict[str, float]
+    from_atoms: bool
 
 
 def read_outcar(path: Path) -> Outcar:
@@ -99,6 +101,7 @@ def read_outcar(path: Path) -> Outcar:
         charges=tables.get("total charge"),
         total_moment=text.total_moment(),
         timings=text.timings(),
+        from_atoms="charge density of overlapping atoms calculated" in text.head,
     )
 
 
@@ -228,7 +231,7 @@ class _Text:
     def timings(self) -> dict[str, float]:
         """``wall`` and ``cpu`` (user and system, of the first rank) in seconds, ``cores``; those that are printed."""
         block = self.text[self.text.rfind("General timing") :]
-        seconds = {name: float(value) for name, value in re.findall(r"(\w+) time \(sec\):\s+([\d.]+)\s", block)}
+        seconds = {name: float(value) for name, value in re.findall(r"(\w+) time \(sec\):\s+(\d+(?:\.\d*)?)\s", block)}
         timings = {"wall": seconds["Elapsed"]} if "Elapsed" in seconds else {}
         if {"User", "System"} <= set(seconds):
             timings["cpu"] = seconds["User"] + seconds["System"]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 _NAME = re.compile(
     r"(?P<kind>vasprun|OUTCAR)(?:\.xml)?(?:\.(?P<step>relax\d|static|standard|precondition))?(?:\.xml)?"
@@ -26,6 +26,8 @@ _OPENERS: dict[bytes, tuple[Callable[..., Any], tuple[str, ...]]] = {
     b"\xfd7zXZ": (lzma.open, (".xz", ".lzma")),
 }
 _PACKED = (".gz", ".GZ", ".bz2", ".xz", ".lzma", ".Z")
+
+Read = TypeVar("Read")
 
 CUT_SHORT = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError)
 """What reading a compressed file raises that lacks its end or is damaged."""
@@ -63,6 +65,20 @@ def newest_outputs(folder: Path) -> tuple[Path | None, Path | None]:
             found.setdefault(rank, {}).setdefault(match["kind"], path)
     newest = found[max(found)] if found else {}
     return newest.get("vasprun"), newest.get("OUTCAR")
+
+
+def whole(read: Callable[[Path], Read], path: Path) -> tuple[Read, Path]:
+    """What ``read`` makes of a file, and the file; of its packed twin where the file itself is cut.
+
+    A disk that was full when a run was unpacked leaves such a pair. Raises OutputError.
+    """
+    try:
+        return read(path), path
+    except OutputError as error:
+        twins = [twin for end in _PACKED if (twin := path.with_name(f"{path.name}{end}")).is_file()]
+        if error.reason != "truncated" or not twins:
+            raise
+        return read(twins[0]), twins[0]
 
 
 def read_bytes(path: Path, size: int = -1) -> bytes:

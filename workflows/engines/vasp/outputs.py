@@ -20,7 +20,7 @@ from pymatgen.io.vasp.outputs import Vasprun
 from datastore.schema import FloatArray
 from workflows.engines.vasp.cross_check import same_numbers, same_run
 from workflows.engines.vasp.outcar import Outcar, read_outcar
-from workflows.engines.vasp.output_files import OutputError, newest_outputs
+from workflows.engines.vasp.output_files import OutputError, newest_outputs, whole
 from workflows.engines.vasp.vasprun import band_gap, incar_of, mesh_of, moments_in, read_vasprun, started
 
 KB_PER_EV_A3 = 1602.1766208
@@ -51,6 +51,7 @@ class VaspResult:
     +U. ``potcars``: TITEL of each block. ``n_electronic``: steps of each ionic step. ``converged``: electronically, in
     the last ionic step; read_run refuses others. ``ionic_converged``: None for a static run or molecular dynamics.
     ``incar``: tags as VASP understood them; ``parameters``: those and VASP's defaults (the cutoff is ENMAX there).
+    ``from_atoms``: its first density was that of atoms with MAGMOM.
     ``timings``: ``wall``, ``cpu`` (of the first rank) and ``cores`` as VASP states them.
     """
 
@@ -82,6 +83,7 @@ class VaspResult:
     converged: bool
     ionic_converged: bool | None
     files: tuple[Path, Path]
+    from_atoms: bool
 
 
 def read_run(folder: Path, order: Sequence[int] | None = None, moments: bool = True) -> VaspResult:
@@ -97,8 +99,8 @@ def read_run(folder: Path, order: Sequence[int] | None = None, moments: bool = T
     if outcar_path is None or vasprun_path is None:
         lacking = "OUTCAR" if vasprun_path else "vasprun.xml" if outcar_path else "vasprun.xml and OUTCAR"
         raise OutputError("missing file", folder, f"has no {lacking}; moments and energies need both files")
-    outcar = read_outcar(outcar_path)
-    vasprun = read_vasprun(vasprun_path)
+    outcar, outcar_path = whole(read_outcar, outcar_path)
+    vasprun, vasprun_path = whole(read_vasprun, vasprun_path)
     same_run(vasprun, outcar, started(vasprun_path), vasprun_path)
     _check_label(vasprun, outcar)
     same_numbers(vasprun, outcar, vasprun_path)
@@ -183,6 +185,7 @@ def _result(vasprun: Vasprun, outcar: Outcar, files: tuple[Path, Path], at: Site
         converged=_converged(vasprun, outcar),
         ionic_converged=_ionic_converged(vasprun, outcar),
         files=files,
+        from_atoms=outcar.from_atoms,
     )
 
 

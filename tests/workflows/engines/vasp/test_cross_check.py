@@ -87,3 +87,10 @@ def test_files_opened_within_seconds_are_of_one_run(finished, tmp_path):
     assert read_run(tmp_path / "run")
     change(tmp_path / "run", "vasprun.xml", r'name="time"[^>]*>\s*(\S+) *<', "11:59:01")
     assert refused(tmp_path / "run") == "foreign"
+
+
+@pytest.mark.parametrize("date", ["2026.99.01", "2026.02.31"])
+def test_a_start_that_no_calendar_has_is_none(finished, tmp_path, date):
+    shutil.copytree(finished("static"), tmp_path / "run")
+    change(tmp_path / "run", "OUTCAR", r"date (\d{4}\.\d\d\.\d\d)", date)
+    assert read_run(tmp_path / "run").energy == read_run(finished("static")).energy

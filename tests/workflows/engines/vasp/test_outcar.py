@@ -159,3 +159,9 @@ def test_cut_at_every_byte_of_its_end(finished, tmp_path):
         else:
             cut = read_outcar(tmp_path / "OUTCAR")
             assert (cut.timings, cut.free_energy) == (whole.timings, whole.free_energy)
+
+
+@pytest.mark.parametrize("name", ["Elapsed", "User", "System"])
+def test_a_time_that_is_no_number_is_left_out(finished, tmp_path, name):
+    path = changed(finished("static"), tmp_path, rf"(?<={name} time \(sec\):) +\S+", "  1.2.3")
+    assert set(read_outcar(path).timings) == {"wall", "cpu", "cores"} - {"wall" if name == "Elapsed" else "cpu"}
