@@ -26,7 +26,7 @@ from workflows.vasp_import.discover import Run, printable
 
 _PACKED = ("", ".gz", ".GZ", ".bz2", ".xz", ".lzma")
 LARGEST_PENALTY = 1e-3
-"""eV/atom; what our own engine allows by default."""
+"""eV/atom; what our own engine allows at most."""
 
 _PENALTY = re.compile(r"^\s*E_p\s*=\s*(\S+)", re.MULTILINE)
 _TITEL = re.compile(r"^\s*TITEL\s*=\s*(.*?)\s*$", re.MULTILINE)

@@ -23,7 +23,7 @@ from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.levels import COST_TAGS
 from workflows.engines.vasp.run_options import RunOptions, command_problem
 from workflows.engines.vasp.settings import VaspSettings
-from workflows.engines.vasp.tags import OWNED
+from workflows.engines.vasp.tags import OWNED, clean
 
 KINDS: dict[str, FailureKind] = {"not converged": "not-converged", "foreign": "refused", "no moments": "refused"}
 """Reason of an OutputError -> kind of the failure; crashed for the others."""
@@ -255,6 +255,10 @@ def _updates_problem() -> str | None:
     """atomate2's tags of this machine may say how something is computed, not what."""
     from atomate2 import SETTINGS
 
+    try:
+        clean(SETTINGS.VASP_INCAR_UPDATES)
+    except ValueError as error:
+        return f"VASP_INCAR_UPDATES in ~/.atomate2.yaml: {error}"
     wrong = sorted(tag for tag in SETTINGS.VASP_INCAR_UPDATES if tag.upper() not in COST_TAGS - set(OWNED))
     if not wrong:
         return None

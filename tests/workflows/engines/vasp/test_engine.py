@@ -238,6 +238,9 @@ def test_tags_of_the_machine_that_decide_numbers_are_found_early(vasp_on_path, m
     monkeypatch.setattr(atomate2.SETTINGS, "VASP_INCAR_UPDATES", {"NCORE": 4, "ENCUT": 400})
     (problem,) = engine().missing()
     assert "VASP_INCAR_UPDATES in ~/.atomate2.yaml sets ENCUT," in problem
+    monkeypatch.setattr(atomate2.SETTINGS, "VASP_INCAR_UPDATES", {"ALGO": "None"})
+    (problem,) = engine().missing()
+    assert "VASP_INCAR_UPDATES in ~/.atomate2.yaml: ALGO is None; single points are made with" in problem
 
 
 def test_our_own_folders_are_imported_at_the_level_they_were_made(vasp_on_path, tmp_path):
