@@ -21,6 +21,7 @@ from tests.support.vasp_runs import rocksalt as rocksalt8
 from tests.support.vasp_runs import run_named, vasp_run
 from tests.workflows.vasp_import.test_documents import task_document
 from workflows import cli
+from workflows.campaign import load_campaign
 from workflows.cli.errors import INTERRUPTED
 from workflows.engines import get_engine
 from workflows.structures import apply_ordering, rocksalt
@@ -110,13 +111,13 @@ def test_runs_of_our_engine_are_at_its_level(capsys, vasp_on_path, tmp_path, way
     structure = apply_ordering(rocksalt("Ni", cell="rhombohedral4"), "AFM-II")
     engine.label(SpinConfig.from_structure(structure, "AFM-II"), tmp_path / "work")
     Path("vasp.yaml").write_text(yaml.safe_dump(spec))
-    tiny_campaign(tmp_path, engine=spec)
+    _, of_campaign = load_campaign(tiny_campaign(tmp_path, engine=spec))  # with the POTCARs of its elements only
     place = {"--level": "local:store", "--into": "tiny.yaml"}[way]
     level = ["--level", "vasp.yaml"] if way == "--level" else []
     code, _, err = run(capsys, "work", "--into", place, *level)
     assert code == 0, err
     (point,) = stored({"--level": "local:store", "--into": "local:runs/tiny/store"}[way])
-    assert point.level_id == engine.level_id()
+    assert point.level_id == {"--level": engine, "--into": of_campaign}[way].level_id()
 
 
 @pytest.mark.parametrize(

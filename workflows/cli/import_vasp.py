@@ -72,7 +72,7 @@ def _levels(file: Path | None, into: str) -> Iterator[Mapping[str, Any]]:
     if into.endswith((".yaml", ".yml")):
         from workflows.campaign import load_campaign
 
-        engine = get_engine(load_campaign(Path(into))[0].engine)
+        _, engine = load_campaign(Path(into))
         if engine.type == "vasp":
             yield engine.level_of_theory()
 
