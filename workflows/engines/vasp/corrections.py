@@ -122,6 +122,13 @@ def departure(folder: Path) -> str | None:
 
     Sites may move in a relaxation (NSW > 0), and wrap around the cell.
     """
+    try:
+        return _departure(folder)
+    except OutputError as error:
+        return str(error)
+
+
+def _departure(folder: Path) -> str | None:
     before, after = _incar(folder, ORIGINAL), _incar(folder, "")
     if before is None or after is None:
         return "INCAR or the copy of it from before the run is missing"

@@ -50,6 +50,7 @@ from pymatgen.io.vasp.inputs import Incar
 from datastore.schema import FailureKind
 from workflows.engines.interface import LabelError, TryLaterError, full_disk
 from workflows.engines.vasp.corrections import HANDLER_FAILED, LENGTH, departure, read_corrections, read_log
+from workflows.engines.vasp.output_files import OutputError
 from workflows.engines.vasp.restart import FreshJob, LostMomentsHandler, clean
 from workflows.engines.vasp.run_options import Limit, RunOptions, command_problem, time_limit
 from workflows.processes import supervised
@@ -224,7 +225,10 @@ def _text(failure: Exception) -> str:
 
 def _fail(folder: Path, kind: FailureKind, reason: str) -> None:
     """Raise LabelError with what was tried and VASP's last words."""
-    found = read_corrections(folder)
+    try:
+        found = read_corrections(folder)
+    except OutputError:  # a damaged input, as a full disk leaves it; the log says what was tried
+        found = read_corrections(folder, of_final_files=True)
     tried = f"; tried: {' | '.join(found.texts)}" if found.texts else ""
     words = _last_words(folder)
     raise LabelError(f"{reason}{tried}{words}; files: {folder}", kind, history=found.history)

@@ -19,6 +19,7 @@ from datastore.schema import SpinPoint
 from tests.support.vasp_captures import HARSH, INCAR, NO_DATA, expected, said, write_inputs
 from workflows.engines.vasp.corrections import departure, read_corrections
 from workflows.engines.vasp.levels import COST_TAGS
+from workflows.engines.vasp.output_files import OutputError
 
 
 def log(folder, *corrections, handler="VaspErrorHandler"):
@@ -206,6 +207,19 @@ def test_what_a_monitor_said_often_is_said_once(tmp_path):
     folder = write_inputs(tmp_path, originals=True)
     log(folder, *[(["Walltime reached"], None)] * 50)
     assert len(read_corrections(folder).history) == 1
+
+
+@pytest.mark.parametrize("name", ["INCAR", "INCAR.orig"])
+def test_a_damaged_input_is_no_change_of_every_setting(tmp_path, name):
+    folder = write_inputs(tmp_path, originals=True)
+    (folder / name).write_bytes(b"")
+    with pytest.raises(OutputError, match=rf"{name}: has no tag"):
+        read_corrections(folder)
+    assert f"{name}: has no tag" in (departure(folder) or "")
+    (folder / name).unlink()
+    (folder / f"{name}.gz").write_bytes(gzip.compress(b"ENCUT = 520\n")[:-9])
+    with pytest.raises(OutputError, match=rf"{name}.gz: compressed file is cut"):
+        read_corrections(folder)
 
 
 SITE = "0.250000 0.250000 0.500000"
