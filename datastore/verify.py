@@ -24,7 +24,7 @@ from datastore.quality import judge
 from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import is_salvageable, reversed_id, salvaged
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
-from datastore.snapshot import load_snapshot
+from datastore.snapshot import Snapshot, load_snapshot
 from datastore.sqlite_query import decode
 from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, explained
@@ -43,6 +43,9 @@ KINDS: dict[str, type[Any]] = {
 }
 RESTORE = "restore it from a backup"
 REREAD = "remove that row; its job is then read again by the next ingest, which changes nothing"
+_SNAPSHOT = {name for name, field in Snapshot.model_fields.items() if field.is_required()} - {"tokens", "folder"}
+"""What every document of a snapshot has; its tokens are in its folder only."""
+
 NO_JOBS = ("import:", DECIDED)
 """How the notes of imports and decisions begin; they name no job."""
 RELABEL = "restore it from a backup, or remove it and run its campaign again with the label job forgotten"
@@ -243,7 +246,7 @@ class _Run:
 
     def _snapshot(self, label: str, document: Document | None) -> Iterator[Problem]:
         remedy = "restore it, or delete its folder and make the snapshot again"
-        if document is None or not isinstance(document.get("points"), dict):
+        if document is None or not isinstance(document.get("points"), dict) or not document.keys() >= _SNAPSHOT:
             yield Problem("snapshots", label, "is no valid document", remedy)
             return
         if "checksum" in document and document["checksum"] != checksum(document):
