@@ -25,6 +25,13 @@ def folder_task(folder, number=0):
 
 
 @pytest.fixture
+def children():
+    """The processes that this one has started since the test began; others may be left of earlier tests."""
+    before = set(descendants())
+    return lambda: [process for process in descendants() if process not in before]
+
+
+@pytest.fixture
 def hanging():
     """A task whose reader waits for a database that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -32,7 +39,7 @@ def hanging():
         yield lambda number=0: Task(number, {"origin": "x", "uri": uri, "key": '"a"'})
 
 
-def test_answers_come_in_the_order_of_the_tasks(finished):
+def test_answers_come_in_the_order_of_the_tasks(finished, children):
     folders = [finished(name) for name in ("relaxed", "static", "no_lorbit", "version_5")]
     known = Task("known", None, {})
     tasks = [folder_task(folder, number) for number, folder in enumerate(folders * 3)]
@@ -40,7 +47,7 @@ def test_answers_come_in_the_order_of_the_tasks(finished):
     assert [task.item for task in done] == [0, 1, 2, 3, 4, "known", *range(5, 12)]
     assert [len(task.answer["points"]) for task in done if task.item != "known"] == [1, 1, 0, 1] * 3
     assert done[2].answer["refused"][0][0] == "no moments"
-    assert not descendants()
+    assert not children()
 
 
 def test_a_task_that_takes_too_long_is_refused_and_the_others_go_on(finished, hanging):
@@ -52,11 +59,11 @@ def test_a_task_that_takes_too_long_is_refused_and_the_others_go_on(finished, ha
     assert "1.5 s" in detail
 
 
-def test_a_reader_that_dies_costs_its_task(finished, hanging):
+def test_a_reader_that_dies_costs_its_task(finished, hanging, children):
     def kill():
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            if started.is_set() and (readers := descendants()):
+            if started.is_set() and (readers := children()):
                 time.sleep(0.5)  # it has the hanging task by now
                 os.kill(readers[0], signal.SIGKILL)
                 return
@@ -75,13 +82,13 @@ def test_a_reader_that_dies_costs_its_task(finished, hanging):
     assert (reason, detail) == ("reader died", "its reader ended with signal 9")
 
 
-def test_a_stopped_iteration_leaves_no_process(finished):
+def test_a_stopped_iteration_leaves_no_process(finished, children):
     tasks = (folder_task(finished("static"), number) for number in range(1000))
     iteration = read_all(tasks, 2, 60)
     next(iteration)
-    assert len(descendants()) == 2
+    assert len(children()) == 2
     iteration.close()
-    assert not descendants()
+    assert not children()
 
 
 def test_readers_that_cannot_start_are_an_error(monkeypatch, finished):
