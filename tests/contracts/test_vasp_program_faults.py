@@ -17,21 +17,13 @@ from custodian.vasp.handlers import FrozenJobErrorHandler, UnconvergedErrorHandl
 from custodian.vasp.jobs import VaspJob
 from custodian.vasp.validators import VaspFilesValidator, VasprunXMLValidator
 from pymatgen.io.vasp.inputs import Incar, Poscar, Potcar
-from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun
+from pymatgen.io.vasp.outputs import Outcar, Vasprun
 
 from tests.support.vasp_std.cases import CASES
 from tests.support.vasp_std.faults import MESSAGES, Fault, plan, starts
+from tests.support.vasp_std.reading import energy, moments
 
 CASE = CASES["collinear"]
-
-
-def energy(folder: Path) -> float:
-    return Oszicar(folder / "OSZICAR").ionic_steps[-1]["F"]
-
-
-def moments(folder: Path) -> np.ndarray:
-    table = [site["tot"] for site in Outcar(folder / "OUTCAR").magnetization]
-    return np.array([getattr(m, "moment", m) for m in table])
 
 
 # -- started as VASP is -------------------------------------------------------------------------------------------

@@ -1,30 +1,21 @@
 """What the test program refuses as VASP would, what it does not mind, and what decides its numbers."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from pymatgen.io.vasp.inputs import Kpoints
-from pymatgen.io.vasp.outputs import Oszicar, Outcar, Vasprun
+from pymatgen.io.vasp.outputs import Vasprun
 
 from tests.support.vasp_std.cases import CASES, Case
 from tests.support.vasp_std.physics import PAPER_U
 from tests.support.vasp_std.potcars import potcar
+from tests.support.vasp_std.reading import energy, moments
 from tests.support.vasp_std.style import VARIABLE as STYLE
 
 CASE = CASES["collinear"]
 VECTORS = CASES["vectors"]
-
-
-def energy(folder: Path) -> float:
-    return Oszicar(folder / "OSZICAR").ionic_steps[-1]["F"]
-
-
-def moments(folder: Path) -> np.ndarray:
-    table = [site["tot"] for site in Outcar(folder / "OUTCAR").magnetization]
-    return np.array([getattr(m, "moment", m) for m in table])
 
 
 # -- inputs -------------------------------------------------------------------------------------------------------

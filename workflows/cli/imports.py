@@ -34,35 +34,39 @@ Into = Annotated[
 MappingFile = Annotated[Path | None, typer.Option(metavar="MAP.yaml", help="Which key is what, units, conventions.")]
 LevelFile = Annotated[Path | None, typer.Option(metavar="LEVEL.yaml", help="Level of theory, licence, citation.")]
 
+CampaignName = Annotated[str, typer.Option(help="Name of a campaign, written on the labels.")]
+ReportFile = Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")]
+Replace = Annotated[
+    str,
+    typer.Option(metavar="REASON", help="Replace labels that an earlier import left with other numbers; say why."),
+]
+Author = Annotated[
+    str, typer.Option(help="Who lets them be replaced; default: the user's login name.", show_default=False)
+]
+ShowKeys = Annotated[
+    bool,
+    typer.Option(
+        "--show-keys",
+        help="Show the keys of the files and propose a mapping, or the levels of theory of VASP runs as files for "
+        "--level; import nothing.",
+    ),
+]
+Processes = Annotated[int, typer.Option(min=0, help="VASP: processes that read; 0 takes the cores that are there.")]
+TimeLimit = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="VASP: reading one run may take so long.")]
+
 
 def import_files(
     paths: Paths,
     into: Into = "",
     mapping: MappingFile = None,
     level: LevelFile = None,
-    campaign: Annotated[str, typer.Option(help="Name of a campaign, written on the labels.")] = "",
-    report: Annotated[Path | None, typer.Option(help="Write what was done to this JSON file.")] = None,
-    replace: Annotated[
-        str,
-        typer.Option(metavar="REASON", help="Replace labels that an earlier import left with other numbers; say why."),
-    ] = "",
-    author: Annotated[
-        str, typer.Option(help="Who lets them be replaced; default: the user's login name.", show_default=False)
-    ] = "",
-    show_keys: Annotated[
-        bool,
-        typer.Option(
-            "--show-keys",
-            help="Show the keys of the files and propose a mapping, or the levels of theory of VASP runs as files for "
-            "--level; import nothing.",
-        ),
-    ] = False,
-    processes: Annotated[
-        int, typer.Option(min=0, help="VASP: processes that read; 0 takes the cores that are there.")
-    ] = 0,
-    time_limit: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="VASP: reading one run may take so long.")
-    ] = 300.0,
+    campaign: CampaignName = "",
+    report: ReportFile = None,
+    replace: Replace = "",
+    author: Author = "",
+    show_keys: ShowKeys = False,
+    processes: Processes = 0,
+    time_limit: TimeLimit = 300.0,
     as_json: AsJson = False,
 ) -> None:
     """Take in labels that others computed, or that were exported here.

@@ -7,7 +7,6 @@ pinned mesh 4x4x2 against 6x6x3 3.6 and 0.6 meV/atom, 6 meV/Angstrom. GPAW is GP
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from importlib import import_module, metadata
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
 from datastore.schema import SpinConfig
+from workflows.engines.fields import KMesh, check_amounts, check_meshes
 from workflows.engines.gpaw_setups import elements_with_setups, setups_of_level
 from workflows.engines.interface import Engine, LabelError, RawLabel, full_disk
 from workflows.engines.subprocess_label import label_in_child, single_threaded
@@ -31,8 +30,6 @@ REMEDY = (
 )
 _SMALL_CELL = 8
 """From this many atoms on GPAW's default eigensolver is faster than ppcg with one step (measured)."""
-
-KMesh = tuple[int, int, int]
 
 
 class GpawEngine(Engine):
@@ -69,21 +66,13 @@ class GpawEngine(Engine):
     @field_validator("hubbard_u", "maxiter_elements")
     @classmethod
     def _known_elements(cls, value: dict[str, float]) -> dict[str, float]:
-        for symbol, number in value.items():
-            if symbol not in chemical_symbols[1:]:
-                near = difflib.get_close_matches(symbol.capitalize(), chemical_symbols[1:], n=1, cutoff=0.5)
-                hint = f"did you mean {near[0]!r}?" if near else "write a symbol such as 'Ni'"
-                raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
-            if not (math.isfinite(number) and number >= 0):
-                raise ValueError(f"{symbol} is {number}; it must be a finite number, 0 or more")
+        check_amounts(value)
         return value
 
     @field_validator("kpts")
     @classmethod
     def _positive_mesh(cls, value: dict[str, KMesh]) -> dict[str, KMesh]:
-        for cell, mesh in value.items():
-            if min(mesh) < 1:
-                raise ValueError(f"k mesh of {cell!r} is {list(mesh)}; every division must be at least 1")
+        check_meshes(value)
         return value
 
     def level_of_theory(self) -> dict[str, Any]:

@@ -6,22 +6,20 @@ arXiv:2409.03253, appendix B: spin-polarised PBE+U with U(Co, Ni, Mn) = 3.32, 6.
 
 from __future__ import annotations
 
-import difflib
 import math
 from typing import Any, Literal, Self
 
-from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pymatgen.core import Element, Lattice, Structure
 from pymatgen.io.vasp import Kpoints
 
 from datastore.schema import SpinConfig
+from workflows.engines.fields import KMesh, check_amounts, check_element, check_meshes
 from workflows.engines.interface import EngineError, LabelError
 from workflows.engines.vasp import potcars as files
 from workflows.engines.vasp.levels import Hubbard, level_of_run
 from workflows.engines.vasp.tags import SHELLS, clean, holds_occupations, typed, unlisted
 
-KMesh = tuple[int, int, int]
 Spins = Literal["collinear", "noncollinear", "spin-orbit"]
 
 PAPER = {
@@ -72,7 +70,7 @@ class ConstraintOptions(BaseModel):
     @classmethod
     def _spheres(cls, value: dict[str, float]) -> dict[str, float]:
         for symbol, radius in value.items():
-            _check_element(symbol)
+            check_element(symbol)
             if not (math.isfinite(radius) and radius > 0):
                 raise ValueError(f"the radius of {symbol} is {radius}; it must be a positive number of Angstrom")
         return value
@@ -140,13 +138,17 @@ class VaspSettings(BaseModel):
             "potcar_hashes": {**files.hashes(unstated, functional), **stated},
         }
 
-    @field_validator("hubbard_u", "potcars", "potcar_hashes")
+    @field_validator("hubbard_u")
     @classmethod
-    def _known_elements(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for symbol, content in value.items():
-            _check_element(symbol)
-            if isinstance(content, float) and not (math.isfinite(content) and content >= 0):
-                raise ValueError(f"{symbol} is {content}; it must be a finite number, 0 or more")
+    def _known_amounts(cls, value: dict[str, float]) -> dict[str, float]:
+        check_amounts(value)
+        return value
+
+    @field_validator("potcars", "potcar_hashes")
+    @classmethod
+    def _known_elements(cls, value: dict[str, str]) -> dict[str, str]:
+        for symbol in value:
+            check_element(symbol)
         return value
 
     @field_validator("potcars")
@@ -187,9 +189,7 @@ class VaspSettings(BaseModel):
     @field_validator("kpts")
     @classmethod
     def _positive_mesh(cls, value: dict[str, KMesh]) -> dict[str, KMesh]:
-        for cell, mesh in value.items():
-            if min(mesh) < 1:
-                raise ValueError(f"k mesh of {cell!r} is {list(mesh)}; every division must be at least 1")
+        check_meshes(value)
         return value
 
     @model_validator(mode="after")
@@ -271,13 +271,6 @@ class VaspSettings(BaseModel):
         # Time reversal relates k and -k of a collinear magnet only: no symmetry is left to use.
         vectors = {"ISPIN": 2, "ISYM": -1, "LNONCOLLINEAR": True, "SAXIS": [0, 0, 1]}
         return {**vectors, "LSORBIT": True} if self.spins == "spin-orbit" else vectors
-
-
-def _check_element(symbol: str) -> None:
-    if symbol not in chemical_symbols[1:]:
-        near = difflib.get_close_matches(symbol.capitalize(), chemical_symbols[1:], n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "write a symbol such as 'Ni'"
-        raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
 
 
 def _with_encut(data: dict[str, Any]) -> dict[str, Any]:
