@@ -27,7 +27,7 @@ from workflows.campaign import StartOptions
 from workflows.engines import Engine, LabelError, get_engine
 from workflows.finished import Finished
 from workflows.jobs.starts import evidence
-from workflows.policy import Sign, suspects
+from workflows.policy.starts import Sign, suspects
 from workflows.structures import StructureOptions, generate
 from workflows.structures.starts import STARTS, starts
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from datastore.splits import SplitOptions
 from workflows.engines import Engine, get_engine
+from workflows.learning import ActiveLearningOptions
 from workflows.options import load_yaml, parse_options
-from workflows.policy import Sign
+from workflows.policy.starts import Sign
 from workflows.structures.errors import StructureError
 from workflows.structures.generate import StructureOptions
 from workflows.structures.parents import parent_elements, with_content
@@ -25,18 +26,6 @@ class CampaignError(ValueError):
 
 class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ActiveLearningOptions(_Options):
-    """Rounds of: predict candidates, label those the committee is least sure of, train again."""
-
-    rounds: int = Field(default=1, ge=0, description="how many rounds after the initial labels")
-    labels: int = Field(default=6, ge=1, description="labels per round")
-    candidates: int = Field(
-        default=40,
-        ge=1,
-        description="candidate geometries per round, each in every ordering; at least one per parent and deformation",
-    )
 
 
 class StartOptions(_Options):

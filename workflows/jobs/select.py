@@ -13,7 +13,9 @@ from datastore.atoms import config_to_atoms
 from datastore.schema import SpinConfig
 from workflows.campaign import CampaignOptions
 from workflows.jobs.files import write_atomically
-from workflows.policy import Candidate, select
+from workflows.policy.batch import choose
+from workflows.policy.pool import Candidate, Pool
+from workflows.policy.rules import Spread
 from workflows.structures.generate import candidates
 from workflows.structures.preparation import count_cells
 
@@ -27,7 +29,7 @@ def choose_next(
     """
     pool = _pool(options, generation)
     scored = _scored(pool, [member["path"] for member in evaluated["members"]])
-    chosen = select(scored, options.active_learning.labels)
+    chosen = choose(Pool(scored), Spread(), options.active_learning.labels, options.active_learning.select)
     by_id = {config.config_id: config for config in pool}
     documents = [asdict(choice) for choice in chosen]
     everything = {"generation": generation, "chosen": documents, "candidates": [asdict(c) for c in scored]}

@@ -1,4 +1,4 @@
-"""Choose which labels to start again: what speaks for a lower state of them, the rule of :mod:`workflows.policy`."""
+"""Choose which labels to start again: what speaks for a lower state of them, the rule of workflows.policy.starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from datastore.queries import find
 from datastore.schema import SpinConfig, SpinPoint
 from workflows.campaign import CampaignOptions, StartOptions
 from workflows.jobs.files import write_atomically
-from workflows.policy import Evidence, suspects
+from workflows.policy.starts import Evidence, suspects
 from workflows.structures.starts import starts
 
 

@@ -20,7 +20,9 @@ from datastore.splits import SplitOptions
 from spinmultinet.evaluate import constant_per_ordering, evaluate
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine, LabelError, get_engine
-from workflows.policy import Candidate, select
+from workflows.policy.batch import choose
+from workflows.policy.pool import Candidate, Pool
+from workflows.policy.rules import Spread
 from workflows.structures.generate import candidates, generate
 
 UGLY = '<script>alert("x")</script> & "quotes"'
@@ -179,14 +181,17 @@ def _record(
     )
 
 
+def _scored(config: SpinConfig, rng: np.random.Generator) -> Candidate:
+    energy, forces, moments = (rng.gamma(2.0, scale) for scale in (1e-3, 0.03, 0.004))
+    fields = (config.config_id, config.pair_id, config.ordering, config.deformation)
+    return Candidate(*fields, energy=energy, forces=forces, moments=moments)
+
+
 def _choose(options: CampaignOptions) -> list[SpinConfig]:
     pool = list(candidates(options.structures, 1, options.name, 4))
     rng = np.random.default_rng(7)
-    scored = [
-        Candidate(c.config_id, c.pair_id, c.ordering, c.deformation, *(rng.gamma(2.0, s) for s in (1e-3, 0.03, 0.004)))
-        for c in pool
-    ]
-    choices = select(scored, options.active_learning.labels)
+    scored = [_scored(c, rng) for c in pool]
+    choices = choose(Pool(scored), Spread(), options.active_learning.labels)
     path = Path(options.folder) / "generation_1" / "selection-0123.json"
     path.parent.mkdir(parents=True)
     path.write_text(

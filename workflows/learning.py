@@ -1,0 +1,169 @@
+"""What a campaign file says about active learning: exploring, selecting, judging, stopping, promoting, retraining."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["energy", "forces", "moments"]
+RuleName = Literal["random", "farthest-point", "spread", "threshold", "max-dist", "max-det"]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RelaxationSource(_Options):
+    """Relaxations with the committee, of every parent in every ordering; steps on the way are candidates."""
+
+    count: int = Field(default=1, ge=1, description="relaxations per parent and ordering, each from a deformed start")
+    steps: int = Field(default=50, ge=1, description="at most so many steps of the optimiser")
+    frames: int = Field(
+        default=3, ge=1, description="candidates per relaxation, evenly over its steps, the last included"
+    )
+    cell: bool = Field(default=True, description="relax the cell as well")
+
+
+class DynamicsSource(_Options):
+    """Molecular dynamics with the committee, of every parent in every ordering; ends where the committee is lost."""
+
+    temperatures: list[float] = Field(default=[300.0, 900.0], min_length=1, description="K, one run each")
+    pressures: list[float] = Field(default=[], description="GPa; each gives npt runs; empty: at fixed cell")
+    steps: int = Field(default=200, ge=1)
+    timestep: float = Field(default=2.0, gt=0, description="fs")
+    interval: int = Field(default=20, ge=1, description="steps between candidates")
+    max_spread: float = Field(
+        default=5.0, gt=0, description="a run ends where the spread of a force passes this many times that on the tests"
+    )
+
+
+class SpinMovesSource(_Options):
+    """Monte Carlo in spin space: flips and exchanges of moments on deformed geometries; candidates are accepted states."""
+
+    count: int = Field(default=2, ge=1, description="walks per parent")
+    steps: int = Field(default=100, ge=1, description="proposals per walk")
+    frames: int = Field(default=4, ge=1, description="candidates per walk")
+    temperature: float = Field(default=1000.0, gt=0, description="K")
+    swaps: float = Field(default=0.3, ge=0, le=1, description="share of exchanges of an up and a down moment")
+
+
+class DecorationSource(_Options):
+    """New random decorations of parents with mixed cations, in every ordering, deformed."""
+
+    count: int = Field(default=2, ge=1, description="new decorations per mixed parent")
+
+
+class ExploreOptions(_Options):
+    """Where candidates come from. New deformations in every ordering are always among them (``candidates``)."""
+
+    relaxations: RelaxationSource | None = None
+    dynamics: DynamicsSource | None = None
+    spin_moves: SpinMovesSource | None = None
+    decorations: DecorationSource | None = None
+    files: list[str] = Field(default=[], description="structures of yours (CIF, extended XYZ with magmoms or without)")
+    min_distance: float = Field(
+        default=0.6, gt=0, description="a frame with two atoms nearer than this times the sum of their radii is dropped"
+    )
+    max_force: float = Field(
+        default=30.0, gt=0, description="eV/Angstrom; a frame with a larger predicted force is dropped"
+    )
+
+
+class SelectOptions(_Options):
+    """How the next labels are chosen among the candidates."""
+
+    rule: RuleName = Field(default="spread", description="see docs/active-learning.md for what each does")
+    tasks: list[Task] = Field(default=["energy", "forces", "moments"], min_length=1, description="of spread, threshold")
+    price: float = Field(
+        default=1.0,
+        ge=0,
+        description="scores are divided by (price/median price) to this power; 0: prices do not count",
+    )
+    spread_over: list[Literal["composition", "ordering", "deformation", "source"]] = Field(
+        default=["composition", "ordering", "deformation"],
+        description="no group of candidates alike in these gives more than its share plus one while others can give",
+    )
+    geometry_once: bool = Field(default=True, description="take one geometry in one ordering while there are others")
+    core_hours: float | None = Field(default=None, gt=0, description="most a round may cost, by the engine's estimate")
+
+
+class TargetOptions(_Options):
+    """Errors to reach on one frozen test set; None: no target."""
+
+    energy: float | None = Field(default=None, gt=0, description="meV/atom; of pairs: of the energy difference")
+    forces: float | None = Field(default=None, gt=0, description="meV/Angstrom")
+    moments: float | None = Field(default=None, gt=0, description="muB")
+
+
+TestName = Literal["random", "orderings", "compositions", "pairs"]
+
+
+class StopOptions(_Options):
+    """When to stop, besides after the last round. Errors are mean absolute ones on the frozen test sets."""
+
+    targets: dict[TestName, TargetOptions] = Field(default={}, description="stop once all of them are met")
+    min_gain: float | None = Field(
+        default=None,
+        gt=0,
+        description="stop once a new label lowers the errors by less than this share of them, over `patience` rounds",
+    )
+    patience: int = Field(default=2, ge=1, description="rounds that min_gain looks back")
+    labels: int | None = Field(
+        default=None, ge=1, description="stop before more labels than this, the first ones included"
+    )
+    core_hours: float | None = Field(default=None, gt=0, description="stop once the labels have cost this much")
+
+
+class PromoteOptions(_Options):
+    """What a new model must show to take the place of the one in use, on the same frozen tests."""
+
+    worse: float = Field(
+        default=0.2, ge=0, description="no error of any group may grow by more than this share (and by `noise`)"
+    )
+    better: float = Field(default=0.0, ge=0, description="the mean error must shrink by at least this share")
+    least: int = Field(default=4, ge=1, description="labels that a group needs to have a say")
+    symmetry: float = Field(
+        default=1e-3, gt=0, description="eV/atom, eV/Angstrom, muB: most that a symmetry may be broken"
+    )
+    md_steps: int = Field(default=50, ge=0, description="steps of the smoke test by molecular dynamics; 0: none")
+    md_temperature: float = Field(default=300.0, gt=0, description="K")
+
+
+class RetrainOptions(_Options):
+    """When `spinmultinet retrain --if-due` trains again; each None is no reason."""
+
+    new_points: int | None = Field(default=20, ge=1, description="accepted labels that the model in use has not seen")
+    drift: float | None = Field(
+        default=2.0,
+        gt=0,
+        description="error on those labels (at least `least`), in units of that on the random test set",
+    )
+    least: int = Field(default=5, ge=1, description="labels that drift needs")
+    age_days: float | None = Field(default=None, gt=0, description="of the model in use, where there is a new label")
+    points: Literal["campaign", "level"] = Field(
+        default="campaign",
+        description="labels of this campaign, or all of its level of theory and species in the store",
+    )
+    notify: list[str] = Field(
+        default=[],
+        description="command (program and arguments) that gets a JSON document on stdin after each retraining",
+    )
+    webhook: str = Field(default="", description="URL that the same document is posted to")
+
+
+class ActiveLearningOptions(_Options):
+    """Rounds of: explore, select, label, test the old model on them, train, evaluate, promote, decide."""
+
+    rounds: int = Field(default=1, ge=0, description="at most so many rounds after the initial labels")
+    labels: int = Field(default=6, ge=1, description="labels per round")
+    candidates: int = Field(
+        default=40,
+        ge=1,
+        description="candidate geometries per round, each in every ordering; at least one per parent and deformation",
+    )
+    explore: ExploreOptions = ExploreOptions()
+    select: SelectOptions = SelectOptions()
+    stop: StopOptions = StopOptions()
+    promote: PromoteOptions = PromoteOptions()
+    retrain: RetrainOptions = RetrainOptions()

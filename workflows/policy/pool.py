@@ -1,0 +1,62 @@
+"""What selection knows: candidates, what a model says about each, and what is labelled already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that could be labelled.
+
+    ``source``: where it came from (deformations, relaxations, md, spin-moves, files). ``twin``: the same for
+    configurations that symmetry or time reversal makes one; of those only one is ever taken. ``price``: core seconds
+    that its label is expected to cost. Spreads are standard deviations over the committee, 0 without one: ``energy`` in
+    eV/atom, ``forces`` in eV/Angstrom (largest over atoms), ``moments`` in muB (largest over atoms).
+    """
+
+    config_id: str
+    pair_id: str
+    ordering: str
+    deformation: str
+    formula: str = ""
+    source: str = "deformations"
+    twin: str = ""
+    price: float = 1.0
+    energy: float = 0.0
+    forces: float = 0.0
+    moments: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Candidates [n], what a model says about them, and about the ``known`` labels [m] of its training set.
+
+    ``features`` and ``gradients`` have one row per candidate, ``known_features`` and ``known_gradients`` one per label;
+    None where no rule asked for them (see ``Rule.needs``). ``factors``: per task, what turns a spread into the expected
+    error (:mod:`spinmultinet.calibration`); empty without a calibration.
+    """
+
+    candidates: list[Candidate]
+    features: FloatArray | None = None
+    gradients: FloatArray | None = None
+    known_features: FloatArray | None = None
+    known_gradients: FloatArray | None = None
+    factors: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A selected candidate, its score when it was taken, and the reason for people."""
+
+    candidate: Candidate
+    score: float
+    reason: str
