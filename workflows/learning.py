@@ -39,7 +39,7 @@ class DynamicsSource(_Options):
 
 
 class SpinMovesSource(_Options):
-    """Monte Carlo in spin space: flips and exchanges of moments of deformed geometries; accepted states are candidates."""
+    """Monte Carlo in spin space: flips and exchanges of moments in deformed geometries; states on the way."""
 
     count: int = Field(default=2, ge=1, description="walks per parent")
     steps: int = Field(default=100, ge=1, description="proposals per walk")
