@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from datastore.schema import FloatArray
 
@@ -25,6 +24,8 @@ class Pairs:
     @classmethod
     def build(cls, lattice: FloatArray, positions: FloatArray, cutoff: float) -> Pairs:
         """Half neighbour list with periodic images; an atom can be its own neighbour."""
+        from vesin import NeighborList  # it loads torch where there is torch, which takes a second
+
         finder = NeighborList(cutoff=cutoff, full_list=False)
         i, j, vectors, lengths = finder.compute(
             points=np.ascontiguousarray(positions), box=np.ascontiguousarray(lattice), periodic=True, quantities="ijDd"
