@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from workflows.structures.files import FileStructure
 
 Task = Literal["energy", "forces", "moments"]
 RuleName = Literal["random", "farthest-point", "spread", "threshold", "max-dist", "max-det"]
@@ -23,6 +25,7 @@ class RelaxationSource(_Options):
         default=3, ge=1, description="candidates per relaxation, evenly over its steps, the last included"
     )
     cell: bool = Field(default=True, description="relax the cell as well")
+    fmax: float = Field(default=0.05, gt=0, description="eV/Angstrom; a relaxation ends below it")
 
 
 class DynamicsSource(_Options):
@@ -35,6 +38,9 @@ class DynamicsSource(_Options):
     interval: int = Field(default=20, ge=1, description="steps between candidates")
     max_spread: float = Field(
         default=5.0, gt=0, description="a run ends where the spread of a force passes this many times that on the tests"
+    )
+    flips: int = Field(
+        default=0, ge=0, description="further states per frame: its moments after one flip or exchange at random"
     )
 
 
@@ -52,6 +58,10 @@ class DecorationSource(_Options):
     """New random decorations of parents with mixed cations, in every ordering, deformed."""
 
     count: int = Field(default=2, ge=1, description="new decorations per mixed parent")
+    geometries: int = Field(default=1, ge=1, description="deformed geometries of each")
+    compositions: bool = Field(
+        default=False, description="also other compositions: in every second one, one cation gives way to another kind"
+    )
 
 
 class ExploreOptions(_Options):
@@ -61,13 +71,30 @@ class ExploreOptions(_Options):
     dynamics: DynamicsSource | None = None
     spin_moves: SpinMovesSource | None = None
     decorations: DecorationSource | None = None
-    files: list[str] = Field(default=[], description="structures of yours (CIF, extended XYZ with magmoms or without)")
+    files: list[str] = Field(
+        default=[],
+        description="structures of yours (CIF, POSCAR, extended XYZ): with the moments in the file, else in every "
+        "ordering that fits",
+    )
+    content: list[FileStructure] = Field(
+        default=[], description="what the files hold; filled in when a campaign is loaded, so that later edits wait"
+    )
     min_distance: float = Field(
         default=0.6, gt=0, description="a frame with two atoms nearer than this times the sum of their radii is dropped"
     )
     max_force: float = Field(
         default=30.0, gt=0, description="eV/Angstrom; a frame with a larger predicted force is dropped"
     )
+    volume: tuple[float, float] = Field(
+        default=(0.7, 1.5), description="[low, high] V/V0; a frame outside this range of its parent is dropped"
+    )
+
+    @field_validator("volume")
+    @classmethod
+    def _range(cls, volume: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < volume[0] < volume[1]:
+            raise ValueError(f"volume {list(volume)} is no range of V/V0; write such as [0.7, 1.5]")
+        return volume
 
 
 class SelectOptions(_Options):
@@ -86,6 +113,21 @@ class SelectOptions(_Options):
     )
     geometry_once: bool = Field(default=True, description="take one geometry in one ordering while there are others")
     core_hours: float | None = Field(default=None, gt=0, description="most a round may cost, by the engine's estimate")
+    threshold: dict[Task, float] = Field(
+        default={}, description="of threshold: expected error in eV/atom, eV/Angstrom, muB; of the others the quantile"
+    )
+    quantile: float = Field(default=0.8, ge=0, le=1, description="of threshold: share of candidates below it")
+    lost: float = Field(
+        default=5.0, gt=1, description="of threshold: candidates above so many times it come last, the model is lost"
+    )
+    ridge: float = Field(
+        default=1e-3, gt=0, description="of max-det: variance of the noise, in units of the candidates' own"
+    )
+    scaling: Literal["none", "columns", "whiten"] = Field(
+        default="none",
+        description="of max-dist, max-det: of gradient features to unit variance, each or all directions",
+    )
+    sketch: int = Field(default=0, ge=0, description="of max-dist, max-det: columns of a random projection; 0: none")
 
 
 class TargetOptions(_Options):
@@ -119,15 +161,23 @@ class PromoteOptions(_Options):
     """What a new model must show to take the place of the one in use, on the same frozen tests."""
 
     worse: float = Field(
-        default=0.2, ge=0, description="no error of any group may grow by more than this share (and by `noise`)"
+        default=0.2, ge=0, description="no error of any group may grow by more than this share (and than by chance)"
     )
     better: float = Field(default=0.0, ge=0, description="the mean error must shrink by at least this share")
     least: int = Field(default=4, ge=1, description="labels that a group needs to have a say")
+    chance: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="that some group votes against a model which is as good, by accident; larger is stricter",
+    )
+    structures: int = Field(default=2, ge=1, description="structures of the test split that symmetries are checked on")
     symmetry: float = Field(
         default=1e-3, gt=0, description="eV/atom, eV/Angstrom, muB: most that a symmetry may be broken"
     )
     md_steps: int = Field(default=50, ge=0, description="steps of the smoke test by molecular dynamics; 0: none")
     md_temperature: float = Field(default=300.0, gt=0, description="K")
+    md_force: float = Field(default=50.0, gt=0, description="eV/Angstrom; a larger force in that test is an explosion")
 
 
 class RetrainOptions(_Options):

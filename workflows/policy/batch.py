@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workflows.learning import SelectOptions
-from workflows.policy.pool import Candidate, Choice, FloatArray, Pool
-from workflows.policy.rules import Rule, Scores
+from workflows.policy.contract import Rule, Scores
+from workflows.policy.pool import Choice, FloatArray, Pool, PoolError
+
+BoolArray = NDArray[np.bool_]
 
 GROUP_FIELDS = {"composition": "formula", "ordering": "ordering", "deformation": "deformation", "source": "source"}
 
@@ -20,12 +22,17 @@ def choose(
 ) -> list[Choice]:
     """At most ``count`` candidates, the most valuable per price first; the order of the candidates does not matter.
 
-    Of twins one is taken. As long as others can give, a geometry (``pair_id``) is taken once and no group of candidates
-    that are alike in ``options.spread_over`` gives more than its share plus one. ``options.core_hours`` bounds the sum
-    of prices; the first candidate always fits. ``seed`` is that of rules that draw by chance.
+    Of twins one is taken, and none that is a twin of a known label. As long as others can give, a geometry
+    (``pair_id``) is taken once and no group of candidates that are alike in ``options.spread_over`` gives more than its
+    share plus one. ``options.core_hours`` bounds the sum of prices; the first candidate always fits. ``seed`` is that
+    of rules that draw by chance. Raises PoolError for a candidate that is there twice, for prices that are not
+    positive, and as the rule does.
     """
     options = options or SelectOptions()
-    order = np.argsort([candidate.config_id for candidate in pool.candidates], kind="stable")
+    names = [candidate.config_id for candidate in pool.candidates]
+    if len(set(names)) < len(names):
+        raise PoolError(f"candidate {max(names, key=names.count)} is there twice; give each configuration once")
+    order = np.argsort(np.array(names, dtype=str), kind="stable")
     batch = _Batch(_reordered(pool, order), rule, count, options, seed)
     for most_per_group, geometry_once in batch.stages():
         while len(batch.chosen) < count and batch.take(most_per_group, geometry_once):
@@ -34,42 +41,41 @@ def choose(
 
 
 class _Batch:
-    """A batch in the making."""
+    """A batch in the making. Groups, geometries and twins are numbers, equal for equal ones."""
 
     def __init__(self, pool: Pool, rule: Rule, count: int, options: SelectOptions, seed: Sequence[int]):
         self.pool, self.options, self.count = pool, options, count
         self.scores: Scores = rule.begin(pool, np.random.default_rng(list(seed)))
-        self.prices = np.array([candidate.price for candidate in pool.candidates], dtype=float)
-        self.groups = [_group(candidate, options) for candidate in pool.candidates]
-        self.left = np.ones(len(pool), dtype=bool)
+        self.prices = _prices(pool)
+        self.worth = (self.prices / np.median(self.prices)) ** -options.price if len(pool) else self.prices
+        fields = [GROUP_FIELDS[name] for name in options.spread_over]
+        self.groups = _numbers([tuple(getattr(c, field) for field in fields) for c in pool.candidates])
+        self.pairs = _numbers([c.pair_id for c in pool.candidates])
+        self.twins = _numbers([c.twin or c.config_id for c in pool.candidates])
+        self.left = np.array([not c.twin or c.twin not in pool.known_twins for c in pool.candidates], dtype=bool)
+        self.in_group = np.zeros(len(pool) + 1, dtype=np.int64)
+        self.pair_taken = np.zeros(len(pool), dtype=bool)
         self.spent = 0.0
         self.chosen: list[Choice] = []
-        self.taken: Counter[tuple[str, ...]] = Counter()
-        self.pairs: set[str] = set()
 
     def stages(self) -> list[tuple[int, bool]]:
         """Most per group and whether a geometry is taken once, strictest first."""
-        share = math.ceil(self.count / max(1, len(set(self.groups)))) + 1
+        share = math.ceil(self.count / max(1, len(set(self.groups.tolist())))) + 1
         strict = [(share, True), (self.count, True)] if self.options.geometry_once else [(share, False)]
         return [*strict, (self.count, False)]
 
     def take(self, most_per_group: int, geometry_once: bool) -> bool:
         """Take the best that is allowed; False where none is."""
-        allowed = self.left & self._affordable()
-        for index in np.flatnonzero(allowed):
-            repeated = geometry_once and self.pool.candidates[index].pair_id in self.pairs
-            allowed[index] = not repeated and self.taken[self.groups[index]] < most_per_group
+        allowed = self.left & self._affordable() & (self.in_group[self.groups] < most_per_group)
+        if geometry_once:
+            allowed &= ~self.pair_taken[self.pairs]
         if not allowed.any():
             return False
-        worth = np.where(allowed, self._worth(), -np.inf)
+        worth = np.where(allowed, self.scores.values() * self.worth, -np.inf)
         self._accept(int(np.argmax(worth)), float(worth.max()))
         return True
 
-    def _worth(self) -> FloatArray:
-        typical = float(np.median(self.prices)) or 1.0
-        return self.scores.values() / (self.prices / typical) ** self.options.price
-
-    def _affordable(self) -> np.ndarray:
+    def _affordable(self) -> BoolArray:
         hours = self.options.core_hours
         if hours is None or not self.chosen:
             return np.ones(len(self.pool), dtype=bool)
@@ -80,18 +86,28 @@ class _Batch:
         self.chosen.append(Choice(candidate, worth, self.scores.reason(index)))
         self.scores.take(index)
         self.spent += candidate.price
-        self.taken[self.groups[index]] += 1
-        self.pairs.add(candidate.pair_id)
-        self.left[index] = False
-        for other, one in enumerate(self.pool.candidates):
-            self.left[other] &= not (candidate.twin and one.twin == candidate.twin)
+        self.in_group[self.groups[index]] += 1
+        self.pair_taken[self.pairs[index]] = True
+        self.left &= self.twins != self.twins[index]
 
 
-def _group(candidate: Candidate, options: SelectOptions) -> tuple[str, ...]:
-    return tuple(str(getattr(candidate, GROUP_FIELDS[name])) for name in options.spread_over)
+def _prices(pool: Pool) -> FloatArray:
+    """[n] prices. Raises PoolError where one is not a positive number."""
+    prices = np.array([candidate.price for candidate in pool.candidates], dtype=float)
+    bad = np.flatnonzero(~(np.isfinite(prices) & (prices > 0)))
+    if len(bad):
+        candidate = pool.candidates[bad[0]]
+        raise PoolError(f"candidate {candidate.config_id}: price is {candidate.price}; give core seconds above 0")
+    return prices
 
 
-def _reordered(pool: Pool, order: np.ndarray) -> Pool:
+def _numbers(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    """[n] a number per name, equal for equal ones."""
+    index: dict[Hashable, int] = {}
+    return np.array([index.setdefault(name, len(index)) for name in names], dtype=np.int64)
+
+
+def _reordered(pool: Pool, order: NDArray[np.int64]) -> Pool:
     return Pool(
         [pool.candidates[k] for k in order],
         None if pool.features is None else pool.features[order],
@@ -99,4 +115,5 @@ def _reordered(pool: Pool, order: np.ndarray) -> Pool:
         pool.known_features,
         pool.known_gradients,
         pool.factors,
+        pool.known_twins,
     )
