@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import ase.io
 import numpy as np
@@ -29,6 +29,8 @@ from pydantic import ValidationError
 from datastore.errors import DataError
 from datastore.levels import DELTA, delta_levels
 from datastore.schema import FloatArray, SpinConfig, SpinPoint
+
+Config = TypeVar("Config", bound=SpinConfig)
 
 MAGMOM_IN = "magmom_in"
 MAGMOM_OUT = "magmom_out"
@@ -122,7 +124,7 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     fields |= {"stress": None if stress is None else voigt_6_to_full_3x3_stress(stress)}
     fields |= {"magmoms_out": atoms.arrays[MAGMOM_OUT]}
     fields[MAGNETIC_FORCES] = atoms.arrays.get(MAGNETIC_FORCES)
-    return _checked(fields, source)
+    return _checked(SpinPoint, fields, source)
 
 
 def write_points(
@@ -143,6 +145,16 @@ def write_configs(path: str | Path, configs: Iterable[SpinConfig]) -> int:
 def read_points(path: str | Path) -> Iterator[SpinPoint]:
     """Labels of an extended XYZ file, lazily. Raises DataError naming file, frame, what is missing and the remedy."""
     return (atoms_to_point(atoms, source) for atoms, source in read_atoms(path))
+
+
+def read_configs(path: str | Path) -> Iterator[SpinConfig]:
+    """Configurations that :func:`write_configs` wrote, lazily; a file without frames holds none.
+
+    Raises DataError naming file, frame, what is missing and the remedy.
+    """
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        return iter(())
+    return (_checked(SpinConfig, _config_fields(atoms, source), source) for atoms, source in read_atoms(path))
 
 
 def _info(config: SpinConfig) -> dict[str, Any]:
@@ -204,9 +216,9 @@ def _from_info(
     return fields
 
 
-def _checked(fields: dict[str, Any], source: str) -> SpinPoint:
+def _checked(kind: type[Config], fields: dict[str, Any], source: str) -> Config:
     try:
-        return SpinPoint(**fields)
+        return kind(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "frame"

@@ -8,6 +8,7 @@ from datastore.atoms import (
     atoms_to_point,
     config_to_atoms,
     point_to_atoms,
+    read_configs,
     read_points,
     write_configs,
     write_points,
@@ -88,6 +89,23 @@ def test_configs_without_results(tmp_path):
     assert "level_id" not in atoms.info
     with pytest.raises(DataError, match=r"c\.extxyz, frame 0: no 'energy'.*export"):
         list(read_points(tmp_path / "c.extxyz"))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(point=points())
+def test_configs_come_back_exactly(point, tmp_path):
+    write_configs(tmp_path / "c.extxyz", [point.config(), point.config()])
+    assert list(read_configs(tmp_path / "c.extxyz")) == [point.config()] * 2
+
+
+def test_no_configs_and_foreign_ones(tmp_path):
+    assert write_configs(tmp_path / "none.extxyz", []) == 0
+    assert list(read_configs(tmp_path / "none.extxyz")) == []
+    ase.io.write(tmp_path / "foreign.extxyz", Atoms("Ni", cell=[3, 3, 3], pbc=True))
+    with pytest.raises(DataError, match=r"foreign\.extxyz, frame 0: no per-atom column 'magmom_in'"):
+        list(read_configs(tmp_path / "foreign.extxyz"))
+    with pytest.raises(DataError, match="no such file"):
+        list(read_configs(tmp_path / "absent.extxyz"))
 
 
 def test_foreign_and_corrupt_files(tmp_path):
