@@ -136,11 +136,35 @@ class SqliteStore(Store):
         self.ensure_index(keys[0])
         with self._transaction() as database:
             for identity, text in prepared:
-                old = next(self._matching(identity, None), None)
-                if old is None:
-                    database.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
-                else:
-                    database.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, old[0]))
+                self._write(database, next(self._matching(identity, None), None), text)
+
+    def replace_if(self, document: Document, expected: Criteria) -> bool:
+        """Replace the document of its ``key`` where that one matches ``expected``; False, and nothing done, otherwise.
+
+        One transaction, on disk when it returns: of several processes that expect the same, one succeeds.
+        """
+        identity, text = self._key_of(document, [self.key]), q.encode(document)
+        with self._transaction() as database:
+            old = next(self._matching(identity, None), None)
+            if old is None or not q.matches(expected, old[1]):
+                return False
+            self._write(database, old, text)
+        return True
+
+    def _write(self, database: sqlite3.Connection, old: tuple[int, Document] | None, text: str) -> None:
+        if old is None:
+            database.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (text,))
+        else:
+            database.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, old[0]))
+
+    def insert(self, document: Document) -> bool:
+        """Insert a document unless one of its ``key`` is there; False then. One transaction, on disk when it returns."""
+        identity = self._key_of(document, [self.key])
+        with self._transaction() as database:
+            if next(self._matching(identity, None), None) is not None:
+                return False
+            database.execute(f"INSERT INTO {self._table} (doc) VALUES (?)", (q.encode(document),))
+        return True
 
     def rows(self) -> Iterator[tuple[int, str]]:
         """Number and JSON text of every row, lazily and unread: to look at what may be damaged."""

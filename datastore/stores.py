@@ -19,7 +19,7 @@ from typing import Any, Self
 from maggma.core import Store
 from maggma.stores import MemoryStore, MongoStore
 from pymongo import uri_parser
-from pymongo.errors import DocumentTooLarge, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import DocumentTooLarge, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from datastore.checksums import sealed
 from datastore.errors import DataError
@@ -42,11 +42,15 @@ COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "failures": ("point_id", ("config_id", "campaign", "level_id")),
     "decisions": ("decision_id", ("point_id", "created")),
     "models": ("model_id", ("campaign", "status", "snapshot_id")),
+    "promotions": ("promotion_id", ("campaign", "number")),
     "snapshots": ("snapshot_id", ("campaign",)),
     "jobs": ("uuid", ("index", "completed_at")),
     "flows": ("uuid", ()),
     "ingested": ("source", ("judged",)),
     "imported": ("origin", ()),
+    "locks": ("name", ()),
+    "retrainings": ("retraining_id", ("campaign",)),
+    "retrain_flags": ("flag_id", ("campaign",)),
 }
 """Collection -> the field that identifies a document, and the fields that queries are fast on."""
 
@@ -65,18 +69,23 @@ class SpinStore:
 
     ``points``, ``failures``, ``models``, ``snapshots`` hold this project's documents; ``jobs`` is the ``docs_store``
     of a jobflow JobStore and ``flows`` what a dynamic flow remembers; ``ingested`` is bookkeeping of ingest, and
-    ``imported`` of calculations that an import has read. Use as a context manager, or ``close``.
+    ``imported`` of calculations that an import has read; ``locks`` see :mod:`datastore.locks`, ``retrainings`` and
+    ``retrain_flags`` :mod:`datastore.retrainings`. Use as a context manager, or ``close``.
     """
 
     points: Store
     failures: Store
     decisions: Store
     models: Store
+    promotions: Store
     snapshots: Store
     jobs: Store
     flows: Store
     ingested: Store
     imported: Store
+    locks: Store
+    retrainings: Store
+    retrain_flags: Store
 
     def __init__(self, uri: str, stores: dict[str, Store]):
         self.uri = uri
@@ -207,6 +216,20 @@ def stamped(document: dict[str, Any]) -> dict[str, Any]:
     """
     content = sealed(document) if "schema_version" in document else document
     return {**content, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
+
+
+def insert_new(store: Store, document: dict[str, Any]) -> bool:
+    """Store a document unless one of its key is there; False then. Of several writers exactly one gets True.
+
+    All writers of a collection have to use this: in MongoDB the key becomes ``_id``, which is what keeps it unique.
+    """
+    if isinstance(store, SqliteStore):
+        return store.insert(document)
+    try:
+        store._collection.insert_one({**document, "_id": document[store.key]})
+    except DuplicateKeyError:
+        return False
+    return True
 
 
 @contextmanager
