@@ -78,7 +78,8 @@ class Snapshot(BaseModel):
         default_factory=dict, description="multi-head: labels per split and level_id, whose name is the head"
     )
     left_out: list[str] = Field(
-        default_factory=list, description="point_ids of held-out labels whose geometry is trained on"
+        default_factory=list,
+        description="point_ids of held-out labels whose geometry is trained on, late ones whose is tested on",
     )
     other_level: list[str] = Field(
         default_factory=list, description="point_ids left out because a correction changed their level of theory"
@@ -106,12 +107,14 @@ def make_snapshot(
     previous: Snapshot | None = None,
     labels: SetOptions | None = None,
     progress: Progress | None = None,
+    frozen: bool = False,
 ) -> Snapshot:
     """Freeze the accepted labels of ``campaign`` (all where empty) that match ``criteria`` into ``folder``.
 
     An existing snapshot of the same content is verified and returned. ``progress`` receives how many geometries of all
-    were compared with each other. Raises DataError where there are no labels, where they mix levels of theory or moment
-    roles without ``labels`` saying so, where a split cannot be had, or where the disk is full.
+    were compared with each other. ``frozen``: labels that active learning asked for never enter the test split; those
+    whose geometry is tested on are left out. Raises DataError where there are no labels, where they mix levels of
+    theory or moment roles without ``labels`` saying so, where a split cannot be had, or where the disk is full.
     """
     chosen: dict[str, Any] = {"$and": [{"verdict": "accepted"}, *([dict(criteria)] if criteria else [])]}
     if campaign:
@@ -119,7 +122,7 @@ def make_snapshot(
     settle(store)
     with explained(store.uri):
         source = LabelSet(store, chosen, labels or SetOptions())
-        return _make(source, Path(folder), campaign, options or SplitOptions(), previous, progress)
+        return _make(source, Path(folder), campaign, options or SplitOptions(), previous, progress, frozen)
 
 
 def load_snapshot(folder: str | Path) -> Snapshot:
@@ -216,6 +219,7 @@ def _make(
     options: SplitOptions,
     previous: Snapshot | None,
     progress: Progress | None,
+    frozen: bool,
 ) -> Snapshot:
     survey = _Survey()
     for point in source.points():
@@ -224,7 +228,7 @@ def _make(
     if previous is not None:
         survey.recall(previous)
     twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
-    division = divide(survey.members, options, previous.tokens if previous else {})
+    division = divide(survey.members, options, previous.tokens if previous else {}, frozen)
     split_of = division.split_of
     rows = sorted(
         [point_id, label, split_of[point_id]] for point_id, label in survey.content.items() if point_id in split_of

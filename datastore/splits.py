@@ -21,7 +21,9 @@ from datastore.schema import content_hash
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 UNDEFORMED = "none"
-SplitKind = Literal["group", "parent", "ordering", "composition", "generation"]
+SplitKind = Literal["group", "parent", "ordering", "composition", "generation", "named"]
+TestName = Literal["random", "orderings", "compositions"]
+_HELD_OUT_BY = ("ordering", "composition", "named")
 
 
 class SplitOptions(BaseModel):
@@ -38,11 +40,11 @@ class SplitOptions(BaseModel):
     by: SplitKind = Field(
         default="group",
         description="group, parent: random groups, or all labels of a parent, and of the cells computed from it, "
-        "together; ordering, composition: held_out "
-        "goes to test; generation: later ones than until go to test",
+        "together; ordering, composition: held_out goes to test; named: the same, of orderings, formulas and elements "
+        "at once, and the fractions give test labels of everything else; generation: later ones than until go to test",
     )
     held_out: tuple[str, ...] = Field(
-        default=(), description="orderings, or reduced formulas and elements, that are never trained on"
+        default=(), description="orderings, reduced formulas and elements that are never trained on"
     )
     until: int = Field(default=0, ge=0, description="by generation: the last one that is trained on")
     twins: float = Field(
@@ -60,10 +62,10 @@ class SplitOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> SplitOptions:
-        if (self.by in ("ordering", "composition")) != bool(self.held_out):
+        if (self.by in _HELD_OUT_BY) != bool(self.held_out):
             raise ValueError(
-                f"held_out is {list(self.held_out)} and by is {self.by!r}: name what to hold out, and only by ordering "
-                "or by composition"
+                f"held_out is {list(self.held_out)} and by is {self.by!r}: name what to hold out, only by ordering, "
+                "composition or named"
             )
         # Written so that NaN, which compares as False, is refused.
         if not (min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) <= 1e-6 and self.fractions[0] > 0):
@@ -123,17 +125,20 @@ class Division:
     """Token -> split, also of labels left out and of what ``previous`` knew and is not here now; given back as
     ``previous``, it keeps every split stable."""
     left_out: list[str]
-    """point_ids of held-out labels whose geometry is trained on."""
+    """point_ids of held-out labels whose geometry is trained on, and of late ones whose geometry is tested on."""
     earlier: list[str]
     """Tokens of ``previous`` that no label has now, such as those of labels that were retracted since."""
 
 
-def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[str, Split]) -> Division:
+def divide(
+    members: Iterable[Member], options: SplitOptions, previous: Mapping[str, Split], frozen: bool = False
+) -> Division:
     """The split of every label. Pure, deterministic, and independent of the order of ``members``.
 
     What is held out is tested on geometries nobody trained on: where a geometry was labelled in a held-out ordering
     and in others, the fractions decide whether all its labels go to test, or to train or val without the held-out
-    ones, which are then left out. So are late labels of an early geometry in a split by generation.
+    ones, which are then left out. So are late labels of an early geometry in a split by generation; and with ``frozen``
+    those that active learning asked for and whose geometry is tested on, so that no round changes the test split.
     Raises DataError where a split would be empty (not by group, which leaves that to ``min_test`` and ``min_val``) and
     where ``previous`` trained on what is to be held out.
     """
@@ -145,7 +150,7 @@ def divide(members: Iterable[Member], options: SplitOptions, previous: Mapping[s
     by_group = _hold_out(groups, options, previous)
     split_of = {m.point_id: by_group[g.name] for g in groups for m in g.members}
     tokens = {token: split_of[m.point_id] for m in known for token in m.tokens}
-    left_out = sorted(m.point_id for m in known if _is_held(m, options) and split_of[m.point_id] != "test")
+    left_out = sorted(m.point_id for m in known if _is_left_out(m, options, split_of[m.point_id], frozen))
     for point_id in left_out:
         del split_of[point_id]
     if options.by != "group":
@@ -170,28 +175,48 @@ def _with_names(members: list[Member], options: SplitOptions) -> list[Member]:
 
     Raises DataError for what no label is.
     """
-    if options.by == "ordering":
-        present = {m.ordering for m in members}
-    else:
-        present = {m.formula for m in members}.union(*(m.elements for m in members))
+    orderings = {m.ordering for m in members} if options.by != "composition" else set()
+    compositions = {m.formula for m in members}.union(*(m.elements for m in members))
+    present = orderings | (compositions if options.by != "ordering" else set())
     unknown = sorted(set(options.held_out) - present)
     if unknown:
         raise DataError(
-            f"no label is of {options.by} {', '.join(unknown)}, so it cannot be held out; there are "
+            f"no label is of {_what(options)}{', '.join(unknown)}, so it cannot be held out; there are "
             f"{', '.join(sorted(present - {''}))}"
         )
-    if options.by != "ordering":
+    if options.by not in ("ordering", "named"):
         return members
     named = {m.pattern: m.ordering for m in members if m.pattern and m.ordering in options.held_out}
     return [replace(m, ordering=named.get(m.pattern, m.ordering)) for m in members]
 
 
+def _what(options: SplitOptions) -> str:
+    """What ``held_out`` names, for messages."""
+    return "" if options.by == "named" else f"{options.by} "
+
+
+def name_test_set(ordering: str, formula: str, elements: Iterable[str], options: SplitOptions) -> TestName:
+    """Which of the test sets a tested label belongs to: exactly one.
+
+    ``compositions`` where its formula or an element is held out, in whatever ordering; else ``orderings`` where its
+    ordering is; else ``random``. What is in one of the first two is never trained on.
+    """
+    held = set(options.held_out)
+    if options.by in ("composition", "named") and (formula in held or not held.isdisjoint(elements)):
+        return "compositions"
+    return "orderings" if options.by in ("ordering", "named") and ordering in held else "random"
+
+
 def _is_held(member: Member, options: SplitOptions) -> bool:
-    if options.by == "ordering":
-        return member.ordering in options.held_out
-    if options.by == "composition":
-        return member.formula in options.held_out or not member.elements.isdisjoint(options.held_out)
-    return options.by == "generation" and member.generation > options.until
+    if options.by == "generation":
+        return member.generation > options.until
+    return name_test_set(member.ordering, member.formula, member.elements, options) != "random"
+
+
+def _is_left_out(member: Member, options: SplitOptions, split: Split, frozen: bool) -> bool:
+    if split == "test":
+        return frozen and member.generation > 0 and options.by != "generation"
+    return _is_held(member, options)
 
 
 def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split]) -> dict[str, Split]:
@@ -206,9 +231,12 @@ def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[
         raise DataError(
             f"the previous snapshot trained on what is to be held out ({trained[0]}); make a first one without previous"
         )
-    if options.by == "composition":  # a pair of two compositions; it stays together
-        held, mixed = held + mixed, []
-    elif options.by == "generation":
+    if options.by in ("composition", "named"):  # a pair of two compositions; it stays together
+        two = [group for group in mixed if any(_is_other(m, options) for m in group.members)]
+        held, mixed = held + two, [group for group in mixed if group not in two]
+    if options.by == "named":
+        return dict.fromkeys((group.name for group in held), "test") | assign(mixed + free, options, previous)
+    if options.by == "generation":
         free, mixed = free + mixed, []
     train, val, _ = options.fractions
     fewer = options.model_copy(update={"fractions": (train / (train + val), val / (train + val), 0.0), "min_test": 0})
@@ -217,13 +245,18 @@ def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[
     return result | assign(mixed, inner, previous) | assign(free, fewer, previous)
 
 
+def _is_other(member: Member, options: SplitOptions) -> bool:
+    """Whether it is of a held-out composition."""
+    return name_test_set(member.ordering, member.formula, member.elements, options) == "compositions"
+
+
 def _check_filled(split_of: Mapping[str, Split], options: SplitOptions) -> None:
     present = Counter(split_of.values())
     for split, fraction in zip(SPLITS, options.fractions, strict=True):
         least = {"test": options.min_test, "val": options.min_val}.get(split, 0)
         needed = fraction > 0 or (split == "test" and options.by != "parent")
         if present[split] < max(least, int(needed)):
-            what = f"{options.by} {', '.join(options.held_out)}".strip()
+            what = f"{_what(options)}{', '.join(options.held_out)}".strip()
             raise DataError(
                 f"a split by {what} leaves {present[split]} labels for {split}; hold out something else, change the "
                 "fractions, or label more"
