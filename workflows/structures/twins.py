@@ -57,7 +57,7 @@ class Twins:
         self.turn = np.eye(3) if way is None else way.turn
         if way is not None:
             arrangements = [way.moments(moments, axial=spin_orbit) for moments in arrangements]
-        self.arrangements = arrangements if spin_orbit else [_along_axis(moments) for moments in arrangements]
+        self.arrangements = arrangements if spin_orbit else [along_axis(moments) for moments in arrangements]
         self._keys: dict[bytes, list[bytes]] = {}
 
     def keys(self, gradient: FloatArray | None) -> list[bytes]:
@@ -158,7 +158,7 @@ class TwinCount:
         return False
 
 
-def _along_axis(moments: FloatArray) -> FloatArray:
+def along_axis(moments: FloatArray) -> FloatArray:
     """Collinear vectors as signed numbers; anything else as it is."""
     if moments.ndim == 1 or not moments.any():
         return moments if moments.ndim == 1 else np.zeros(len(moments))
