@@ -211,24 +211,29 @@ def _by_payer(criteria: Any) -> Any:
 
 
 def read_log(path: Path) -> dict[str, LogEntry]:
-    """Kind of job -> starts, ends and seconds in a LOG_FILE; empty where there is no such file.
-
-    A last line that a kill has cut off is passed over.
-    """
+    """Kind of job -> starts, ends and seconds in a LOG_FILE; empty where there is no such file."""
     found: defaultdict[str, LogEntry] = defaultdict(LogEntry)
+    for event in log_events(path):
+        entry = found[event["type"]]
+        entry.started += event["event"] == "started"
+        entry.finished += event["event"] != "started"
+        entry.seconds += event.get("seconds") or 0.0
+    return dict(found)
+
+
+def log_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Lines of a LOG_FILE: ``time`` (Unix), ``event`` (started, done, failed), type, job, uuid, ``seconds``.
+
+    Nothing where there is no such file. A last line that a kill has cut off is passed over.
+    """
     if not path.is_file():
-        return {}
+        return
     with open(path, encoding="utf-8") as file:
         for line in file:
             try:
-                event = json.loads(line)
+                yield json.loads(line)
             except ValueError:
                 continue
-            entry = found[event["type"]]
-            entry.started += event["event"] == "started"
-            entry.finished += event["event"] != "started"
-            entry.seconds += event.get("seconds") or 0.0
-    return dict(found)
 
 
 def estimate(todo: Sequence[Work], done: Sequence[Work], level_id: str, engine: str) -> Estimate:

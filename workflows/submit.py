@@ -93,7 +93,12 @@ def job_kind(job: Job) -> str:
 
 def folder_name(job: Job) -> str:
     """Where a job's files go, below JOBS in the folder of the run."""
-    return f"{short_name(job.name.replace(' ', '_').replace('/', '_'))}-{job.uuid[:8]}"
+    return folder_of(job.name, job.uuid)
+
+
+def folder_of(name: str, uuid: str) -> str:
+    """As :func:`folder_name`, of a job whose name and uuid are known."""
+    return f"{short_name(name.replace(' ', '_').replace('/', '_'))}-{uuid[:8]}"
 
 
 class _Run:

@@ -20,6 +20,7 @@ from workflows.cli import (
     models,
     simulate,
     states,
+    status,
 )
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
 
@@ -64,6 +65,7 @@ def _common(
 app.command("doctor")(machine.doctor)
 app.command("structures")(campaign.structures)
 app.command("run")(campaign.run)
+app.command("status")(status.status)
 data.app.command("import")(imports.import_files)
 data.app.command("costs")(costs.costs)
 for command in (datasets.snapshot, datasets.leaks, datasets.compare):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +12,8 @@ from workflows.cli.data import AsJson, Place, _open
 from workflows.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from datastore import SpinConfig, SpinStore
-    from datastore.costs import Cost, LogEntry, Work
+    from datastore import SpinConfig
+    from datastore.costs import Cost, LogEntry
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
 
@@ -120,16 +120,17 @@ def campaign_cost(
 
     from datastore import open_store
     from datastore.costs import estimate
+    from workflows.costs import not_done, work, works
 
     todo, done = list(configs), []
     if not options.store.startswith("local:") or Path(options.store.removeprefix("local:")).is_dir():
         with open_store(options.store, create=False) as store:
-            todo = _not_done(store, engine, todo)
-            done += list(_works(store, engine))
+            todo = not_done(store, engine, todo)
+            done += list(works(store, engine))
     for place in places:
         with _open(place) as store:
-            done += list(_works(store, engine))
-    found = estimate([_work(config, engine) for config in todo], done, engine.level_id(), engine.type)
+            done += list(works(store, engine))
+    found = estimate([work(config, engine) for config in todo], done, engine.level_id(), engine.type)
     return {"calculations": len(todo), "already_done": len(configs) - len(todo), **asdict(found)}
 
 
@@ -143,42 +144,3 @@ def print_cost(cost: dict[str, Any]) -> None:
         law = "" if basis["exponent"] is None else f", seconds ~ atoms^{basis['exponent']:.1f}"
         number = f"{basis['samples']} " if basis["samples"] else ""
         typer.echo(f"  {basis['formula']}, {basis['calculations']} to do: from {number}{basis['rests_on']}{law}")
-
-
-def _not_done(store: SpinStore, engine: Engine, configs: Sequence[SpinConfig]) -> list[SpinConfig]:
-    """Those whose label job has no stored output: what a run would start."""
-    from datastore.schema import point_id
-    from workflows.jobs.label import stable_uuid
-
-    level = engine.level_id()
-    uuids = [stable_uuid("label", point_id(config.config_id, level)) for config in configs]
-    known = {document["uuid"] for document in store.jobs.query({"uuid": {"$in": uuids}}, ["uuid"])}
-    return [config for uuid, config in zip(uuids, configs, strict=True) if uuid not in known]
-
-
-def _works(store: SpinStore, engine: Engine) -> Iterator[Work]:
-    """Calculations of the engine, or at its level of theory, that a store knows the cost of."""
-    from dataclasses import replace
-
-    from datastore.costs import core_seconds
-    from datastore.schema import SpinConfig
-    from workflows.engines import LabelError
-
-    criteria = {"$or": [{"level_id": engine.level_id()}, {"engine": engine.type}]}
-    for collection in (store.points, store.failures):
-        for document in collection.query(criteria):
-            seconds = core_seconds(document)
-            if not seconds:
-                continue
-            config = SpinConfig(**{name: document[name] for name in SpinConfig.model_fields if name in document})
-            try:
-                work = _work(config, engine)
-            except LabelError:  # imported, and nothing this engine could calculate
-                continue
-            yield replace(work, level_id=document["level_id"], engine=document["engine"], seconds=seconds)
-
-
-def _work(config: SpinConfig, engine: Engine) -> Work:
-    from datastore.costs import Work
-
-    return Work(config.formula, len(config.species), engine.seconds_estimate(config))
