@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -199,7 +200,16 @@ class RetrainOptions(_Options):
         default=[],
         description="command (program and arguments) that gets a JSON document on stdin after each retraining",
     )
-    webhook: str = Field(default="", description="URL that the same document is posted to")
+    webhook: str = Field(default="", description="http(s) URL that the same document is posted to")
+    retry_hours: float = Field(default=1.0, ge=0, description="nothing is due for so long after a retraining failed")
+
+    @field_validator("webhook")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and not (parts.scheme in ("http", "https") and parts.hostname):
+            raise ValueError("must begin with http:// or https:// and name a host")
+        return url
 
 
 class ActiveLearningOptions(_Options):
