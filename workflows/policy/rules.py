@@ -12,6 +12,7 @@ from workflows.policy.contract import Need, Rule, Scores
 from workflows.policy.pool import PoolError
 from workflows.policy.rules_features import FarthestPoint, MaxDet, MaxDist
 from workflows.policy.rules_spread import Random, Spread, Threshold
+from workflows.policy.rules_transductive import Transductive
 
 __all__ = [
     "RULES",
@@ -25,11 +26,12 @@ __all__ = [
     "Scores",
     "Spread",
     "Threshold",
+    "Transductive",
     "make_rule",
 ]
 
 RULES: dict[RuleName, type[Rule]] = {
-    rule.name: rule for rule in (Random, FarthestPoint, Spread, Threshold, MaxDist, MaxDet)
+    rule.name: rule for rule in (Random, FarthestPoint, Spread, Threshold, MaxDist, MaxDet, Transductive)
 }
 """Every rule by its name in the campaign file."""
 

@@ -34,7 +34,7 @@ class FarthestPoint(Rule):
 
     def begin(self, pool: Pool, rng: np.random.Generator) -> Scores:
         """Distances to the nearest known label or taken candidate."""
-        return _Distances(*_scaled(pool, "features", self.scaling), "features")
+        return _Distances(*scaled(pool, "features", self.scaling), "features")
 
 
 class MaxDist(Rule):
@@ -56,7 +56,7 @@ class MaxDist(Rule):
 
     def begin(self, pool: Pool, rng: np.random.Generator) -> Scores:
         """Distances to the nearest known label or taken candidate."""
-        return _Distances(*_scaled(pool, "gradients", self.scaling), "gradient features")
+        return _Distances(*scaled(pool, "gradients", self.scaling), "gradient features")
 
 
 class MaxDet(Rule):
@@ -83,7 +83,7 @@ class MaxDet(Rule):
 
     def begin(self, pool: Pool, rng: np.random.Generator) -> Scores:
         """Posterior variances."""
-        return _Variances(*_scaled(pool, "gradients", self.scaling), self.ridge)
+        return _Variances(*scaled(pool, "gradients", self.scaling), self.ridge)
 
 
 class _Distances(Scores):
@@ -138,7 +138,7 @@ class _Variances(Scores):
         return f"{100 * left:.2g} % of the variance of its prediction is left by known labels and those chosen before"
 
 
-def _scaled(pool: Pool, what: Need, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
+def scaled(pool: Pool, what: Need, scaling: Scaling) -> tuple[FloatArray, FloatArray]:
     """Rows of the candidates [n, g] and of the known labels [m, g], about their common mean and scaled.
 
     ``columns``: unit variance of every column. ``whiten``: unit variance in every direction in which they vary. Columns
