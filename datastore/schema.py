@@ -337,6 +337,7 @@ class ModelFile(_Document):
 
     path: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    uri: str = Field(default="", description="where a copy is kept; empty: nowhere but at path")
 
 
 class ModelRecord(_Document):
@@ -357,3 +358,6 @@ class ModelRecord(_Document):
     parents: list[str] = Field(default_factory=list, description="model_ids this one was started from")
     status: Literal["candidate", "champion", "retired"] = "candidate"
     code_version: str
+    environment: dict[str, str] = Field(default_factory=dict, description="versions of Python, torch... and platform")
+    seeds: list[int] = Field(default_factory=list, description="of the members' trainings, in the order of files")
+    calibration: dict[str, float] = Field(default_factory=dict, description="task -> expected error over spread")

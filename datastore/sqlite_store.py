@@ -158,7 +158,7 @@ class SqliteStore(Store):
             database.execute(f"UPDATE {self._table} SET doc = ? WHERE id = ?", (text, old[0]))
 
     def insert(self, document: Document) -> bool:
-        """Insert a document unless one of its ``key`` is there; False then. One transaction, on disk when it returns."""
+        """Insert a document unless one of its ``key`` is there; False then. One transaction, on disk at the end."""
         identity = self._key_of(document, [self.key])
         with self._transaction() as database:
             if next(self._matching(identity, None), None) is not None:

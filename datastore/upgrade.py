@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from datastore.checksums import is_damaged
 from datastore.errors import DataError
+from datastore.promotion import Promotion
+from datastore.retraining import RetrainFlag, Retraining
 from datastore.schema import SCHEMA_VERSION, Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
 
 Document = dict[str, Any]
@@ -21,7 +23,9 @@ STEPS: dict[int, Callable[[Document], Document]] = {}
 
 LOOK = "look for damage with: spinmultinet data verify PLACE"
 
-_Known = TypeVar("_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord, Decision)
+_Known = TypeVar(
+    "_Known", SpinConfig, SpinPoint, SpinFailure, ModelRecord, Decision, Promotion, Retraining, RetrainFlag
+)
 
 
 def upgrade_document(
@@ -78,7 +82,17 @@ def checked(document: Document, **kinds: type) -> Document:
 
 
 def _label(document: Mapping[str, Any]) -> str:
-    for key in ("decision_id", "point_id", "model_id", "snapshot_id", "config_id", "uuid"):
+    for key in (
+        "promotion_id",
+        "retraining_id",
+        "flag_id",
+        "decision_id",
+        "point_id",
+        "model_id",
+        "snapshot_id",
+        "config_id",
+        "uuid",
+    ):
         if key in document:
             return f"document {document[key]}"
     return "document"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from datastore.errors import DataError
 from datastore.label_sets import labels_behind
 from datastore.metastable import PREFIXES as STATES
 from datastore.outliers import PREFIX as OUTLIER
+from datastore.promotion import Promotion
 from datastore.quality import judge
+from datastore.registry import problems as log_problems
 from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import is_salvageable, reversed_id, salvaged
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
@@ -40,6 +43,7 @@ KINDS: dict[str, type[Any]] = {
     "failures": SpinFailure,
     "decisions": Decision,
     "models": ModelRecord,
+    "promotions": Promotion,
 }
 RESTORE = "restore it from a backup"
 REREAD = "remove that row; its job is then read again by the next ingest, which changes nothing"
@@ -96,13 +100,14 @@ class _Run:
 
     def problems(self) -> Iterator[Problem]:
         """All of them, as they are found; what stops one collection does not stop the others."""
-        self.total = max(1, sum(self._collection(name).count() for name in self.documents))
+        self.total = max(1, sum(self._count(name) for name in self.documents))
         if isinstance(self.store.points, SqliteStore):
             yield from self._guarded("store", self._database(self.store.points))
         for name, kind in KINDS.items():
             yield from self._guarded(name, self._duplicates(name))
             yield from self._guarded(name, self._each(name, kind))
         yield from self._guarded("snapshots", self._snapshots())
+        yield from self._guarded("promotions", self._log())
         for name, found in (("jobs", self._jobs()), ("ingested", self._markers())):
             yield from self._guarded(name, self._duplicates(name))
             yield from self._guarded(name, found)
@@ -126,6 +131,11 @@ class _Run:
     def _snapshots(self) -> Iterator[Problem]:
         for label, document in self._rows("snapshots"):
             yield from self._snapshot(label, document)
+
+    def _log(self) -> Iterator[Problem]:
+        with suppress(DataError):  # a damaged entry is told where its own turn comes
+            for label, what in log_problems(self.store):
+                yield Problem("promotions", label, what, RESTORE)
 
     def _jobs(self) -> Iterator[Problem]:
         for label, document in self._rows("jobs"):
@@ -153,6 +163,12 @@ class _Run:
     def _collection(self, name: str) -> Store:
         collection: Store = getattr(self.store, name)
         return collection
+
+    def _count(self, name: str) -> int:
+        try:
+            return int(self._collection(name).count())
+        except DataError:
+            return 0  # what is wrong is told when its rows are read
 
     def _rows(self, name: str) -> Iterator[tuple[str, Document | None]]:
         """Name and content of each document, counted; no content where it is no JSON."""

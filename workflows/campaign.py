@@ -53,6 +53,11 @@ class CampaignOptions(_Options):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="also the name of its folder")
     folder: str = Field("", description="where its files go; default runs/NAME")
     store: str = Field("", description="local:PATH or mongodb://...; default local:FOLDER/store")
+    models: str = Field(
+        "",
+        description="where checkpoints are kept: folder:PATH, gridfs: (in the store's MongoDB) or s3://BUCKET/PREFIX; "
+        "'' where training wrote them",
+    )
     engine: dict[str, Any] | str = Field(description="engine settings with 'type', or a YAML file of them")
     structures: StructureOptions
     split: SplitOptions = Field(SplitOptions(min_test=6), description="pairs of equal geometry stay together")
@@ -76,6 +81,14 @@ class CampaignOptions(_Options):
         if store.startswith("memory:"):
             raise ValueError("memory: is seen by one process only and gone at its end; use local:FOLDER or mongodb://")
         return store
+
+    @field_validator("models")
+    @classmethod
+    def _place(cls, models: str) -> str:
+        if models and not models.startswith(("folder:", "gridfs:", "s3://")):
+            raise ValueError(f"{models!r} is no place for models; write folder:PATH, gridfs: or s3://BUCKET/PREFIX")
+        path = models.removeprefix("folder:")
+        return f"folder:{Path(path).expanduser().resolve()}" if models.startswith("folder:") and path else models
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,9 @@ from jobflow import Flow, Job
 from monty.json import MontyDecoder
 
 from datastore import SpinStore
+from datastore.errors import DataError
+from datastore.model_files import fetch
+from datastore.registry import campaigns, champion
 from datastore.schema import ModelRecord
 from workflows.campaign import CampaignError
 from workflows.submit import RunResult, job_kind
@@ -34,22 +37,24 @@ def outcome(store: SpinStore, result: RunResult) -> dict[str, Any]:
 
 def champion_of(store: SpinStore, campaign: str | None = None) -> ModelRecord | None:
     """Record of the model in use (the newest, without ``campaign``); None where no model was promoted."""
-    wanted = {"status": "champion"} if campaign is None else {"status": "champion", "campaign": campaign}
-    records = store.get_models(**wanted)
-    return records[-1] if records else None
+    names = campaigns(store) if campaign is None else [campaign]
+    found = [record for name in names if (record := champion(store, name)) is not None]
+    return max(found, key=lambda record: (record.created, record.model_id), default=None)
 
 
 def champion_files(store: SpinStore, campaign: str | None = None) -> list[Path]:
-    """Checkpoints of the model in use. Raises CampaignError where there is none or a file is gone."""
+    """Checkpoints of the model in use, on this machine.
+
+    Raises CampaignError where there is none, or a file is damaged, or gone without a copy.
+    """
     record = champion_of(store, campaign)
     name = campaign or "this campaign"
     if record is None:
         raise CampaignError(f"{name} has no model in use yet; finish it with: spinmultinet run CAMPAIGN.yaml")
-    paths = [Path(file.path) for file in record.files]
-    gone = [path for path in paths if not path.is_file()]
-    if gone:
-        raise CampaignError(f"the model of {record.campaign} has lost its file {gone[0]}; restore it, or train again")
-    return paths
+    try:
+        return [fetch(file, store.uri) for file in record.files]
+    except DataError as error:
+        raise CampaignError(f"the model of {record.campaign}: {error}") from error
 
 
 def forget_failures(flow: Flow, store: SpinStore) -> int:

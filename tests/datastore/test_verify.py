@@ -69,7 +69,7 @@ def test_a_sound_store_has_no_problems(store):
     shares = []
     found = verify(store, shares.append)
     assert found.problems == []
-    counts = {"points": 12, "failures": 1, "decisions": 1, "models": 1, "snapshots": 1, "jobs": 12}
+    counts = {"points": 12, "failures": 1, "decisions": 1, "models": 1, "promotions": 0, "snapshots": 1, "jobs": 12}
     counts["ingested"] = 12 + 1  # and the note of a decision, whose rivals wait for judgement
     assert found.documents == counts
     assert found.files == 4

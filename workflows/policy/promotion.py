@@ -1,0 +1,127 @@
+"""Whether a new model takes the place of the one in use. Pure: errors and findings in, a decision with reasons out.
+
+Errors of both models are compared on the same labels, geometry by geometry. A group may vote against the new model only
+where its error grew by more than is allowed *and* by more than chance explains: by a paired t test over geometries
+(labels of one geometry in several orderings are not independent), at a level that is divided by the number of groups
+(Bonferroni), so that a model which is as good is rarely refused by accident, however many groups there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import t as student
+
+from workflows.learning import PromoteOptions
+
+LEAST_ERROR = 1e-9
+"""Errors below are taken for it, in the unit of the report: a ratio needs a denominator."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Mean absolute errors of two models on the same labels: one task in one test set or group."""
+
+    kind: Literal["test", "group"]
+    name: str
+    """Of a test set (``random``) or of a group (``ordering:AFM-II``)."""
+    task: str
+    unit: str
+    labels: int
+    geometries: int
+    """Independent ones among the labels."""
+    new: float
+    old: float
+    error: float
+    """Standard error of ``new - old``, paired by geometry; 0 where there is one geometry only."""
+
+    @property
+    def growth(self) -> float:
+        """Share by which the error grew; negative where it shrank."""
+        return max(self.new, LEAST_ERROR) / max(self.old, LEAST_ERROR) - 1
+
+    @property
+    def chance(self) -> float:
+        """Chance of such a growth, or a larger one, if both models were equally good (one-sided paired t test)."""
+        if self.geometries < 2:
+            return 1.0
+        if self.error == 0:
+            return 0.0 if self.new > self.old else 1.0
+        return float(student.sf((self.new - self.old) / self.error, self.geometries - 1))
+
+    def __str__(self) -> str:
+        """One line: what was compared, both errors, growth, labels."""
+        where = f"{self.task} on {'test set ' if self.kind == 'test' else ''}{self.name}"
+        return f"{where}: {self.old:.4g} -> {self.new:.4g} {self.unit} ({self.growth:+.0%}, {self.labels} labels)"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check of a model found."""
+
+    name: str
+    passed: bool
+    text: str
+    """One line with numbers."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The decision and its reasons, lines for people."""
+
+    promote: bool
+    reasons: list[str]
+
+
+def judge(compared: Sequence[Compared] | None, options: PromoteOptions, findings: Sequence[Finding]) -> Judgement:
+    """Decide on a new model from errors beside those of the model in use and from the findings of its checks.
+
+    ``compared`` None: there is nothing to compare with (the first model of a campaign), so the checks decide. Otherwise
+    the geometric mean of the ratios of errors over test sets and tasks has to shrink by ``options.better``, and no test
+    set or group may be worse by more than ``options.worse`` (see the top of the module).
+    """
+    failed = [f"check {finding.name} failed: {finding.text}" for finding in findings if not finding.passed]
+    passed = [finding.name for finding in findings if finding.passed]
+    against, told = ([], []) if compared is None else _comparison(compared, options)
+    if passed:
+        told = [*told, f"checks passed: {', '.join(passed)}"]
+    against = [*failed, *against]
+    return Judgement(not against, [*against, *told])
+
+
+def overall(compared: Sequence[Compared]) -> float | None:
+    """Geometric mean of new over old error, over test sets and tasks; None where there are none."""
+    logs = [math.log1p(row.growth) for row in compared if row.kind == "test"]
+    return math.exp(sum(logs) / len(logs)) if logs else None
+
+
+def worse(compared: Sequence[Compared], options: PromoteOptions) -> list[Compared]:
+    """The test sets and groups with a say whose error grew by more than is allowed and than chance explains."""
+    voting = [row for row in compared if row.labels >= options.least]
+    return [row for row in voting if row.growth > options.worse and row.chance < options.chance / len(voting)]
+
+
+def _comparison(compared: Sequence[Compared], options: PromoteOptions) -> tuple[list[str], list[str]]:
+    """Lines that speak against the new model, and those that only tell."""
+    ratio = overall(compared)
+    if ratio is None:
+        return ["no label of a test set that neither model was trained on: nothing can be compared"], []
+    tests = sum(row.kind == "test" for row in compared)
+    line = f"errors changed by {ratio - 1:+.1%} in the geometric mean of {tests} test sets and tasks"
+    not_better = ratio > 1 - options.better
+    against = [f"{line}; they have to shrink by at least {options.better:.0%}"] if not_better else []
+    bad = worse(compared, options)
+    against += [
+        f"{row}: more than {options.worse:.0%} is not allowed (chance of that by accident {row.chance:.1e})"
+        for row in sorted(bad, key=lambda row: -row.growth)
+    ]
+    tolerated = sum(row.growth > options.worse for row in compared) - len(bad)
+    told = [] if not_better else [line]
+    if not bad:
+        told.append(f"no group of {len(compared)} is worse by more than {options.worse:.0%} beyond chance")
+    if tolerated:
+        told.append(f"{tolerated} groups grew by more than that in too few labels to tell it from chance")
+    return against, told
