@@ -37,7 +37,7 @@ def tiny_campaign(folder: Path, **changes) -> Path:
         "model": "model.yaml",
         "baseline": "blind.yaml",
         "committee": 1,
-        "active_learning": {"rounds": 1, "labels": 2, "candidates": 4},
+        "active_learning": {"rounds": 1, "labels": 2, "candidates": 4, "select": {"rule": "farthest-point"}},
     }
     for key, value in changes.items():
         target = content

@@ -1,64 +1,200 @@
-"""Choose what to label next: candidates, the committee's spread on them, the rule of :mod:`workflows.policy`."""
+"""Choose what to label next: explored candidates, what the model in use says about them, a rule of workflows.policy."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
-from datastore.atoms import config_to_atoms
+from datastore.atoms import config_to_atoms, read_configs, read_points
 from datastore.schema import SpinConfig
+from datastore.snapshot import load_snapshot
+from datastore.splits import SPLITS
 from workflows.campaign import CampaignOptions
+from workflows.engines import Engine
+from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
 from workflows.policy.batch import choose
-from workflows.policy.pool import Candidate, Pool
-from workflows.policy.rules import Spread
-from workflows.structures.generate import candidates
-from workflows.structures.preparation import count_cells
+from workflows.policy.contract import Rule
+from workflows.policy.pool import Candidate, Pool, PoolError
+from workflows.policy.rules import make_rule
+from workflows.progress import report
+from workflows.structures.twin_keys import twin_keys
+
+SPREADS, FEATURES, GRADIENTS, TWINS = (0.0, 0.4), (0.4, 0.5), (0.5, 0.8), (0.8, 1.0)
+"""Parts of the progress."""
+
+Found = tuple[SpinConfig, str]
+"""A configuration and its source."""
 
 
 def choose_next(
-    options: CampaignOptions, generation: int, evaluated: dict[str, Any], path: Path
+    options: CampaignOptions,
+    engine: Engine,
+    generation: int,
+    explored: Sequence[dict[str, Any]],
+    previous: dict[str, Any],
+    path: Path | None,
 ) -> tuple[list[SpinConfig], list[dict[str, Any]]]:
-    """Configurations to label in ``generation`` and the choices (candidate, score, reason), also written to ``path``.
+    """Configurations to label in ``generation`` and the choices: candidate, score, reason.
 
-    Deterministic: the same models and options give the same choice, so a killed run continues with it.
+    ``explored``: outputs of explore jobs. ``previous``: output of the newest evaluation; its champion, or else its
+    committee, says what candidates are worth. The choices are also written to ``path``, with all candidates; nothing is
+    written where it is None. Deterministic: the same models, candidates and options give the same choice, so a killed
+    run continues with it. Raises DataError (candidates cannot be read) and PoolError (the rule cannot work).
     """
-    pool = _pool(options, generation)
-    scored = _scored(pool, [member["path"] for member in evaluated["members"]])
-    chosen = choose(Pool(scored), Spread(), options.active_learning.labels, options.active_learning.select)
-    by_id = {config.config_id: config for config in pool}
+    select = options.active_learning.select
+    rule = make_rule(select)
+    found = _found(explored)
+    pool = _pool(options, engine, [source for _, source in found], [config for config, _ in found], rule, previous)
+    chosen = choose(pool, rule, options.active_learning.labels, select, (options.seed, generation))
+    by_id = {config.config_id: config for config, _ in found}
     documents = [asdict(choice) for choice in chosen]
-    everything = {"generation": generation, "chosen": documents, "candidates": [asdict(c) for c in scored]}
-    write_atomically(path, json.dumps(everything))
+    everything = {
+        "generation": generation,
+        "rule": rule.name,
+        "model_id": _model(previous)["model_id"],
+        "factors": pool.factors,
+        "chosen": documents,
+        "candidates": [asdict(candidate) for candidate in pool.candidates],
+    }
+    if path is not None:
+        write_atomically(path, json.dumps(everything))
     return [by_id[choice.candidate.config_id] for choice in chosen], documents
 
 
-def _pool(options: CampaignOptions, generation: int) -> list[SpinConfig]:
-    """About as many new geometries as the options ask for, evenly over parents and deformations."""
-    structures = options.structures
-    kinds = sum(deformation.kind != "none" for deformation in structures.deformations)
-    each = max(1, round(options.active_learning.candidates / max(1, kinds * count_cells(structures))))
-    return list(candidates(structures, generation, campaign=options.name, count=each))
+def _found(explored: Sequence[dict[str, Any]]) -> list[Found]:
+    """The candidates of all sources; what several of them found belongs to the first."""
+    found: dict[str, Found] = {}
+    for one in explored:
+        for config in read_configs(one["file"]):
+            found.setdefault(config.config_id, (config, one["source"]))
+    return list(found.values())
 
 
-def _scored(pool: list[SpinConfig], members: list[str]) -> list[Candidate]:
+def _model(previous: dict[str, Any]) -> dict[str, Any]:
+    """The model in use: the champion, or else the newest."""
+    model: dict[str, Any] = previous.get("champion") or previous
+    return model
+
+
+def _pool(
+    options: CampaignOptions,
+    engine: Engine,
+    sources: Sequence[str],
+    configs: Sequence[SpinConfig],
+    rule: Rule,
+    previous: dict[str, Any],
+) -> Pool:
+    """What the rule needs to know of the candidates; spreads wherever there is a committee, as reports draw them."""
+    members = [member["path"] for member in _model(previous)["members"]]
+    if "spreads" in rule.needs and len(members) < 2:
+        raise PoolError(
+            f"rule {rule.name} needs the spread of a committee, and this one has one member; set committee: 3 in the "
+            "campaign file, or another rule (active_learning: select: rule: max-det)"
+        )
+    frames = [config_to_atoms(config) for config in configs]
+    candidates = [
+        Candidate(
+            config_id=config.config_id,
+            pair_id=config.pair_id,
+            ordering=config.ordering,
+            deformation=config.deformation,
+            formula=config.formula,
+            source=source,
+            price=engine.seconds_estimate(config),
+        )
+        for config, source in zip(configs, sources, strict=True)
+    ]
+    pool = Pool(candidates)
+    if len(members) > 1:
+        pool = _with_spreads(pool, frames, members, previous["snapshot"])
+    if rule.needs & {"features", "gradients"}:
+        sketch = options.active_learning.select.sketch
+        pool = _with_features(pool, frames, members[0], rule, sketch, previous["snapshot"])
+    return _with_twins(pool, configs, previous, options.structures.spin_orbit)
+
+
+def _with_spreads(pool: Pool, frames: Sequence[Atoms], members: Sequence[str], snapshot: str) -> Pool:
     from spinmultinet.committee import Committee
 
-    predictions = Committee(members).predict([config_to_atoms(config) for config in pool])
-    return [_candidate(config, prediction) for config, prediction in zip(pool, predictions, strict=True)]
+    committee = Committee(members)
+    predictions = committee.predict(frames, _tell(SPREADS, "spread of the committee"))
+    candidates = [
+        replace(
+            candidate,
+            energy=float(prediction["energy_std"]) / len(atoms),
+            forces=float(np.max(prediction["forces_std"])),
+            moments=float(np.max(prediction.get("magmoms_std", 0.0))),
+        )
+        for candidate, atoms, prediction in zip(pool.candidates, frames, predictions, strict=True)
+    ]
+    return replace(pool, candidates=candidates, factors=_factors(committee, snapshot))
 
 
-def _candidate(config: SpinConfig, prediction: dict[str, Any]) -> Candidate:
-    return Candidate(
-        config_id=config.config_id,
-        pair_id=config.pair_id,
-        ordering=config.ordering,
-        deformation=config.deformation,
-        energy=float(prediction["energy_std"]) / len(config.species),
-        forces=float(np.max(prediction["forces_std"])),
-        moments=float(np.max(prediction["magmoms_std"])),
+def _factors(committee: Any, snapshot: str) -> dict[str, float]:
+    """What turns spreads into expected errors: the saved calibration, or one on the labels that end the training.
+
+    Empty where these are too few. The tests stay out of it: nothing is chosen by them.
+    """
+    from spinmultinet.errors import SpinMultiNetError
+
+    if committee.calibration is None:
+        with suppress(SpinMultiNetError):
+            committee.calibrate(split_atoms(load_snapshot(snapshot), "val"))
+    known = committee.calibration.factors if committee.calibration is not None else {}
+    return {task: float(found.factor) for task, found in known.items()}
+
+
+def _with_features(pool: Pool, frames: Sequence[Atoms], member: str, rule: Rule, sketch: int, snapshot: str) -> Pool:
+    """Features of the candidates and of the labels that the model was trained on, of the committee's first member."""
+    from spinmultinet.checkpoint import load_model
+    from spinmultinet.features import gradient_features, structure_features
+
+    model = load_model(member)
+    known = split_atoms(load_snapshot(snapshot), "train")
+    n = len(frames)
+    if "features" in rule.needs:
+        both = structure_features(model, [*frames, *known], _tell(FEATURES, "learned features"))
+        pool = replace(pool, features=both[:n], known_features=both[n:])
+    if "gradients" in rule.needs:
+        tell = _tell(GRADIENTS, "gradient features")
+        both = gradient_features(model, [*frames, *known], sketch=sketch, tell=tell)
+        pool = replace(pool, gradients=both[:n], known_gradients=both[n:])
+    return pool
+
+
+def _with_twins(pool: Pool, configs: Sequence[SpinConfig], previous: dict[str, Any], spin_orbit: bool) -> Pool:
+    """Keys of twins among the candidates, and those that a label has.
+
+    Labels are those of the snapshot, whatever their split, so that no database is needed here. Rejected ones are not
+    in it, and are known by their ids.
+    """
+    snapshot = load_snapshot(previous["snapshot"])
+    points = [point for split in SPLITS if snapshot.counts.get(split) for point in read_points(snapshot.path(split))]
+    tell = _tell(TWINS, "twins")
+    keys = twin_keys(
+        [*configs, *points],
+        labelled=range(len(configs), len(configs) + len(points)),
+        spin_orbit=spin_orbit,
+        progress=lambda done, total: tell(done / total),
     )
+    candidates = [replace(candidate, twin=key) for candidate, key in zip(pool.candidates, keys, strict=False)]
+    calculated = {point_id.split("-")[0] for point_id in previous["point_ids"]}
+    repeated = {candidate.twin for candidate in candidates if candidate.config_id in calculated}
+    return replace(pool, candidates=candidates, known_twins=frozenset(keys[len(configs) :]) | repeated)
+
+
+def _tell(part: tuple[float, float], text: str) -> Callable[[float], None]:
+    return partial(_report_part, part, text)
+
+
+def _report_part(part: tuple[float, float], text: str, share: float) -> None:
+    report(part[0] + share * (part[1] - part[0]), text)

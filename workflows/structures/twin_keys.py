@@ -130,8 +130,8 @@ def _same_vectors(first: SpinConfig, second: SpinConfig, spin_orbit: bool) -> bo
 
     Without spin-orbit coupling also up to a rotation of all spins: only their scalar products count.
     """
-    crystals = [Crystal(Geometry(c.config_id, tuple(c.species), c.lattice, c.positions)) for c in (first, second)]
-    way = isometry(*crystals, TOLERANCE)
+    here, there = (Crystal(Geometry(c.config_id, tuple(c.species), c.lattice, c.positions)) for c in (first, second))
+    way = isometry(here, there, TOLERANCE)
     if way is None:
         return False
     image = way.moments(np.asarray(first.magmoms_in), axial=spin_orbit)
