@@ -234,14 +234,14 @@ def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[
     if options.by in ("composition", "named"):  # a pair of two compositions; it stays together
         two = [group for group in mixed if any(_is_other(m, options) for m in group.members)]
         held, mixed = held + two, [group for group in mixed if group not in two]
+    result: dict[str, Split] = {group.name: "test" for group in held}
     if options.by == "named":
-        return dict.fromkeys((group.name for group in held), "test") | assign(mixed + free, options, previous)
+        return result | assign(mixed + free, options, previous)
     if options.by == "generation":
         free, mixed = free + mixed, []
     train, val, _ = options.fractions
     fewer = options.model_copy(update={"fractions": (train / (train + val), val / (train + val), 0.0), "min_test": 0})
     inner = options.model_copy(update={"min_test": 0, "min_val": 0})
-    result: dict[str, Split] = {group.name: "test" for group in held}
     return result | assign(mixed, inner, previous) | assign(free, fewer, previous)
 
 

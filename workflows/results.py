@@ -14,24 +14,33 @@ from datastore.errors import DataError
 from datastore.model_files import fetch
 from datastore.registry import campaigns, champion
 from datastore.schema import ModelRecord
+from datastore.stores import explained
 from workflows.campaign import CampaignError
 from workflows.submit import RunResult, job_kind
 
 
 def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
-    """Output of the job that put the campaign's champion to use; None before that."""
+    """The newest evaluation of the campaign's champion: with baselines where the campaign was concluded with it.
+
+    Else the output of the job that judged it; None where no model is in use, or its evaluation is in another store.
+    """
     champion = champion_of(store, campaign)
     if champion is None:
         return None
-    criteria = {"metadata.kind": "promote", "output.model_id": champion.model_id}
-    document = store.jobs.query_one(criteria, ["output"])
-    return None if document is None else dict(document["output"])
+    for kind in ("conclude", "promote"):
+        criteria = {"metadata.kind": kind, "output.model_id": champion.model_id}
+        with explained(store.uri):
+            found = list(store.jobs.query(criteria, ["output"], sort={"completed_at": -1}, limit=1))
+        if found:
+            return dict(found[0]["output"])
+    return None
 
 
 def outcome(store: SpinStore, result: RunResult) -> dict[str, Any]:
-    """Output of the evaluation that a finished run of a campaign ended with."""
-    (uuid,) = result.uuids["promote"]
-    document = store.jobs.query_one({"uuid": uuid}, ["output"])
+    """What a finished run of a campaign ended with: output of its conclusion."""
+    uuid = result.uuids["conclude"][-1]
+    with explained(store.uri):
+        document = store.jobs.query_one({"uuid": uuid}, ["output"])
     return dict(document["output"])
 
 

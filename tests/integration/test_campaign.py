@@ -133,10 +133,10 @@ def test_one_champion_with_files_that_are_what_the_record_says(uninterrupted):
     campaign, _ = uninterrupted
     with open_store(f"local:{campaign.parent / 'runs' / 'tiny' / 'store'}") as store:
         models = store.get_models(campaign="tiny")
-    assert sorted(model.status for model in models) == ["candidate", "champion"]
+    assert sorted(model.status for model in models) == ["champion", "retired"]
     champion = next(model for model in models if model.status == "champion")
     assert champion.generation == 1
-    assert champion.parents == [next(model.model_id for model in models if model.status == "candidate")]
+    assert champion.parents == [next(model.model_id for model in models if model.status == "retired")]
     from workflows.jobs.files import sha256
 
     assert [sha256(Path(file.path)) for file in champion.files] == [file.sha256 for file in champion.files]

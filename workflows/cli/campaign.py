@@ -291,9 +291,8 @@ def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
     """Summary, report, and what this run did."""
     from datastore import open_store
-    from workflows.jobs.evaluate import put_in_use
     from workflows.report import print_summary, summarise
-    from workflows.results import latest_evaluation, outcome
+    from workflows.results import latest_evaluation
 
     reused = sum(stage.reused for key, stage in tally.stages.items() if key[0] == "labels")
     done = {
@@ -305,8 +304,6 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
         "seconds": result.seconds,
     }
     with open_store(options.store) as store:
-        # An edited and reverted file executes nothing, and still asks for the model it describes.
-        put_in_use(store, options.name, outcome(store, result)["model_id"])
         path = _write_report(options, store)
         summary = summarise(options, store, latest_evaluation(store, options.name))
     if as_json:

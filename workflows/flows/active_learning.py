@@ -1,9 +1,12 @@
-"""The campaign as a flow: label, take into the dataset, train, evaluate; then choose what to label next, and again.
+"""The campaign as a flow: explore, select, label, test the old model on the labels, train, evaluate, promote, decide.
 
-Where the options ask for further starts, a dynamic job after the labels adds those, and what follows them.
+Three kinds of dynamic jobs let the flow grow on any jobflow manager. *select* adds the labels of a generation and what
+follows them, up to *decide*, which adds the exploration of the next generation and its *select*, or the conclusion.
+Where the options ask for further starts, *starts* after the labels adds those, and what follows them.
 
-Each generation ends with a dynamic job that adds the next one, so that the flow grows on any jobflow manager. Jobs pass
-references and paths; uuids are derived from the work, so running the same campaign again finds what is done.
+Jobs pass references and paths. Uuids are derived from the work, so running the same campaign again finds what is done.
+Those of dynamic jobs hold the whole campaign file: after an edit they decide anew, and what they then ask for is found
+where it was done before.
 """
 
 from __future__ import annotations
@@ -20,9 +23,14 @@ from spinmultinet.hypers import ModelOptions, TrainOptions, parse, read_config
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
+from workflows.jobs.conclude import conclude_job
 from workflows.jobs.dataset import snapshot_job
-from workflows.jobs.evaluate import evaluate_job, promote_job
+from workflows.jobs.decide import decision, write_decision
+from workflows.jobs.evaluate import evaluate_job
+from workflows.jobs.explore import explore_job, sources
+from workflows.jobs.honest import honest_job
 from workflows.jobs.label import stable_uuid
+from workflows.jobs.promote import promote_job
 from workflows.jobs.select import choose_next
 from workflows.jobs.starts import choose_starts
 from workflows.jobs.train import train_job
@@ -93,7 +101,10 @@ class CampaignMaker(Maker):
         self, number: int, labels: list[Job], labelled: list[str], known: list[str], previous: dict[str, Any] | None
     ) -> list[Job]:
         """What follows the labels of a generation, made by the jobs ``labels`` and before (``labelled``, point_ids)."""
-        folder = self.folder / f"generation_{number}"
+        folder = self._folder(number)
+        honest = None
+        if previous is not None:
+            honest = honest_job(self.options, number, labels, labelled, previous, folder / "honest")
         snapshot = snapshot_job(
             self.options.store,
             labels,
@@ -103,24 +114,49 @@ class CampaignMaker(Maker):
             folder / "snapshot",
             f"dataset {number}",
             labelled,
+            honest,
         )
-        spin = self._committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
-        last = number == self.options.active_learning.rounds
-        blind = self._committee(snapshot, self.baseline, folder / "models" / "no_spin", f"no-spin {number}")
-        blind = blind if last and self.baseline else []
+        members = self._committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
         evaluated = evaluate_job(
-            self.options,
-            self.hypers,
-            number,
-            snapshot,
-            spin,
-            blind,
-            previous,
-            folder / "evaluation",
-            self.fingerprint,
+            self.options, self.hypers, number, snapshot, members, previous, folder / "evaluation", honest
         )
-        after = promote_job(self.options, evaluated) if last else self._continue(evaluated, number)
-        return [snapshot, *spin, *blind, evaluated, after]
+        promoted = promote_job(self.options, evaluated)
+        promoted.name = f"promote {number}"
+        tested = [] if honest is None else [honest]
+        return [*tested, snapshot, *members, evaluated, promoted, self._decide(promoted, number)]
+
+    def exploration(self, number: int, previous: dict[str, Any]) -> Flow:
+        """Ask every source for candidates, side by side, and choose the labels of generation ``number`` among them.
+
+        ``previous``: output of the promotion before, with the history.
+        """
+        folder = self._folder(number) / "exploration"
+        explored = [
+            explore_job(self.options, self.engine, number, source, previous, folder) for source in sources(self.options)
+        ]
+        select: Job = select_labels(self, number, [job.output for job in explored], previous)
+        select.name = f"select {number}"
+        select.set_uuid(
+            stable_uuid("select labels", self.fingerprint, str(number), *_models(previous), *(j.uuid for j in explored))
+        )
+        select.update_metadata({"kind": "select", "dynamic": True}, dynamic=False)
+        return Flow([*explored, select], name=f"{self.options.name} exploration {number}")
+
+    def conclusion(self, number: int, previous: dict[str, Any]) -> Flow:
+        """Train the baseline on the last training set, and evaluate it beside the model in use."""
+        folder = self._folder(number)
+        blind: list[Job] = []
+        if self.baseline:
+            place = folder / "models" / "no_spin"
+            blind = self._committee(previous["snapshot"], self.baseline, place, f"no-spin {number}")
+        last = conclude_job(self.options, number, previous, blind, folder / "conclusion")
+        return Flow([*blind, last], name=f"{self.options.name} conclusion")
+
+    def go_on(self, number: int, promoted: dict[str, Any], found: dict[str, Any], path: Path) -> Flow:
+        """What follows the decision ``found`` (kept at ``path``) after generation ``number``."""
+        decisions = [*promoted.get("decisions", []), str(path)]
+        previous = {**promoted, "history": found["history"], "decisions": decisions}
+        return self.conclusion(number, previous) if found["stop"] else self.exploration(number + 1, previous)
 
     @property
     def fingerprint(self) -> str:
@@ -129,8 +165,8 @@ class CampaignMaker(Maker):
         Also what decides no number: stored flows hold the engine with all its options, and a longer wall time would not
         reach the labels of later rounds if those flows were found again.
         """
-        # An option that came later changes nothing for campaigns without it.
-        later = {"starts"} if self.options.starts is None else set()
+        # An option that came later changes nothing for campaigns without it, nor does the place of copies.
+        later = {"models"} | ({"starts"} if self.options.starts is None else set())
         parts = [
             self.options.model_dump(mode="json", exclude=later),
             self.engine.model_dump(mode="json"),
@@ -144,7 +180,10 @@ class CampaignMaker(Maker):
         """Absolute folder of the campaign's files."""
         return Path(self.options.folder).resolve()
 
-    def _committee(self, snapshot: Job, hypers: dict[str, Any], folder: Path, name: str) -> list[Job]:
+    def _folder(self, number: int) -> Path:
+        return self.folder / f"generation_{number}"
+
+    def _committee(self, snapshot: Job | str, hypers: dict[str, Any], folder: Path, name: str) -> list[Job]:
         seeds = [self.options.seed + member for member in range(self.options.committee)]
         key = content_hash(hypers, 8)
         return [
@@ -166,12 +205,17 @@ class CampaignMaker(Maker):
         new.update_metadata({"kind": "starts", "dynamic": True}, dynamic=False)
         return new
 
-    def _continue(self, evaluated: Job, number: int) -> Job:
-        new: Job = next_generation(self, number, evaluated.output)
-        new.name = f"select {number + 1}"
-        new.set_uuid(stable_uuid("select", evaluated.uuid, str(number)))
-        new.update_metadata({"kind": "select", "dynamic": True}, dynamic=False)
+    def _decide(self, promoted: Job, number: int) -> Job:
+        new: Job = decide_next(self, number, promoted.output)
+        new.name = f"decide {number}"
+        new.set_uuid(stable_uuid("decide", self.fingerprint, promoted.uuid))
+        new.update_metadata({"kind": "decide", "dynamic": True}, dynamic=False)
         return new
+
+
+def _models(previous: dict[str, Any]) -> list[str]:
+    """Ids of the newest model and of the one in use."""
+    return [previous["model_id"], (previous.get("champion") or previous)["model_id"]]
 
 
 def _parsed(hypers: dict[str, Any], path: str) -> dict[str, Any]:
@@ -209,10 +253,44 @@ def further_starts(
 
 
 @job
+def decide_next(maker: CampaignMaker, number: int, promoted: dict[str, Any]) -> Response[dict[str, Any]]:
+    """Decide whether to go on after generation ``number``, and add the next exploration or the conclusion.
+
+    ``promoted``: output of the promotion. Output: the decision and the learning curve so far
+    (:func:`workflows.jobs.decide.decision`), and ``file``, where it is kept.
+    """
+    found = decision(maker.options, number, promoted)
+    path = write_decision(maker.options, promoted, found)
+    return Response(output={**found, "file": str(path)}, addition=maker.go_on(number, promoted, found, path))
+
+
+@job
+def select_labels(
+    maker: CampaignMaker, number: int, explored: list[dict[str, Any]], previous: dict[str, Any]
+) -> Response[dict[str, Any]]:
+    """Choose the labels of generation ``number`` among the explored candidates and add its flow.
+
+    Where nothing is left to choose, the campaign ends.
+    """
+    key = content_hash([*_models(previous), [found["sha256"] for found in explored], _choosing(maker.options)], 12)
+    path = maker.folder / f"generation_{number}" / f"selection-{key}.json"
+    configs, choices = choose_next(maker.options, maker.engine, number, explored, previous, path)
+    output = {"selected": choices, "file": str(path)}
+    if not configs:
+        ended = {"stop": True, "why": "no candidate is left to choose from"}
+        return Response(output=output | ended, addition=maker.conclusion(number - 1, previous))
+    following = {**previous, "selections": [*previous["selections"], str(path)]}
+    flow = maker.generation(number, configs, known=previous["point_ids"], previous=following)
+    return Response(output=output, addition=flow)
+
+
+def _choosing(options: CampaignOptions) -> list[Any]:
+    """What of the campaign's file decides a choice among given candidates."""
+    learning = options.active_learning
+    return [options.seed, learning.labels, learning.select.model_dump(mode="json"), options.committee]
+
+
+@job
 def next_generation(maker: CampaignMaker, number: int, evaluated: dict[str, Any]) -> Response[dict[str, Any]]:
-    """Choose what to label next and add the flow of the next generation. ``evaluated``: output of the evaluation."""
-    path = maker.folder / f"generation_{number + 1}" / f"selection-{maker.fingerprint}.json"
-    configs, choices = choose_next(maker.options, number + 1, evaluated, path)
-    previous = {**evaluated, "selections": [*evaluated["selections"], str(path)]}
-    flow = maker.generation(number + 1, configs, known=evaluated["point_ids"], previous=previous)
-    return Response(output={"selected": choices}, addition=flow)
+    """Flows of before decisions were jobs have this one after an evaluation; it adds what a decision to go on adds."""
+    return Response(output={"selected": []}, addition=maker.exploration(number + 1, evaluated))

@@ -30,14 +30,17 @@ def snapshot_job(
     folder: Path,
     name: str,
     labelled: Sequence[str] = (),
+    after: Job | None = None,
 ) -> Job:
     """Job that runs after ``labels`` and freezes their points together with the ``known`` ones (point_ids).
 
-    ``labelled``: point_ids of labels of this generation that are finished already.
+    ``labelled``: point_ids of labels of this generation that are finished already. ``after``: the job that tests a
+    model on them before; it runs first.
     """
     key = content_hash([store, split.model_dump(), previous, *(job.uuid for job in labels), *labelled], 12)
     point_ids = [job.output["point_id"] for job in labels]
-    new: Job = take_snapshot(store, point_ids, previous, [*known, *labelled], split, str(folder / key))
+    tested = None if after is None else after.output["file"]
+    new: Job = take_snapshot(store, point_ids, previous, [*known, *labelled], split, str(folder / key), tested)
     new.name = name
     new.set_uuid(stable_uuid("snapshot", str(folder), key))
     new.update_metadata({"kind": "dataset"}, dynamic=False)
@@ -46,13 +49,20 @@ def snapshot_job(
 
 @job
 def take_snapshot(
-    store: str, labelled: list[str], previous: str | None, known: list[str], split: SplitOptions, folder: str
+    store: str,
+    labelled: list[str],
+    previous: str | None,
+    known: list[str],
+    split: SplitOptions,
+    folder: str,
+    tested: str | None = None,
 ) -> dict[str, Any]:
     """Ingest, then write the snapshot of the accepted points among ``labelled`` and ``known``, and of those salvaged.
 
     Where another start of one of them was kept in its place, whoever asked for that start, it takes its place here too.
     Returns its folder, id, counts, and all point ids, for the generation that follows; and the ids of labels that are
-    left out because corrections changed their level of theory.
+    left out because corrections changed their level of theory. ``tested``: file of the honest test on ``labelled``;
+    it only has to be there. The tests are frozen: what active learning asks for never enters the test split.
     """
     with open_store(store) as spin_store:
         report = ingest(spin_store)
@@ -65,6 +75,7 @@ def take_snapshot(
             options=split,
             previous=None if previous is None else load_snapshot(previous),
             progress=lambda done, total: progress.report(done / total, "comparing geometries"),
+            frozen=True,
         )
     return {
         "folder": str(snapshot.folder),

@@ -1,39 +1,51 @@
-"""Judge a trained committee on held-out labels, beside two baselines, and put it on record."""
+"""Evaluate a trained committee on the frozen tests, beside baselines, and put it on record."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jobflow import Job, job
 
-from datastore import ModelRecord, SpinStore, open_store
+from datastore import ModelRecord, open_store
 from datastore.schema import ModelFile, content_hash
-from datastore.snapshot import load_snapshot
+from datastore.snapshot import Snapshot, load_snapshot
 from datastore.splits import SPLITS
 from workflows import __version__
 from workflows.campaign import CampaignOptions
 from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
 from workflows.jobs.label import stable_uuid
+from workflows.jobs.promote import put_in_use
+
+Document = dict[str, Any]
+
+SCORED = ("tests", "groups")
+"""Keys of the evaluation of the model that go into its scores as they are."""
+
+
+def champion_members(previous: Document) -> list[Document]:
+    """Members (path, sha256) of the model in use, of the newest committee where none is; see ``previous`` in jobs."""
+    model: Document = previous.get("champion") or previous
+    return list(model["members"])
 
 
 def evaluate_job(
     options: CampaignOptions,
-    hypers: dict[str, Any],
+    hypers: Document,
     generation: int,
     snapshot: Job,
-    members: list[Job],
-    no_spin: list[Job],
-    previous: dict[str, Any] | None,
+    members: Sequence[Job],
+    previous: Document | None,
     folder: Path,
-    fingerprint: str,
+    honest: Job | None = None,
 ) -> Job:
-    """Job that evaluates ``members`` (and the ``no_spin`` baseline) on the snapshot's test split.
+    """Job that evaluates ``members`` on the snapshot's test split and puts them on record.
 
-    ``fingerprint`` stands for the whole campaign: where it changed, the decision how to go on is made anew.
+    ``previous``: output of the promotion before; ``honest``: the job that tested the model in use on the new labels.
     """
     new: Job = evaluate_committee(
         options,
@@ -41,12 +53,15 @@ def evaluate_job(
         generation,
         snapshot.output,
         [member.output for member in members],
-        [member.output for member in no_spin],
+        [],
         previous,
         str(folder),
+        None if honest is None else honest.output["file"],
     )
     new.name = f"evaluate {generation}"
-    new.set_uuid(stable_uuid("evaluate", fingerprint, snapshot.uuid, *(j.uuid for j in [*members, *no_spin])))
+    before = [] if previous is None else [previous["model_id"]]
+    tested = [] if honest is None else [honest.uuid]
+    new.set_uuid(stable_uuid("evaluate by test", snapshot.uuid, *(j.uuid for j in members), *before, *tested))
     new.update_metadata({"kind": "evaluate"}, dynamic=False)
     return new
 
@@ -54,42 +69,36 @@ def evaluate_job(
 @job
 def evaluate_committee(
     options: CampaignOptions,
-    hypers: dict[str, Any],
+    hypers: Document,
     generation: int,
-    snapshot: dict[str, Any],
-    members: list[dict[str, Any]],
-    no_spin: list[dict[str, Any]],
-    previous: dict[str, Any] | None,
+    snapshot: Document,
+    members: list[Document],
+    no_spin: list[Document],
+    previous: Document | None,
     folder: str,
-) -> dict[str, Any]:
+    honest: str | None = None,
+) -> Document:
     """Scores and the ModelRecord; predictions for parity plots go to ``folder/results.json``.
 
-    The committee of the generation before is tested on the labels that came after it (``honest``): it has never seen
-    them, whatever split they are in now.
+    ``honest``: file of :mod:`workflows.jobs.honest`. Flows of before there were such tests give none, and test the
+    committee of the generation before here, on the labels that came after it.
     """
-    from spinmultinet.committee import Committee
-    from spinmultinet.evaluate import constant_per_ordering, evaluate
-
     data = load_snapshot(snapshot["folder"])
-    test, train = split_atoms(data, "test"), split_atoms(data, "train")
-    results: dict[str, Any] = {
-        "generation": generation,
-        "model": evaluate(Committee([m["path"] for m in members]), test),
-        "constant": constant_per_ordering(train, test),
-    }
-    if no_spin:
-        results["no_spin"] = evaluate(Committee([m["path"] for m in no_spin]), test)
-    if previous is not None:
-        new = [atoms for split in SPLITS for atoms in split_atoms(data, split) if _is_new(atoms, generation)]
-        if new:
-            results["honest"] = evaluate(Committee([m["path"] for m in previous["members"]]), new)
-    path = Path(folder) / content_hash([m["sha256"] for m in [*members, *no_spin]], 12) / "results.json"
-    write_atomically(path, json.dumps(results))
-    scores = {name: result["overall"] for name, result in results.items() if isinstance(result, dict)}
+    results = judged(data, members, no_spin, generation)
+    if honest is not None:
+        results |= read_honest(honest)
+    elif previous is not None:
+        results |= _tested_late(data, generation, previous)
+    path = write_results(Path(folder), results, [*members, *no_spin])
+    scores = scores_of(results)
     record = _record(options, hypers, generation, snapshot, members, scores, previous)
     with open_store(options.store) as spin_store:
         known = spin_store.get_model(record.model_id)
-        spin_store.put_model(record if known is None else record.model_copy(update={"status": known.status}))
+        if known is not None:  # where its files went and what became of it is none of this job's business
+            kept = {"status": known.status, "files": known.files, "created": known.created}
+            record = record.model_copy(update={**kept, "scores": {**known.scores, **scores}})
+        spin_store.put_model(record)
+    carried = previous or {}
     return {
         "generation": generation,
         "model_id": record.model_id,
@@ -98,8 +107,66 @@ def evaluate_committee(
         "results": str(path),
         "snapshot": snapshot["folder"],
         "point_ids": snapshot["point_ids"],
-        "selections": previous["selections"] if previous else [],
+        "selections": carried.get("selections", []),
+        "decisions": carried.get("decisions", []),
+        "history": carried.get("history", []),
+        "honest": [*carried.get("honest", []), *([honest] if honest else [])],
     }
+
+
+def judged(
+    data: Snapshot,
+    members: Sequence[Document],
+    no_spin: Sequence[Document],
+    generation: int,
+    seen: Collection[str] = (),
+) -> Document:
+    """Evaluations on the test split of a snapshot: ``model``, ``constant``, and ``no_spin`` where there is one.
+
+    ``seen``: point_ids that do not count, because the model was trained on them.
+    """
+    from spinmultinet.committee import Committee
+    from spinmultinet.evaluate import constant_per_ordering, evaluate
+    from workflows.test_sets import evaluate_by_test
+
+    test = [atoms for atoms in split_atoms(data, "test") if atoms.info["point_id"] not in seen]
+    train = split_atoms(data, "train")
+    results: Document = {
+        "generation": generation,
+        "model": evaluate_by_test(Committee([m["path"] for m in members]), test, data.options),
+        "constant": constant_per_ordering(train, test),
+    }
+    results |= {name: results["model"][name] for name in SCORED}
+    if no_spin:
+        results["no_spin"] = evaluate(Committee([m["path"] for m in no_spin]), test)
+    return results
+
+
+def scores_of(results: Document) -> Document:
+    """What goes into the ModelRecord: overall errors per predictor, and the model's by test set and by group."""
+    overall = {name: r["overall"] for name, r in results.items() if isinstance(r, dict) and "overall" in r}
+    return overall | {name: results[name] for name in SCORED if name in results}
+
+
+def write_results(folder: Path, results: Document, models: Sequence[Document]) -> Path:
+    """Write ``results`` below ``folder``, in a folder named after the models (and the test set) it is about."""
+    path = folder / content_hash([m["sha256"] for m in models], 12) / "results.json"
+    write_atomically(path, json.dumps(results))
+    return path
+
+
+def read_honest(file: str) -> Document:
+    """Content of an honest test's file as ``honest``; nothing where its batch gave no label."""
+    document: Document = json.loads(Path(file).read_text())
+    return {"honest": document} if document["n"] else {}
+
+
+def _tested_late(data: Snapshot, generation: int, previous: Document) -> Document:
+    from spinmultinet.committee import Committee
+    from spinmultinet.evaluate import evaluate
+
+    new = [atoms for split in SPLITS for atoms in split_atoms(data, split) if _is_new(atoms, generation)]
+    return {"honest": evaluate(Committee([m["path"] for m in previous["members"]]), new)} if new else {}
 
 
 def _is_new(atoms: Any, generation: int) -> bool:
@@ -108,12 +175,12 @@ def _is_new(atoms: Any, generation: int) -> bool:
 
 def _record(
     options: CampaignOptions,
-    hypers: dict[str, Any],
+    hypers: Document,
     generation: int,
-    snapshot: dict[str, Any],
-    members: list[dict[str, Any]],
-    scores: dict[str, Any],
-    previous: dict[str, Any] | None,
+    snapshot: Document,
+    members: list[Document],
+    scores: Document,
+    previous: Document | None,
 ) -> ModelRecord:
     files = [ModelFile(path=member["path"], sha256=member["sha256"]) for member in members]
     data = load_snapshot(snapshot["folder"])
@@ -135,28 +202,9 @@ def _record(
     )
 
 
-def promote_job(options: CampaignOptions, evaluated: Job) -> Job:
-    """Job that puts the last generation's model to use."""
-    new: Job = promote(options.store, options.name, evaluated.output)
-    new.name = "promote"
-    new.set_uuid(stable_uuid("promote", evaluated.uuid))
-    new.update_metadata({"kind": "promote"}, dynamic=False)
-    return new
-
-
 @job
-def promote(store: str, campaign: str, evaluated: dict[str, Any]) -> dict[str, Any]:
-    """Put the last generation's model to use; returns its evaluation."""
+def promote(store: str, campaign: str, evaluated: Document) -> Document:
+    """Put a model to use; returns its evaluation. Flows of before the promotion log hold this path."""
     with open_store(store) as spin_store:
         put_in_use(spin_store, campaign, evaluated["model_id"])
     return evaluated
-
-
-def put_in_use(store: SpinStore, campaign: str, model_id: str) -> None:
-    """Make a model the campaign's champion and retire the one before. The new one first: there is always one."""
-    records = {record.model_id: record for record in store.get_models(campaign=campaign)}
-    if records[model_id].status != "champion":
-        store.put_model(records[model_id].model_copy(update={"status": "champion"}))
-    for record in records.values():
-        if record.status == "champion" and record.model_id != model_id:
-            store.put_model(record.model_copy(update={"status": "retired"}))

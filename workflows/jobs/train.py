@@ -14,11 +14,15 @@ from workflows.jobs.label import stable_uuid
 from workflows.progress import report
 
 
-def train_job(snapshot: Job, hypers: dict[str, Any], seed: int, workdir: Path, name: str) -> Job:
-    """Job that trains one member; a run that was killed continues from its last checkpoint in ``workdir``."""
-    new: Job = train_member(snapshot.output["folder"], hypers, seed, str(workdir))
+def train_job(snapshot: Job | str, hypers: dict[str, Any], seed: int, workdir: Path, name: str) -> Job:
+    """Job that trains one member; a run that was killed continues from its last checkpoint in ``workdir``.
+
+    ``snapshot``: the job that makes it, or the folder of one that is there.
+    """
+    folder, source = (snapshot, snapshot) if isinstance(snapshot, str) else (snapshot.output["folder"], snapshot.uuid)
+    new: Job = train_member(folder, hypers, seed, str(workdir))
     new.name = name
-    new.set_uuid(stable_uuid("train", snapshot.uuid, str(workdir), str(seed)))
+    new.set_uuid(stable_uuid("train", source, str(workdir), str(seed)))
     new.update_metadata({"kind": "train"}, dynamic=False)
     return new
 
