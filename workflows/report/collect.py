@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datastore import SpinStore
+from datastore.costs import LOG_FILE, log_events
 from datastore.levels import CHANGED
+from datastore.promotion import Promotion
+from datastore.registry import history
 from datastore.schema import ModelRecord, SpinFailure, SpinPoint
 from datastore.snapshot import load_snapshot
 from datastore.stores import explained
@@ -34,6 +38,9 @@ class Material:
     ``selections``: content of the selection file per active-learning round.
     ``records``: the model and its ancestors, oldest first.
     ``split_of``: point_id -> train, val or test.
+    ``lineage``: every model that was evaluated on the way, those that were refused too, oldest first.
+    ``sizes``: snapshot_id -> labels in it. ``promotions``: the promotion log. ``decisions``: round -> why it went on
+    or stopped. ``honest``: tests of models on new labels, oldest first. ``events``: log of the runs on this machine.
     """
 
     options: CampaignOptions
@@ -44,6 +51,12 @@ class Material:
     selections: list[Document] = field(default_factory=list)
     records: list[ModelRecord] = field(default_factory=list)
     split_of: dict[str, str] = field(default_factory=dict)
+    lineage: list[ModelRecord] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    promotions: list[Promotion] = field(default_factory=list)
+    decisions: dict[int, str] = field(default_factory=dict)
+    honest: list[Document] = field(default_factory=list)
+    events: list[Document] = field(default_factory=list)
 
     @property
     def calculated(self) -> list[SpinPoint | SpinFailure]:
@@ -85,15 +98,22 @@ def collect(options: CampaignOptions, store: SpinStore, evaluated: Document | No
     """
     evaluated = evaluated or {}
     points, failures = _calculations(options, store, evaluated)
+    lineage = _lineage(options, store, evaluated.get("model_id", ""))
     return Material(
         options=options,
         points=points,
         failures=failures,
         evaluated=evaluated,
         results=_results(evaluated),
-        selections=_selections(evaluated),
+        selections=_files(evaluated.get("selections", [])),
         records=_ancestry(store, evaluated.get("model_id", "")),
         split_of=_splits(evaluated),
+        lineage=lineage,
+        sizes=_sizes(store, lineage),
+        promotions=history(store, options.name),
+        decisions=_decisions(store, lineage),
+        honest=_files(evaluated.get("honest", [])),
+        events=list(log_events(Path(options.folder) / LOG_FILE)),
     )
 
 
@@ -125,10 +145,9 @@ def _results(evaluated: Document) -> Document:
     return results
 
 
-def _selections(evaluated: Document) -> list[Document]:
-    """Choices of the rounds behind the model; a round without its file (another machine) is left out."""
-    paths = [Path(path) for path in evaluated.get("selections", [])]
-    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+def _files(paths: Sequence[str]) -> list[Document]:
+    """Content of the JSON files of the rounds; one that is not here (another machine) is left out."""
+    return [json.loads(path.read_text()) for path in map(Path, paths) if path.is_file()]
 
 
 def _ancestry(store: SpinStore, model_id: str) -> list[ModelRecord]:
@@ -137,6 +156,30 @@ def _ancestry(store: SpinStore, model_id: str) -> list[ModelRecord]:
         records.insert(0, record)
         model_id = record.parents[0] if record.parents else ""
     return records
+
+
+def _lineage(options: CampaignOptions, store: SpinStore, model_id: str) -> list[ModelRecord]:
+    """Ancestors of the newest model that stems from the one evaluated: later ones may have been refused."""
+    newest = model_id
+    for record in store.get_models(campaign=options.name):
+        if newest in record.parents and record.model_id != newest:
+            newest = record.model_id
+    return _ancestry(store, newest)
+
+
+def _sizes(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[str, int]:
+    wanted = {"snapshot_id": {"$in": [record.snapshot_id for record in lineage]}}
+    with explained(store.uri):
+        found = store.snapshots.query(wanted, ["snapshot_id", "counts"]) if lineage else []
+        return {document["snapshot_id"]: sum(document["counts"].values()) for document in found}
+
+
+def _decisions(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[int, str]:
+    """Round -> what the job that ended it said."""
+    wanted = {"metadata.kind": "decide", "output.model_id": {"$in": [record.model_id for record in lineage]}}
+    with explained(store.uri):
+        found = [document["output"] for document in store.jobs.query(wanted, ["output"])] if lineage else []
+    return {output["generation"]: str(output.get("why", "")) for output in found}
 
 
 def _splits(evaluated: Document) -> dict[str, str]:

@@ -16,8 +16,13 @@ from datastore.schema import SpinFailure, SpinPoint
 from workflows.campaign import CampaignOptions
 from workflows.engines import get_engine
 from workflows.jobs.files import write_atomically
+from workflows.names import short_name
 from workflows.report import figures, learning
+from workflows.report.calibration import calibration_figure, calibration_rows
+from workflows.report.champions import champion_rows
+from workflows.report.choices import RULES, choice_row, cost_words, group_tables, price_words
 from workflows.report.collect import Document, Material, collect
+from workflows.report.curves import curve_figures, target_rows
 from workflows.report.summary import (
     TASKS,
     UNITS,
@@ -28,9 +33,13 @@ from workflows.report.summary import (
     shown,
     summary_of,
 )
+from workflows.report.timeline import course_figure, round_rows
 
 MOST_ROWS = 200
 """Rows of a list in the report; the store has the rest."""
+
+MOST_PICTURED = 8
+"""Rounds whose candidates are drawn; the tables have all rounds."""
 
 
 def write_report(options: CampaignOptions, store: SpinStore, evaluated: Document | None, path: Path) -> Path:
@@ -47,7 +56,7 @@ def render(material: Material) -> str:
     """The page as text. Everything that comes from campaigns, engines and errors is escaped."""
     template = files("workflows.report").joinpath("report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters.update(readable=readable, shown=shown)
+    environment.filters.update(readable=readable, shown=shown, short_name=short_name, short_time=cost_words)
     return environment.from_string(template).render(**_content(material))
 
 
@@ -65,8 +74,11 @@ def _content(material: Material) -> dict[str, Any]:
         "most": MOST_ROWS,
         **_calculations(material),
         **_pictures(material),
-        "rounds": [_round(material, selection) for selection in material.selections],
-        "generations": learning.generation_scores(material),
+        "rounds": _rounds(material),
+        "course_rows": round_rows(material),
+        "targets": target_rows(material),
+        "calibration_rows": calibration_rows(material),
+        "champions": champion_rows(material),
         **_settings(material, summary),
     }
 
@@ -89,6 +101,9 @@ def _pictures(material: Material) -> dict[str, Any]:
         "by_deformation": figures.group_figures(material, "per_deformation"),
         "order_picture": figures.order_figure(material),
         "learned": learning.generation_figures(material),
+        "curves": curve_figures(material),
+        "course_picture": course_figure(material),
+        "calibration": calibration_figure(material),
     }
 
 
@@ -118,18 +133,30 @@ def fate_of(item: SpinPoint | SpinFailure) -> str:
     return item.verdict if isinstance(item, SpinPoint) else "failed"
 
 
-def _round(material: Material, selection: Document) -> dict[str, Any]:
+def _rounds(material: Material) -> list[dict[str, Any]]:
+    """The rounds, oldest first; pictures of the newest MOST_PICTURED only, and of several the last is unfolded."""
+    last = len(material.selections) - 1
+    return [
+        {**_round(material, selection, k > last - MOST_PICTURED), "open": k == last}
+        for k, selection in enumerate(material.selections)
+    ]
+
+
+def _round(material: Material, selection: Document, pictured: bool) -> dict[str, Any]:
     """One active-learning round: its pictures, and each choice with what became of it."""
     fates = {item.config_id: fate_of(item) for item in material.calculated}
     choices = [
-        {**choice, "fate": fates.get(choice["candidate"]["config_id"], "not calculated yet")}
+        choice_row(choice, fates.get(choice["candidate"]["config_id"], "not calculated yet"))
         for choice in selection.get("chosen", [])
     ]
     return {
         "number": selection.get("generation", 0),
         "candidates": len(selection.get("candidates", [])),
         "choices": choices,
-        "pictures": learning.selection_figures(material, selection),
+        "how": RULES.get(selection.get("rule", "spread"), ""),
+        "price": price_words(selection),
+        "tables": group_tables(selection),
+        "pictures": learning.selection_figures(material, selection) if pictured else [],
     }
 
 

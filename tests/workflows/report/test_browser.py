@@ -70,7 +70,7 @@ def test_pictures_and_sections_are_shown(chromium: str, page: Path, tmp_path: Pa
         assert shown > 100
         assert words > 20
     assert [name for name, _ in found["sections"]] == [
-        *("result", "calculated", "spins", "accuracy", "learning", "settings", "rejected")
+        *("result", "course", "calculated", "spins", "accuracy", "learning", "models", "settings", "rejected")
     ]
     assert min(height for _, height in found["sections"]) > 50
     assert found["overflow"] <= 0

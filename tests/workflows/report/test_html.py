@@ -20,7 +20,7 @@ from workflows.report.collect import collect
 
 from .conftest import UGLY, campaign
 
-SECTIONS = ("result", "calculated", "spins", "accuracy", "learning", "settings", "rejected")
+SECTIONS = ("result", "course", "calculated", "spins", "accuracy", "learning", "models", "settings", "rejected")
 VOID = {"meta", "link", "img", "br", "hr"}
 
 
