@@ -76,6 +76,18 @@ def campaigns(store: SpinStore) -> list[str]:
         return sorted({*store.models.distinct("campaign"), *store.promotions.distinct("campaign")})
 
 
+def resolve(store: SpinStore, name: str) -> ModelRecord:
+    """Record of the model whose id ``name`` is or begins. Raises DataError where it fits none, or several."""
+    found = [record for record in store.get_models() if name and record.model_id.startswith(name)]
+    exact = [record for record in found if record.model_id == name]
+    if not found:
+        raise DataError(f"no model {name!r} in this store; list models with: spinmultinet models list PLACE")
+    if len(found) > 1 and not exact:
+        ids = ", ".join(record.model_id for record in found[:3])
+        raise DataError(f"{name!r} fits several models ({ids}...); give more of the id")
+    return (exact or found)[0]
+
+
 def promote(
     store: SpinStore, campaign: str, model_id: str, by: str, reasons: list[str], judged_against: str, **told: Any
 ) -> Promotion:

@@ -20,6 +20,7 @@ from datastore.decisions import DECIDED, UsedIn, affected
 from datastore.errors import DataError
 from datastore.label_sets import labels_behind
 from datastore.metastable import PREFIXES as STATES
+from datastore.model_files import fetch
 from datastore.outliers import PREFIX as OUTLIER
 from datastore.promotion import Promotion
 from datastore.quality import judge
@@ -252,7 +253,12 @@ class _Run:
         for file in model.files:
             self.files += 1
             path = Path(file.path)
-            if not path.is_file():
+            if file.uri and not path.is_file():
+                try:
+                    fetch(file, self.store.uri)
+                except DataError as error:
+                    yield Problem("models", label, str(error), remedy)
+            elif not path.is_file():
                 yield Problem("models", label, f"{path} is missing", remedy)
             elif file_sha256(path) != file.sha256:
                 yield Problem("models", label, f"{path} is damaged: its checksum differs", remedy)

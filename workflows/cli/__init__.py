@@ -18,6 +18,7 @@ from workflows.cli import (
     imports,
     machine,
     models,
+    registry,
     simulate,
     states,
     status,
@@ -74,6 +75,7 @@ for by_hand in (curate.override, curate.retract, curate.restore, curate.decision
     data.app.command(by_hand.__name__)(by_hand)
 data.app.command("metastable")(states.metastable)
 app.add_typer(data.app, name="data")
+app.add_typer(registry.app, name="models")
 app.command("train")(models.train)
 app.command("evaluate")(evaluation.evaluate)
 app.command("predict")(models.predict)

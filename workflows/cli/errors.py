@@ -21,6 +21,8 @@ DISK_FULL = (
 # By name, because importing the classes would import torch, maggma and pymatgen before they are needed.
 _CODES = {
     "DataError": BAD_INPUT,
+    "UnfitModelError": FAILED,
+    "RefusedError": FAILED,
     "StructureError": BAD_INPUT,
     "EngineError": BAD_INPUT,
     "CampaignError": BAD_INPUT,

@@ -17,8 +17,8 @@ from scipy.stats import t as student
 
 from workflows.learning import PromoteOptions
 
-LEAST_ERROR = 1e-9
-"""Errors below are taken for it, in the unit of the report: a ratio needs a denominator."""
+LEAST = {"energy": 0.01, "forces": 0.1, "moments": 1e-4}
+"""Errors below count as this (meV/atom, meV/Angstrom, muB): forces that vanish by symmetry have errors of rounding."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Compared:
     @property
     def growth(self) -> float:
         """Share by which the error grew; negative where it shrank."""
-        return max(self.new, LEAST_ERROR) / max(self.old, LEAST_ERROR) - 1
+        least = LEAST[self.task]
+        return max(self.new, least) / max(self.old, least) - 1
 
     @property
     def chance(self) -> float:
@@ -70,10 +71,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The decision and its reasons, lines for people."""
+    """The decision, and lines for people."""
 
-    promote: bool
-    reasons: list[str]
+    against: list[str]
+    """What speaks against the model; empty: it is promoted."""
+    told: list[str]
+    """What else was found."""
+
+    @property
+    def promote(self) -> bool:
+        """Whether the model takes the place of the one in use."""
+        return not self.against
+
+    @property
+    def reasons(self) -> list[str]:
+        """All lines."""
+        return [*self.against, *self.told]
 
 
 def judge(compared: Sequence[Compared] | None, options: PromoteOptions, findings: Sequence[Finding]) -> Judgement:
@@ -88,8 +101,7 @@ def judge(compared: Sequence[Compared] | None, options: PromoteOptions, findings
     against, told = ([], []) if compared is None else _comparison(compared, options)
     if passed:
         told = [*told, f"checks passed: {', '.join(passed)}"]
-    against = [*failed, *against]
-    return Judgement(not against, [*against, *told])
+    return Judgement([*failed, *against], told)
 
 
 def overall(compared: Sequence[Compared]) -> float | None:

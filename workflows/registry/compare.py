@@ -76,13 +76,13 @@ def compare_models(new: Predictor, old: Predictor, tests: Tests) -> list[Compare
         return []
     predicted = [model.predict(tests.frames) for model in (new, old)]
     rows = [_rows(tests.frames, found) for found in predicted]
-    found = []
+    pairs = [_pair_errors(tests.frames, [p["energy"] for p in found_by]) for found_by in predicted]
+    found = _compared("test", "pairs", "energy", pairs)
     for kind, name, members in _sets(tests):
         for task in TASKS:
             pair = [_errors([model[k] for k in members], [tests.frames[k] for k in members], task) for model in rows]
             found += _compared(kind, name, task, pair)
-    pairs = [_pair_errors(tests.frames, [p["energy"] for p in found_by]) for found_by in predicted]
-    return [*found, *_compared("test", "pairs", "energy", pairs)]
+    return sorted(found, key=lambda row: row.kind != "test")
 
 
 def _snapshot(store: SpinStore, record: ModelRecord) -> dict[str, Any]:

@@ -55,11 +55,11 @@ def judge_model(
             *check_behaviour(members, tests.frames, options, tell),
         ]
     except UnfitModelError as error:
-        return Judged(Judgement(False, [str(error)]), unfit=True)
+        return Judged(Judgement([str(error)], []), unfit=True)
     compared, note = _against(store, record, members, in_use)
     found = judge(compared, options, findings)
     if note:
-        found = replace(found, reasons=[*found.reasons, note])
+        found = replace(found, told=[*found.told, note])
     return Judged(found, False, findings, compared or [])
 
 
@@ -90,6 +90,19 @@ def decide(
             continue
         return Verdict(judged.judgement.promote, judged.judgement.reasons, entry)
     raise DataError(f"{record.campaign}: other models were put to use all the time; run the same command again")
+
+
+def compare_records(store: SpinStore, old: ModelRecord, new: ModelRecord) -> tuple[list[Compared], int]:
+    """Both models on the same frozen labels, and how many were left out because one of them was trained on them.
+
+    Raises UnfitModelError for damaged files, DataError for models that are not comparable.
+    """
+    problem = _not_comparable(new, old)
+    if problem:
+        raise DataError(f"model {old.model_id} {problem}: their errors cannot be compared")
+    members = [load_members(record, store.uri)[1] for record in (new, old)]
+    tests = frozen_tests(store, [new, old])
+    return compare_models(Committee(list(members[0])), Committee(list(members[1])), tests), tests.left_out
 
 
 def _known(entries: Sequence[Promotion], model_id: str, in_use: str, rules: dict[str, object]) -> Verdict | None:
