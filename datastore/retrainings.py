@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from datastore.errors import DataError
-from datastore.retraining import DECIDED, RetrainFlag, Retraining
+from datastore.retraining import DECIDED, Outcome, RetrainFlag, Retraining
 from datastore.stores import SpinStore, explained, stamped
 from datastore.upgrade import parse
 
@@ -28,6 +28,12 @@ def get_retraining(store: SpinStore, retraining_id: str) -> Retraining | None:
     with explained(store.uri):
         document = store.retrainings.query_one({"retraining_id": retraining_id})
     return None if document is None else parse(Retraining, document)
+
+
+def ended(record: Retraining, outcome: Outcome, why: list[str]) -> Retraining:
+    """The entry of a retraining that comes to its end now, for these reasons."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return record.model_copy(update={"outcome": outcome, "reasons": why, "ended": now})
 
 
 def raise_flag(store: SpinStore, campaign: str, reason: str, author: str = "") -> RetrainFlag:

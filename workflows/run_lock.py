@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from datastore.locks import BusyError
+
+__all__ = ["BusyError", "holder", "run_lock"]
+
 LOCK_FILE = "run.lock"
 
 
 TRIES, PAUSE = 3, 0.05
 """The question who holds the lock (:func:`holder`) takes it for a moment; a run that meets it waits so many seconds."""
-
-
-class BusyError(RuntimeError):
-    """Another process runs the same campaign."""
 
 
 @contextmanager

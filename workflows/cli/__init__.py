@@ -19,6 +19,7 @@ from workflows.cli import (
     machine,
     models,
     registry,
+    retrain,
     simulate,
     states,
     status,
@@ -59,7 +60,7 @@ def _common(
       spinmultinet run configs/campaigns/quickstart_nio.yaml
 
     Exit codes: 0 done, 1 a run failed or a check found something, 2 bad input, 3 something is not installed, 70 a bug,
-    130 stopped by Ctrl-C.
+    75 somebody else is at it (retrain), 130 stopped by Ctrl-C.
     """
 
 
@@ -85,6 +86,7 @@ app.command("ground-state")(simulate.ground_state)
 app.command("exchange")(simulate.exchange)
 app.command("md")(simulate.md)
 app.command("report")(campaign.report)
+app.command("retrain")(retrain.retrain)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,8 +9,8 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 
-BAD_INPUT, FAILED, MISSING, INTERNAL, INTERRUPTED = 2, 1, 3, 70, 130
-"""Exit codes; 0 is success."""
+BAD_INPUT, FAILED, MISSING, INTERNAL, BUSY, INTERRUPTED = 2, 1, 3, 70, 75, 130
+"""Exit codes; 0 is success. BUSY (EX_TEMPFAIL of sysexits.h): try again later; of `retrain` only."""
 
 STOPPED = "stopped; nothing finished is lost; the same command continues"
 DISK_FULL = (
@@ -31,6 +31,7 @@ _CODES = {
     "InputError": BAD_INPUT,
     "ReportError": BAD_INPUT,
     "BusyError": FAILED,
+    "LockLostError": FAILED,
     "NotConvergedError": FAILED,
     "RunError": FAILED,
     "ReaderError": FAILED,

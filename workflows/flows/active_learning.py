@@ -116,7 +116,7 @@ class CampaignMaker(Maker):
             labelled,
             honest,
         )
-        members = self._committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
+        members = self.committee(snapshot, self.hypers, folder / "models" / "spin", f"train {number}")
         evaluated = evaluate_job(
             self.options, self.hypers, number, snapshot, members, previous, folder / "evaluation", honest
         )
@@ -148,7 +148,7 @@ class CampaignMaker(Maker):
         blind: list[Job] = []
         if self.baseline:
             place = folder / "models" / "no_spin"
-            blind = self._committee(previous["snapshot"], self.baseline, place, f"no-spin {number}")
+            blind = self.committee(previous["snapshot"], self.baseline, place, f"no-spin {number}")
         last = conclude_job(self.options, number, previous, blind, folder / "conclusion")
         return Flow([*blind, last], name=f"{self.options.name} conclusion")
 
@@ -183,7 +183,8 @@ class CampaignMaker(Maker):
     def _folder(self, number: int) -> Path:
         return self.folder / f"generation_{number}"
 
-    def _committee(self, snapshot: Job | str, hypers: dict[str, Any], folder: Path, name: str) -> list[Job]:
+    def committee(self, snapshot: Job | str, hypers: dict[str, Any], folder: Path, name: str) -> list[Job]:
+        """Jobs that train the members, side by side, on the training set of ``snapshot`` (job or folder)."""
         seeds = [self.options.seed + member for member in range(self.options.committee)]
         key = content_hash(hypers, 8)
         return [
