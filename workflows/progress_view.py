@@ -15,12 +15,16 @@ from typing import IO, Any
 Event = Mapping[str, Any]
 StageKey = tuple[str, int]
 
-GROUPS = {"parent": "parents", "label": "labels", "train": "training"}
+EXPLORATION = "exploration"
+GROUPS = {"parent": "parents", "explore": EXPLORATION, "label": "labels", "train": "training"}
 """Kind of job -> stage; every other kind is short and counts as ``evaluation``."""
 
 OTHER = "evaluation"
 LINE_INTERVAL = 15.0
 """Seconds between two lines where there is no terminal."""
+
+NEXT_ROUND = ("explore", "select")
+"""Kinds of jobs that a decision to go on adds."""
 
 _SHORT_JOB = 5.0
 """Seconds a job of the stage ``evaluation`` is expected to take before one was seen."""
@@ -65,7 +69,9 @@ class Stage:
 class Tally:
     """What the events of a run add up to.
 
-    ``estimates``: seconds per job of a stage, used until jobs have been measured. ``planned``: jobs per (stage, round).
+    ``estimates``: seconds per job of a stage, used until jobs have been measured. ``planned``: jobs per (stage, round);
+    rounds that a decision to stop leaves out are forgotten when the conclusion is added. ``may_stop``: whether it may
+    come before the last planned round, so that what is left is at most what is planned.
     """
 
     def __init__(
@@ -74,9 +80,11 @@ class Tally:
         estimates: Mapping[str, float] | None = None,
         planned: Mapping[StageKey, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        may_stop: bool = False,
     ):
+        self.may_stop = may_stop
         self.workers, self.clock = max(1, workers), clock
-        self.estimates = {OTHER: _SHORT_JOB, **(estimates or {})}
+        self.estimates = {OTHER: _SHORT_JOB, EXPLORATION: _SHORT_JOB, **(estimates or {})}
         self.stages = {key: Stage(planned=count) for key, count in (planned or {}).items()}
         self.measured: dict[str, list[float]] = {}
         self.stage_of: dict[str, StageKey] = {}
@@ -90,16 +98,22 @@ class Tally:
             handler(event)
 
     def _added(self, event: Event) -> None:
-        # The job that chooses the next labels is the last of its round: what is added after it belongs to the next.
-        if self.round_ends:
+        # A decision is the last job of its round; what it adds is the next one's, or the conclusion.
+        if self.round_ends and event["type"] in NEXT_ROUND:
             self.round, self.round_ends = self.round + 1, False
-        self.round_ends = event["type"] == "select"
+        self.round_ends = self.round_ends or event["type"] == "decide"
+        if event["type"] == "conclude":
+            self._forget_later_rounds()
         key = (GROUPS.get(event["type"], OTHER), self.round)
         stage = self.stages.setdefault(key, Stage())
         stage.added += 1
         stage.done += bool(event["done"])
         stage.reused += bool(event["done"])
         self.stage_of[event["uuid"]] = key
+
+    def _forget_later_rounds(self) -> None:
+        self.may_stop = False
+        self.stages = {key: stage for key, stage in self.stages.items() if key[1] <= self.round}
 
     def _started(self, event: Event) -> None:
         self._stage(event).running[event["uuid"]] = Running(self.clock())
@@ -217,7 +231,8 @@ class ProgressView:
             failed = f", {stage.failed} failed" if stage.failed else ""
             parts.append(f"{self.tally.name(key)} {stage.done}/{stage.total}{eta}{text}{failed}")
         total = self.tally.total_left()
-        rest = "" if total is None else f" | about {duration(total)} left in all"
+        about = "at most" if self.tally.may_stop else "about"
+        rest = "" if total is None else f" | {about} {duration(total)} left in all"
         return f"{duration(self.tally.clock() - self.started)}  " + " | ".join(parts) + rest
 
 
@@ -276,7 +291,7 @@ class _Bars:
             self.total,
             completed=sum(stage.progress for stage in stages),
             total=sum(stage.total for stage in stages) or None,
-            left=f"{duration(left)} left" if left else "",
+            left=f"{'at most ' if self.tally.may_stop else ''}{duration(left)} left" if left else "",
         )
 
 

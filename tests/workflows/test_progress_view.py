@@ -76,14 +76,31 @@ def test_failed_jobs_are_neither_waited_for_nor_done(tally):
     assert (stage.failed, stage.waiting, stage.done) == (1, 2, 1)
 
 
-def test_what_follows_a_selection_is_the_next_round(tally):
-    for uuid, kind in [("d0", "dataset"), ("t0", "train"), ("e0", "evaluate"), ("s1", "select")]:
+FIRST = [("d0", "dataset"), ("t0", "train"), ("e0", "evaluate"), ("p0", "promote"), ("c0", "decide")]
+
+
+def test_what_a_decision_to_go_on_adds_is_the_next_round(tally):
+    later = [("x1", "explore"), ("y1", "explore"), ("s1", "select"), ("n0", "label"), ("h1", "honest")]
+    for uuid, kind in [*FIRST, *later]:
         tally.handle(event("added", uuid, kind, done=False))
-    tally.handle(event("added", "n0", "label", done=False))
-    assert tally.stages[("labels", 0)].added == 4
-    assert tally.stages[("labels", 1)].added == 1
-    assert tally.stages[("evaluation", 0)].added == 3
+    added = {key: stage.added for key, stage in tally.stages.items()}
+    assert (added["labels", 0], added["evaluation", 0], added["training", 0]) == (4, 4, 1)
+    assert (added["exploration", 1], added["labels", 1], added["evaluation", 1]) == (2, 1, 2)
     assert tally.name(("labels", 1)) == "labels, round 1"
+
+
+def test_a_conclusion_belongs_to_the_round_it_ends_and_later_ones_are_forgotten(clock):
+    planned = {("labels", 0): 4, ("training", 0): 1, ("labels", 1): 6, ("training", 1): 2}
+    tally = Tally(1, {"labels": 10.0, "training": 60.0}, planned, clock, may_stop=True)
+    view = ProgressView(tally, io.StringIO())
+    for uuid, kind in FIRST:
+        tally.handle(event("added", uuid, kind, done=True))
+    assert view.line().endswith("at most 3:40 left in all")
+    for uuid, kind in [("b0", "train"), ("z0", "conclude")]:
+        tally.handle(event("added", uuid, kind, done=False))
+    assert {key[1] for key in tally.stages} == {0}
+    assert tally.stages["training", 0].added == 2
+    assert view.line().endswith("about 1:45 left in all")  # four labels, one training, the conclusion
 
 
 def test_without_a_terminal_one_line_per_interval(tally, clock):

@@ -42,8 +42,11 @@ REPORT_FILE = "report.html"
 DISK_FULL_BYTES = 100_000
 """With less free space a failed job has most likely failed for that reason."""
 
-JOBS_PER_ROUND = 3
-"""Jobs besides labels and trainings: dataset, evaluation, and the choice of what comes next."""
+SHORT_JOBS = 4
+"""Jobs of a round besides exploration, labels and trainings: dataset, evaluation, promotion, decision."""
+
+SHORT_JOBS_AFTER = 2
+"""Further ones of each round but the first: the selection, and the test of the model in use on what it chose."""
 
 TRAINING_START, TRAINING_STEP = 5.0, 0.006
 """Seconds before the first epoch, and per epoch and label (tiny model, four atoms): a guess until one is measured."""
@@ -191,6 +194,9 @@ def run(
         typer.Option(metavar="PLACE", help="Only label again what this campaign or store holds, with this engine."),
     ] = "",
     where: Annotated[str, typer.Option(metavar="FILTER", help="With --relabel: which labels, as for data query.")] = "",
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show the next step and the labels it would choose; calculate nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a campaign, or go on with it.
@@ -203,6 +209,7 @@ def run(
     Examples:
       spinmultinet run configs/campaigns/quickstart_nio.yaml
       spinmultinet run configs/campaigns/quickstart_nio.yaml --engine spin-lattice --workers 2
+      spinmultinet run configs/campaigns/quickstart_nio.yaml --dry-run
       spinmultinet run nio.yaml --engine other_u.yaml --relabel runs/nio --where "ordering=FM,AFM-II"
     """
     from spinmultinet.hypers import read_config
@@ -212,13 +219,16 @@ def run(
     options, chosen = load_campaign(campaign, engine)
     for file in filter(None, (options.model, options.baseline)):
         read_config(file)  # a mistake in it should not be found after hours of labelling
+    if dry:
+        _dry_run(options, chosen, relabel, as_json)
+        return
     _require(chosen, campaign)
-    from workflows.run_lock import run_lock
+    from workflows.campaign_lock import campaign_lock
     from workflows.submit import RunError
 
     folder = Path(options.folder)
     count = workers or len(os.sched_getaffinity(0))
-    with run_lock(folder):
+    with campaign_lock(options, "spinmultinet run"):
         try:
             if relabel:
                 relabel_labels(options, chosen, relabel, where, count, retry_failed, as_json)
@@ -230,6 +240,21 @@ def run(
                 raise OSError(errno.ENOSPC, "no space left on device", str(folder)) from error
             raise
         _conclude(options, result, tally, as_json)
+
+
+def _dry_run(options: CampaignOptions, engine: Engine, relabel: str, as_json: bool) -> None:
+    """Nothing is locked or written, so this is for campaigns that run, too."""
+    from workflows.cli.dry_run import dry_run
+    from workflows.parents import plan_parents, planned_structures
+    from workflows.structures import generate
+
+    if relabel:
+        raise InputError("--dry-run shows the next step of a campaign; --relabel has none, use data query with --where")
+    with reported("finding orderings"):
+        parents = plan_parents(options.structures, engine, options.store)
+        configs = list(generate(planned_structures(options.structures, parents), campaign=options.name))
+    first = _plan(options, engine, configs) | {"parents": [parent.row() for parent in parents]}
+    dry_run(options, engine, first, as_json)
 
 
 def _require(engine: Engine, campaign: Path) -> None:
@@ -273,19 +298,32 @@ def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
 
     parents = plan_parents(options.structures, engine)
     seconds = [engine.seconds_estimate(config) for config in generate(planned_structures(options.structures, parents))]
-    rounds = options.active_learning.rounds
-    planned = {("labels", number): options.active_learning.labels for number in range(1, rounds + 1)}
-    planned |= {("labels", 0): len(seconds)}
-    planned |= {(OTHER, number): JOBS_PER_ROUND for number in range(rounds + 1)}
-    planned |= {("training", number): options.committee for number in range(rounds + 1)}
-    planned[("training", rounds)] *= 2 if options.baseline else 1
+    planned = _planned(options, len(seconds))
     epochs = read_config(options.model)[1].epochs
     training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
     estimates = {"labels": sum(seconds) / max(1, len(seconds)) / engine.cores(), "training": training}
     if parents:
-        planned |= {("parents", 0): len(parents), (OTHER, 0): JOBS_PER_ROUND + 1}
+        planned[("parents", 0)] = len(parents)
+        planned[(OTHER, 0)] += 1
         estimates["parents"] = sum(parent.seconds for parent in parents) / len(parents) / engine.cores()
-    return Tally(workers, estimates, planned)
+    stop = options.active_learning.stop
+    may_stop = bool(stop.targets or stop.min_gain or stop.labels or stop.core_hours)
+    return Tally(workers, estimates, planned, may_stop=may_stop)
+
+
+def _planned(options: CampaignOptions, first: int) -> dict[tuple[str, int], int]:
+    """Jobs per stage and round if no decision ends the campaign early; ``first``: labels of generation 0."""
+    from workflows.exploration import sources
+    from workflows.progress_view import OTHER
+
+    learning = options.active_learning
+    planned = {("labels", 0): first, (OTHER, 0): SHORT_JOBS, ("training", 0): options.committee}
+    for number in range(1, learning.rounds + 1):
+        planned |= {("exploration", number): len(sources(options)), ("labels", number): learning.labels}
+        planned |= {(OTHER, number): SHORT_JOBS + SHORT_JOBS_AFTER, ("training", number): options.committee}
+    planned[(OTHER, learning.rounds)] += 1  # the conclusion
+    planned[("training", learning.rounds)] *= 2 if options.baseline else 1
+    return planned
 
 
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
