@@ -93,11 +93,12 @@ class _Distances(Scores):
         self.nearest = self.squares.copy()  # to the mean of all, which is the origin
         self.nothing_yet = True
         for start in range(0, len(known), CHUNK):
-            self._approach(known[start : start + CHUNK])
+            others = known[start : start + CHUNK]
+            products = np.einsum("md,md->m", others, others) - 2 * self.rows @ others.T
+            self._approach(self.squares + products.min(axis=1))
 
-    def _approach(self, others: FloatArray) -> None:
-        squares = self.squares[:, None] - 2 * self.rows @ others.T + np.einsum("nd,nd->n", others, others)
-        nearest = np.maximum(squares.min(axis=1), 0.0)
+    def _approach(self, squares: FloatArray) -> None:
+        nearest = np.maximum(squares, 0.0)
         self.nearest = nearest if self.nothing_yet else np.minimum(self.nearest, nearest)
         self.nothing_yet = False
 
@@ -106,7 +107,7 @@ class _Distances(Scores):
 
     def take(self, index: int) -> None:
         """Nothing is worth more than its distance to the one taken."""
-        self._approach(self.rows[[index]])
+        self._approach(self.squares + self.squares[index] - 2 * (self.rows @ self.rows[index]))
 
     def reason(self, index: int) -> str:
         whence = "the mean of all" if self.nothing_yet else "the nearest known or chosen one"

@@ -36,7 +36,7 @@ def twin_keys(
     spin_orbit: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
-    """A key per configuration, equal for twins: the smallest config_id of those that are one.
+    """A key per configuration, equal for twins: the config_id of one of them, of a labelled one where there is one.
 
     Geometries are equal within 1e-3 Angstrom (rms), moments within 0.05 muB. Without ``spin_orbit`` collinear vectors
     are the same along any axis, and others where their scalar products are. Of non-collinear twins, only those are
@@ -44,34 +44,20 @@ def twin_keys(
     compared with each other. ``progress`` gets how many of all were compared.
     """
     moments = [np.asarray(c.magmoms_in) if spin_orbit else along_axis(c.magmoms_in) for c in configs]
-    groups = _Groups(len(configs))
     nodes = list(_coloured(configs, moments))
+    twins: defaultdict[int, set[int]] = defaultdict(set)
     for twin in find_twins([geometry for _, geometry in nodes], TOLERANCE, _sides(nodes, labelled), progress):
         first, second = int(twin.first), int(twin.second)
-        if groups.root(first) == groups.root(second):
-            continue
         if moments[first].ndim == 1 or _same_vectors(configs[first], configs[second], spin_orbit):
-            groups.join(first, second)
-    smallest: dict[int, str] = {}
-    for index, config in enumerate(configs):
-        root = groups.root(index)
-        smallest[root] = min(smallest.get(root, config.config_id), config.config_id)
-    return [smallest[groups.root(index)] for index in range(len(configs))]
-
-
-class _Groups:
-    """Indices that belong together."""
-
-    def __init__(self, number: int) -> None:
-        self.parent = list(range(number))
-
-    def root(self, index: int) -> int:
-        while self.parent[index] != index:
-            index = self.parent[index]
-        return index
-
-    def join(self, first: int, second: int) -> None:
-        self.parent[self.root(first)] = self.root(second)
+            twins[first].add(second)
+            twins[second].add(first)
+    ids = [config.config_id for config in configs]
+    known = set(labelled)
+    keys: dict[int, str] = {}
+    for index in sorted(range(len(configs)), key=lambda k: (k not in known, ids[k])):
+        # The key of one that stands for itself: chains of ever so little different geometries have several.
+        keys[index] = min((ids[k] for k in twins[index] if keys.get(k) == ids[k]), default=ids[index])
+    return [keys[index] for index in range(len(configs))]
 
 
 def _sides(nodes: Sequence[tuple[int, Geometry]], labelled: Collection[int]) -> list[list[int]]:
