@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from workflows.structures.files import FileStructure
 
 Task = Literal["energy", "forces", "moments"]
-RuleName = Literal["random", "farthest-point", "spread", "threshold", "max-dist", "max-det", "transductive"]
+RuleName = Literal["random", "balanced", "farthest-point", "spread", "threshold", "max-dist", "max-det", "transductive"]
 
 
 class _Options(BaseModel):

@@ -102,15 +102,7 @@ def _pool(
         )
     frames = [config_to_atoms(config) for config in configs]
     candidates = [
-        Candidate(
-            config_id=config.config_id,
-            pair_id=config.pair_id,
-            ordering=config.ordering,
-            deformation=config.deformation,
-            formula=config.formula,
-            source=source,
-            price=engine.seconds_estimate(config),
-        )
+        replace(_candidate(config), source=source, price=engine.seconds_estimate(config))
         for config, source in zip(configs, sources, strict=True)
     ]
     pool = Pool(candidates)
@@ -119,7 +111,17 @@ def _pool(
     if rule.needs & {"features", "gradients"}:
         sketch = options.active_learning.select.sketch
         pool = _with_features(pool, frames, members[0], rule, sketch, previous["snapshot"])
-    return _with_twins(pool, configs, previous, options.structures.spin_orbit)
+    return _with_known(pool, configs, previous, options.structures.spin_orbit)
+
+
+def _candidate(config: SpinConfig) -> Candidate:
+    return Candidate(
+        config_id=config.config_id,
+        pair_id=config.pair_id,
+        ordering=config.ordering,
+        deformation=config.deformation,
+        formula=config.formula,
+    )
 
 
 def _with_spreads(pool: Pool, frames: Sequence[Atoms], members: Sequence[str], snapshot: str) -> Pool:
@@ -171,8 +173,8 @@ def _with_features(pool: Pool, frames: Sequence[Atoms], member: str, rule: Rule,
     return pool
 
 
-def _with_twins(pool: Pool, configs: Sequence[SpinConfig], previous: dict[str, Any], spin_orbit: bool) -> Pool:
-    """Keys of twins among the candidates, and those that a label has.
+def _with_known(pool: Pool, configs: Sequence[SpinConfig], previous: dict[str, Any], spin_orbit: bool) -> Pool:
+    """The labels, and keys of twins among them and the candidates.
 
     Labels are those of the snapshot, whatever their split, so that no database is needed here. Rejected ones are not
     in it, and are known by their ids.
@@ -189,7 +191,8 @@ def _with_twins(pool: Pool, configs: Sequence[SpinConfig], previous: dict[str, A
     candidates = [replace(candidate, twin=key) for candidate, key in zip(pool.candidates, keys, strict=False)]
     calculated = {point_id.split("-")[0] for point_id in previous["point_ids"]}
     repeated = {candidate.twin for candidate in candidates if candidate.config_id in calculated}
-    return replace(pool, candidates=candidates, known_twins=frozenset(keys[len(configs) :]) | repeated)
+    known, known_twins = tuple(map(_candidate, points)), frozenset(keys[len(configs) :]) | repeated
+    return replace(pool, candidates=candidates, known=known, known_twins=known_twins)
 
 
 def _tell(part: tuple[float, float], text: str) -> Callable[[float], None]:

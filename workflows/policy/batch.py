@@ -116,4 +116,5 @@ def _reordered(pool: Pool, order: NDArray[np.int64]) -> Pool:
         pool.known_gradients,
         pool.factors,
         pool.known_twins,
+        pool.known,
     )

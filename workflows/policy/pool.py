@@ -45,7 +45,7 @@ class Pool:
     ``features`` and ``gradients`` have one row per candidate, ``known_features`` and ``known_gradients`` one per label;
     None where no rule asked for them (see ``Rule.needs``). ``factors``: per task, what turns a spread into the expected
     error (:mod:`spinmultinet.calibration`); empty without a calibration. ``known_twins``: what the ``twin`` of labelled
-    configurations is; candidates with one of these are never taken.
+    configurations is; candidates with one of these are never taken. ``known``: the labelled configurations.
     """
 
     candidates: list[Candidate]
@@ -55,6 +55,7 @@ class Pool:
     known_gradients: FloatArray | None = None
     factors: dict[str, float] = field(default_factory=dict)
     known_twins: frozenset[str] = frozenset()
+    known: tuple[Candidate, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises PoolError where features do not fit the candidates or those of the known labels."""

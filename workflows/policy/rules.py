@@ -10,12 +10,14 @@ from __future__ import annotations
 from workflows.learning import RuleName, SelectOptions
 from workflows.policy.contract import Need, Rule, Scores
 from workflows.policy.pool import PoolError
+from workflows.policy.rules_balanced import Balanced
 from workflows.policy.rules_features import FarthestPoint, MaxDet, MaxDist
 from workflows.policy.rules_spread import Random, Spread, Threshold
 from workflows.policy.rules_transductive import Transductive
 
 __all__ = [
     "RULES",
+    "Balanced",
     "FarthestPoint",
     "MaxDet",
     "MaxDist",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 RULES: dict[RuleName, type[Rule]] = {
-    rule.name: rule for rule in (Random, FarthestPoint, Spread, Threshold, MaxDist, MaxDet, Transductive)
+    rule.name: rule for rule in (Random, FarthestPoint, Spread, Threshold, MaxDist, MaxDet, Transductive, Balanced)
 }
 """Every rule by its name in the campaign file."""
 
