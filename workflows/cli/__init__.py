@@ -20,6 +20,7 @@ from workflows.cli import (
     models,
     registry,
     retrain,
+    schedule,
     simulate,
     states,
     status,
@@ -87,6 +88,7 @@ app.command("exchange")(simulate.exchange)
 app.command("md")(simulate.md)
 app.command("report")(campaign.report)
 app.command("retrain")(retrain.retrain)
+app.command("schedule")(schedule.schedule)
 
 
 def main(arguments: list[str] | None = None) -> None:

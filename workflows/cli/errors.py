@@ -27,6 +27,7 @@ _CODES = {
     "EngineError": BAD_INPUT,
     "CampaignError": BAD_INPUT,
     "RelabelError": BAD_INPUT,
+    "ScheduleError": BAD_INPUT,
     "SpinMultiNetError": BAD_INPUT,
     "InputError": BAD_INPUT,
     "ReportError": BAD_INPUT,
