@@ -50,14 +50,18 @@ def decide(history: Sequence[Round], stop: StopOptions, limits: Limits) -> tuple
     gain = _gain(history, stop)
     if gain is not None and stop.min_gain is not None and gain < stop.min_gain:
         return True, (
-            f"a new label lowered the errors by {100 * gain:.2g} % over the last {stop.patience} rounds, less than "
+            f"a new label lowered the errors by {100 * gain:.2g} % over the last {_rounds(stop.patience)}, less than "
             f"{100 * stop.min_gain:.2g} %"
         )
     if now.generation >= limits.rounds:
-        return True, f"all {limits.rounds} rounds are done" + (f"; not met: {targets}" if targets else "")
+        return True, f"no round is left of at most {limits.rounds}" + (f"; not met: {targets}" if targets else "")
     told = [f"not met: {targets}"] if targets else []
     told += [] if gain is None else [f"a new label lowered the errors by {100 * gain:.2g} %"]
     return False, "; ".join([f"round {now.generation + 1} of at most {limits.rounds} follows", *told])
+
+
+def _rounds(number: int) -> str:
+    return "round" if number == 1 else f"{number} rounds"
 
 
 def _targets(errors: Errors, stop: StopOptions) -> tuple[bool, str]:
