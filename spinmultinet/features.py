@@ -56,6 +56,8 @@ def gradient_features(
     moments
         The root mean square of dm/dw in muB, species x channels columns; none for models without moments.
 
+    The blocks have units and sizes of their own; who measures distances over all columns should scale them.
+
     Where ``sketch`` > 0 is less than g, a fixed random projection to so many columns, which keeps scalar products up to
     about sketch^-0.5 of the lengths. ``tell`` and errors as in :func:`structure_features`. Source of energy block:
     last-layer gradient features of Zaverkin and Kaestner, Mach. Learn.: Sci. Technol. 2, 035009 (2021).

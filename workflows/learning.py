@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 
 from workflows.structures.files import FileStructure
 
@@ -114,7 +114,7 @@ class SelectOptions(_Options):
     )
     geometry_once: bool = Field(default=True, description="take one geometry in one ordering while there are others")
     core_hours: float | None = Field(default=None, gt=0, description="most a round may cost, by the engine's estimate")
-    threshold: dict[Task, float] = Field(
+    threshold: dict[Task, PositiveFloat] = Field(
         default={}, description="of threshold: expected error in eV/atom, eV/Angstrom, muB; of the others the quantile"
     )
     quantile: float = Field(default=0.8, ge=0, le=1, description="of threshold: share of candidates below it")
@@ -122,13 +122,15 @@ class SelectOptions(_Options):
         default=5.0, gt=1, description="of threshold: candidates above so many times it come last, the model is lost"
     )
     ridge: float = Field(
-        default=1e-3, gt=0, description="of max-det: variance of the noise, in units of the candidates' own"
+        default=1e-3,
+        gt=0,
+        description="of max-det, transductive: variance of the noise, in units of the candidates' own",
     )
     scaling: Literal["none", "columns", "whiten"] = Field(
         default="none",
-        description="of max-dist, max-det: of gradient features to unit variance, each or all directions",
+        description="of gradient features: as they are, to unit variance in each, or in all directions",
     )
-    sketch: int = Field(default=0, ge=0, description="of max-dist, max-det: columns of a random projection; 0: none")
+    sketch: int = Field(default=0, ge=0, description="of gradient features: columns of a random projection; 0: none")
 
 
 class TargetOptions(_Options):

@@ -1,8 +1,7 @@
-"""Selection rules: each a small class behind one contract. Pure: a pool goes in, scores come out.
+"""Selection rules by name: each a small class behind :mod:`workflows.policy.contract`.
 
-:func:`workflows.policy.batch.choose` takes the candidate with the highest score per price again and again, under the
-rules of a batch; a rule says how much each candidate is still worth after those taken. Here is the contract, the rules
-that need no geometry of features, and their names; :mod:`workflows.policy.rules_features` has the others.
+Pure: a pool goes in, scores come out. :func:`workflows.policy.batch.choose` takes the candidate with the highest score
+per price again and again, under the rules of a batch; a rule says how much each is still worth after those taken.
 """
 
 from __future__ import annotations

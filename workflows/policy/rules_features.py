@@ -12,8 +12,8 @@ from workflows.policy.pool import FloatArray, Pool, PoolError
 
 Scaling = Literal["none", "columns", "whiten"]
 
-TINY = 1e-12
-"""Columns, or directions, that vary less than this times the largest do not vary."""
+TINY = 1e-6
+"""Columns, or directions, that vary less than this times the largest hold rounding errors of the model only."""
 
 CHUNK = 256
 """Known labels that are compared at once."""
@@ -154,10 +154,10 @@ def scaled(pool: Pool, what: Need, scaling: Scaling) -> tuple[FloatArray, FloatA
     both = both - both.mean(axis=0)
     if scaling == "columns":
         size = both.std(axis=0)
-        varies = size > TINY * max(size.max(initial=0.0), TINY)
+        varies = size > TINY * size.max(initial=0.0)
         both = both[:, varies] / size[varies]
     elif scaling == "whiten":
         _, sizes, turn = np.linalg.svd(both, full_matrices=False)
-        varies = sizes > 1e-6 * max(sizes.max(initial=0.0), TINY)
+        varies = sizes > TINY * sizes.max(initial=0.0)
         both = both @ turn[varies].T / sizes[varies] * np.sqrt(len(both))
     return both[: len(rows)], both[len(rows) :]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from workflows.learning import SelectOptions
 from workflows.policy.batch import choose
@@ -167,3 +168,21 @@ def test_price_divides_the_score_by_its_power(price):
     scores = {c.candidate.config_id: c.score for c in choose(Pool(found), make_rule(options), 3, options)}
     for k, (force, cost) in enumerate(((9.0, 4.0), (4.0, 2.0), (1.0, 1.0))):
         assert scores[f"c{k:03d}"] == pytest.approx(force / 4.0 / (cost / 2.0) ** price)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "guess"}, "random"),
+        ({"threshold": {"forces": 0.0}}, "greater than 0"),
+        ({"threshold": {"stress": 0.1}}, "energy"),
+        ({"ridge": 0.0}, "greater than 0"),
+        ({"lost": 1.0}, "greater than 1"),
+        ({"quantile": 1.5}, "less than or equal to 1"),
+        ({"scaling": "rows"}, "columns"),
+        ({"sketch": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ValidationError, match=message):
+        SelectOptions.model_validate(options)
