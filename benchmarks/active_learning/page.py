@@ -1,0 +1,96 @@
+"""docs/results/active-learning.md and its figures, from a plan and the results of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.active_learning.curves import GOALS, QUANTITIES, Comparison, Curves, read_curves
+from benchmarks.active_learning.figures import learning_curves
+from benchmarks.active_learning.plan import Plan, Task
+from benchmarks.active_learning.statistics import Interval, mean_and_interval
+from datastore.errors import DataError
+from workflows.cli.output import whole_file
+
+TEXT = Path(__file__).with_name("page.md")
+TITLES = {"spin-lattice": "Spin-lattice engine, Mn-Co-Ni protocol", "gpaw": "PBE+U labels of GPAW"}
+
+
+def write_page(plan: Plan, results: Path, docs: Path) -> None:
+    """The page, and a figure per task. Raises DataError where a task has no finished seeds."""
+    sections = {}
+    for task in plan.tasks:
+        curves = read_curves(plan, task, results)
+        if len(curves.seeds) < 2:
+            raise DataError(f"{results}/{task.name}.jsonl has fewer than two finished seeds of this plan; run it first")
+        learning_curves(curves, task.strategies, docs / "images" / f"active-learning-{task.name}.png")
+        sections[task.name.replace("-", "_")] = "\n".join(section(plan, task, curves))
+    path = docs / "results" / "active-learning.md"
+    with whole_file(path) as temporary:
+        temporary.write_text(TEXT.read_text().format(**sections))
+
+
+def section(plan: Plan, task: Task, curves: Curves) -> Iterator[str]:
+    """Lines on one task: figure, errors, labels for equal error, verdicts."""
+    yield f"![Errors against labels](../images/active-learning-{task.name}.png)"
+    yield ""
+    seeds = ", ".join(map(str, curves.seeds))
+    yield f"{len(curves.seeds)} seeds ({seeds}). Geometric means over them (95 % t intervals):"
+    yield ""
+    yield from error_table(curves, task.strategies, [curves.counts[0], curves.counts[2], curves.counts[-1]])
+    yield ""
+    compared = [curves.compared(plan.default, base, q) for q in QUANTITIES for base in plan.baselines]
+    yield from share_table(plan, curves, compared)
+    yield ""
+    yield from verdicts(plan, compared)
+
+
+def error_table(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> Iterator[str]:
+    """Errors of every strategy at some counts."""
+    yield "| error | labels | " + " | ".join(names) + " |"
+    yield "| --- " * (len(names) + 2) + "|"
+    for quantity, title in QUANTITIES.items():
+        for count in counts:
+            k = curves.counts.index(count)
+            cells = [_at(curves, name, quantity, k) for name in names]
+            yield f"| {title} | {count} | " + " | ".join(cells) + " |"
+
+
+def _at(curves: Curves, name: str, quantity: str, k: int) -> str:
+    mean, low, high = mean_and_interval(curves.errors[name][quantity])
+    return _text(Interval(float(mean[k]), float(low[k]), float(high[k])))
+
+
+def share_table(plan: Plan, curves: Curves, compared: Sequence[Comparison]) -> Iterator[str]:
+    """Labels for equal error, and ratios of errors."""
+    counts = curves.counts[2:]
+    heads = [f"labels for its error at {n}" for n in counts]
+    yield f"| error of `{plan.default}` | beside | " + " | ".join(heads) + " | ratio of errors | |"
+    yield "| --- " * (len(heads) + 4) + "|"
+    for one in compared:
+        shares = [f"{_text(one.shares[n])}" for n in counts]
+        word = "worse" if one.worse else "better" if one.ratio.high < 1 else "no difference shown"
+        yield (
+            f"| {QUANTITIES[one.quantity]} | {one.baseline} | "
+            + " | ".join(shares)
+            + f" | {_text(one.ratio)} | {word} |"
+        )
+
+
+def verdicts(plan: Plan, compared: Sequence[Comparison]) -> Iterator[str]:
+    """Whether the goal is met, and where the default loses."""
+    for goal in GOALS:
+        for one in (c for c in compared if c.quantity == goal):
+            met = [at for at, share in one.shares.items() if share.value <= 0.5]
+            where = f"at {', '.join(map(str, met))} labels of it" if met else "nowhere"
+            yield f"- {QUANTITIES[goal]}: half the labels of {one.baseline} or fewer {where}."
+    worse = [f"{QUANTITIES[c.quantity]} (beside {c.baseline})" for c in compared if c.worse]
+    yield f"- Significantly worse: {'; '.join(worse) if worse else 'nowhere'}."
+
+
+def _text(interval: Interval) -> str:
+    return f"{_number(interval.value)} ({_number(interval.low)} to {_number(interval.high)})"
+
+
+def _number(value: float) -> str:
+    return "never" if value == float("inf") else f"{value:.3g}"
