@@ -23,6 +23,7 @@ from spinmultinet.hypers import ModelOptions, TrainOptions, parse, read_config
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
+from workflows.frozen_tests import check_tests
 from workflows.jobs.conclude import conclude_job
 from workflows.jobs.dataset import snapshot_job
 from workflows.jobs.decide import decision, write_decision
@@ -73,13 +74,15 @@ class CampaignMaker(Maker):
     def make(self) -> Flow:
         """Flow of generation 0; later generations are added by its last job.
 
-        Where lattices have to be computed first, the flow does that, and its last job adds generation 0.
+        Where lattices have to be computed first, the flow does that, and its last job adds generation 0. Raises
+        CampaignError where the first configurations cannot make the frozen tests that the options ask for.
         """
         if plans := plan_parents(self.options.structures, self.engine):
             jobs = {plan.job.uuid: plan.job for plan in plans}
             results = [jobs[plan.job.uuid].output for plan in plans]
             return Flow([*jobs.values(), self._begin(results, list(jobs))], name=f"{self.options.name} parents")
-        configs = generate(self.options.structures, campaign=self.options.name, generation=0)
+        configs = list(generate(self.options.structures, campaign=self.options.name, generation=0))
+        check_tests(self.options, configs)
         return self.generation(0, configs, known=[], previous=None)
 
     def generation(
