@@ -16,15 +16,14 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
 from gridfs import GridFSBucket
-from gridfs.errors import CorruptGridFile, FileExists, NoFile
+from gridfs.errors import CorruptGridFile, NoFile
 from pymongo import MongoClient
-from pymongo.errors import DuplicateKeyError
 
 from datastore.checksums import file_sha256
 from datastore.errors import DataError
@@ -99,7 +98,7 @@ class Folder(ModelStore):
 
 
 class GridFS(ModelStore):
-    """Copies in the MongoDB of the campaign's store; the SHA-256 is their ``_id``."""
+    """Copies in the MongoDB of the campaign's store; the SHA-256 is their file name."""
 
     scheme = "gridfs"
 
@@ -119,21 +118,13 @@ class GridFS(ModelStore):
 
     def _has(self, sha256: str) -> bool:
         with explained(self.uri):
-            return self._files.find_one({"_id": sha256}, ["_id"]) is not None
+            return self._files.find_one({"filename": sha256}, ["_id"]) is not None
 
     def _store(self, sha256: str, file: BinaryIO) -> None:
+        # Each upload has an id of its own and is entered last: what a kill leaves, and what two writers store at the
+        # same time, is in nobody's way.
         with explained(self.uri):
-            try:  # the entry in files comes last: what a kill leaves is no file
-                self._bucket.upload_from_stream_with_id(sha256, f"{sha256}.pt", file)
-            except (FileExists, DuplicateKeyError):
-                self._wait_or_replace(sha256, file)
-
-    def _wait_or_replace(self, sha256: str, file: BinaryIO) -> None:
-        """Somebody else stored it just now, or was killed on the way and left chunks."""
-        if not self._has(sha256):
-            self._bucket._chunks.delete_many({"files_id": sha256})
-            file.seek(0)
-            self._bucket.upload_from_stream_with_id(sha256, f"{sha256}.pt", file)
+            self._bucket.upload_from_stream(sha256, file)
 
     def _uri(self, sha256: str) -> str:
         return f"gridfs:{sha256}"
@@ -142,7 +133,7 @@ class GridFS(ModelStore):
         """Download by the SHA-256 in the URI."""
         with explained(self.uri):
             try:
-                self._bucket.download_to_stream(uri.removeprefix("gridfs:"), file)
+                self._bucket.download_to_stream_by_name(uri.removeprefix("gridfs:"), file)
             except (NoFile, CorruptGridFile) as error:
                 raise DataError(f"{uri} is not whole in the database: {error}; restore it, or train again") from error
 
@@ -260,18 +251,15 @@ def _whole(path: Path, sha256: str = "", uri: str = "") -> Iterator[BinaryIO]:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; check folder, permissions and space") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> BinaryIO:
     try:
-        with open(path, "rb") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; restore it from a backup, or train again") from error
+        return open(path, "rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+        raise DataError(f"{path} cannot be read: {error.strerror}; restore it, or train again") from error
 
 
 def _sha256(path: Path) -> str:

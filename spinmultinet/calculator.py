@@ -54,6 +54,7 @@ class SpinMultiNetCalculator(Calculator):
         super().__init__(**kwargs)
         members = [model] if isinstance(model, SpinMultiNet | str | Path) else list(model)
         self.committee = Committee(members, iterate)
+        self.parameters[keys.MODEL_SHA256] = self.committee.identity  # trajectories and databases of ASE keep it
         self._moments_seen: np.ndarray | None = None
         self._role_is_said = moment_role is not None
         if moment_role not in (None, self.moment_role):

@@ -235,8 +235,9 @@ class Committee:
         self._checksums = sorted(map(file_sha256, self._files))
         self.calibration = self._saved() if calibration is None else self._given(calibration)
 
-    def _identities(self) -> list[str]:
-        """What tells these members from others: checksums of their files, or of their weights in memory."""
+    @property
+    def identity(self) -> list[str]:
+        """What tells these members from others: SHA-256 of their files, or of their weights in memory; sorted."""
         return self._checksums or sorted(map(weights_hash, self.members))
 
     def _saved(self) -> Calibration | None:
@@ -249,7 +250,7 @@ class Committee:
 
     def _given(self, calibration: Calibration | str | Path) -> Calibration:
         found = calibration if isinstance(calibration, Calibration) else read_calibration(Path(calibration))
-        if (found.members, found.iterate) != (self._identities(), self.iterate):
+        if (found.members, found.iterate) != (self.identity, self.iterate):
             raise SpinMultiNetError(
                 "the calibration is of other members, or of another number of rounds (iterate): calibrate again"
             )
@@ -272,7 +273,7 @@ class Committee:
             )
         known = self.predict(frames) if predictions is None else predictions
         rows = [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, known, strict=True))]
-        self.calibration = fitted(uncertainty(rows, frames, known), frames, self._identities(), self.iterate)
+        self.calibration = fitted(uncertainty(rows, frames, known), frames, self.identity, self.iterate)
         return self.calibration
 
     def calibration_path(self) -> Path:

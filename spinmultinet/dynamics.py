@@ -98,7 +98,8 @@ def run_md(
 
     The initial moments (muB) are the input at every step and never change; predicted moments are recorded in every
     frame with energy, forces, stress and momenta, and in its info: step, time_fs, temperature (K), total_energy (eV,
-    with the kinetic one), flipped (sites that left the ordering), energy_std and forces_std (largest) of a committee.
+    with the kinetic one), flipped (sites that left the ordering), energy_std and forces_std (largest) of a committee,
+    and model_sha256 of the members, where the calculator says it.
 
     After a stop the same call goes on from the last frame to the very same end (a calculator that remembers, such as
     ASE's with a neighbour list, may round differently); more `steps` prolong a finished run. Velocities in `atoms` are
@@ -220,6 +221,8 @@ def _frame(run: _Run) -> Atoms:
         "total_energy": run.atoms.get_total_energy(),
         "flipped": len(flipped_sites(run.asked, _moments(run.atoms))),
     }
+    if (made_by := getattr(run.atoms.calc, "parameters", {}).get(keys.MODEL_SHA256)) is not None:
+        frame.info[keys.MODEL_SHA256] = ",".join(made_by)
     spread = _largest_spread(run.atoms)
     if spread is not None:
         frame.info |= {"energy_std": float(found["energy_std"]), "forces_std": spread}

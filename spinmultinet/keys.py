@@ -22,6 +22,7 @@ SPLIT = "split"
 SPIN_AXES = "spin_axes"
 HEAD = "head"
 TRAIN_FINGERPRINT = "train_fingerprint"
+MODEL_SHA256 = "model_sha256"
 LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 GUESS, CONSTRAINT = "guess", "constraint"
 MOMENT_ROLES = (GUESS, CONSTRAINT)

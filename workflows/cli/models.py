@@ -188,10 +188,11 @@ def predict(
     with _told_as_notes():
         predictions = committee.predict(prepared)
     _note(other_level(committee.metadata, prepared))
+    made = _made_by(model, committee)
     if out is not None:
-        _write([_labelled(a, p) for a, p in zip(prepared, predictions, strict=True)], out)
+        _write([_labelled(a, p, made) for a, p in zip(prepared, predictions, strict=True)], out)
     rows = [
-        {"file": file, **_described(atoms, prediction)}
+        {"file": file, **_described(atoms, prediction), **made}
         for (file, _), atoms, prediction in zip(given, prepared, predictions, strict=True)
     ]
     if as_json:
@@ -242,7 +243,9 @@ def relax(
 
     calculator = SpinMultiNetCalculator(committee.members)
     result = relax_atoms(atoms, calculator, fmax=fmax, steps=steps, relax_cell=not fixed_cell)
-    content = _relaxed(result, ordering, len(frames[0]))
+    made = _made_by(model, committee)
+    result.atoms.info |= made
+    content = _relaxed(result, ordering, len(frames[0])) | made
     if grid is not None:
         content["pseudo_cubic"] = pseudo_cubic(result.atoms.cell.array, grid)
     if out is not None:
@@ -349,7 +352,13 @@ def _described(atoms: Atoms, prediction: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _labelled(atoms: Atoms, prediction: dict[str, Any]) -> Atoms:
+def _made_by(models: list[Path], committee: Committee) -> dict[str, str]:
+    from workflows.model_files import made_by
+
+    return made_by(models, committee)
+
+
+def _labelled(atoms: Atoms, prediction: dict[str, Any], made: dict[str, str]) -> Atoms:
     """Copy with the prediction as results, which extended XYZ carries; nothing in it passes for a calculated label."""
     import numpy as np
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -358,6 +367,7 @@ def _labelled(atoms: Atoms, prediction: dict[str, Any]) -> Atoms:
     for key in OF_A_LABEL:
         result.info.pop(key, None)
         result.arrays.pop(key, None)
+    result.info |= made
     known = {key: prediction[key] for key in ("energy", "forces", "stress", "magmoms") if key in prediction}
     if not np.all(np.isfinite(known["stress"])):
         del known["stress"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from workflows.cli.errors import InputError, NotConvergedError
-from workflows.cli.models import AsJson, Magmoms, Model, Ordering
+from workflows.cli.models import AsJson, Magmoms, Model, Ordering, _made_by
 from workflows.cli.output import print_json, share_bar
 from workflows.cli.simulate_output import (
     draw_ranking,
@@ -93,11 +93,14 @@ def rank_orderings(
     with share_bar(f"{len(candidates)} orderings") as tell:
         settings = RelaxSettings(fmax, steps, not fixed_cell) if relax else None
         rows = rank(candidates, calculator, settings, finished, tell)
+    made = _made_by(model, calculator.committee)
     if out is not None:
-        write_frames([ranked_frame(row) for row in rows], out)
+        write_frames([ranked_frame(row, made) for row in rows], out)
     if picture is not None:
         draw_ranking(rows, structure.composition.reduced_formula, picture)
-    plain = [{key: value for key, value in row.items() if key != "atoms"} | shape_of(row["atoms"]) for row in rows]
+    plain = [
+        {key: value for key, value in row.items() if key != "atoms"} | shape_of(row["atoms"]) | made for row in rows
+    ]
     if as_json:
         print_json(plain)
     else:
@@ -157,9 +160,11 @@ def ground_state(
             found = find_ground_state(structure, calculator, options, magnitudes, **watching)
         finally:
             state.write()
-    content = ground_state_content(found)
+    made = _made_by(model, calculator.committee)
+    content = ground_state_content(found) | made
     if out is not None:
-        write_frames([frame_of(found.atoms, found.search.energy, found.magmoms, {"ordering": found.ordering})], out)
+        info = {"ordering": found.ordering, **made}
+        write_frames([frame_of(found.atoms, found.search.energy, found.magmoms, info)], out)
     if as_json:
         print_json(content)
     else:
@@ -203,7 +208,7 @@ def exchange(
             f"{len(found.used)} orderings of {len(candidates[0][1])} atoms do not determine {', '.join(open_ones)}; "
             "give a larger --supercell (such as 2,2,2), a larger --max-period, or fewer --shells"
         )
-    content = exchange_content(found, spin)
+    content = exchange_content(found, spin) | _made_by(model, calculator.committee)
     if as_json:
         print_json(content)
     else:
@@ -257,7 +262,7 @@ def md(
     calculator = _calculator(model)
     with share_bar("molecular dynamics") as tell:
         result = run_md(atoms, calculator, options, out, lambda step, _: tell(step / steps))
-    content = md_content(result, options.timestep)
+    content = md_content(result, options.timestep) | _made_by(model, calculator.committee)
     if as_json:
         print_json(content)
     else:

@@ -30,9 +30,9 @@ def frame_of(atoms: Atoms, energy: float, magmoms: Any, info: dict[str, Any]) ->
     return frame
 
 
-def ranked_frame(row: dict[str, Any]) -> Atoms:
-    """A row of a ranking as a frame; its info says ordering, ordering found and meV/atom above the lowest."""
-    info = {key: row[key] for key in ("ordering", "ordering_found", "above", "above_spread", "converged")}
+def ranked_frame(row: dict[str, Any], made_by: dict[str, str]) -> Atoms:
+    """A row of a ranking as a frame; its info says ordering, ordering found, meV/atom above the lowest, which model."""
+    info = {key: row[key] for key in ("ordering", "ordering_found", "above", "above_spread", "converged")} | made_by
     return frame_of(row["atoms"], row["energy"], row["atoms"].arrays["magmom_out"], info)
 
 
