@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -154,10 +154,7 @@ def anneal(
     when it suits), and given back as `state` the run goes on to the very same result. Raises SpinMultiNetError for
     moments that cannot be flipped.
     """
-    sites = np.asarray(movable, dtype=int)
-    if not len(sites) or not np.all(moments[sites] != 0):
-        raise SpinMultiNetError("annealing needs sites with a moment; give those that may flip a magnitude in muB")
-    energies = _Energies(energy_of, np.asarray(moments, dtype=float), sites)
+    energies = _Energies(energy_of, np.asarray(moments, dtype=float), _movable(moments, movable))
     chains = _started(energies, options) if state is None else _Chains.of(state)
     # What a resumed run has computed before is not known to it; its own count starts from the state's.
     before = chains.calculations
@@ -171,6 +168,34 @@ def anneal(
             tell(chains.step / options.steps, f"{options.temperature(chains.step - 1):.0f} K, lowest {lowest:.4f} eV")
     signs, found = _downhill(chains.best, energies, options.conserve)
     return _result(signs, found, energies, before, chains.accepted / (options.steps * options.restarts))
+
+
+def walk(
+    energy_of: EnergyOf, moments: np.ndarray, movable: Sequence[int], options: AnnealOptions
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    """One Metropolis walk from `moments` [N] (muB): step (0 is the start), moments and energy (eV) after every step.
+
+    Temperatures, proposals and seed as in `options`; `restarts` does not matter. Every step asks for at most one
+    energy, and for none of a state that was proposed before. At one temperature and without exchanges states come as
+    often as Boltzmann says; exchanges leave the parallel state, which has none, a little too often. Raises
+    SpinMultiNetError as `anneal`.
+    """
+    energies = _Energies(energy_of, np.asarray(moments, dtype=float), _movable(moments, movable))
+    signs = np.sign(energies.moments[energies.movable])[None]
+    first = energies.of(signs)
+    generators = [np.random.default_rng([options.seed, 0])]
+    chains = _Chains(signs, first, signs.copy(), first.copy(), generators)
+    yield 0, energies.full(chains.signs)[0], float(chains.energies[0])
+    while chains.step < options.steps:
+        _advance(chains, energies, options)
+        yield chains.step, energies.full(chains.signs)[0], float(chains.energies[0])
+
+
+def _movable(moments: np.ndarray, movable: Sequence[int]) -> np.ndarray:
+    sites = np.asarray(movable, dtype=int)
+    if not len(sites) or not np.all(moments[sites] != 0):
+        raise SpinMultiNetError("annealing needs sites with a moment; give those that may flip a magnitude in muB")
+    return sites
 
 
 def _result(signs: np.ndarray, found: np.ndarray, energies: _Energies, before: int, accepted: float) -> AnnealResult:

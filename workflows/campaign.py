@@ -13,6 +13,7 @@ from workflows.learning import ActiveLearningOptions
 from workflows.options import load_yaml, parse_options
 from workflows.policy.starts import Sign
 from workflows.structures.errors import StructureError
+from workflows.structures.files import read_candidates
 from workflows.structures.generate import StructureOptions
 from workflows.structures.parents import parent_elements, with_content
 from workflows.structures.starts import STARTS
@@ -117,6 +118,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             content[key] = str(_find(value, path, key))
     _find_structure_files(content, path)
+    _find_candidate_files(content, path)
     own = content.get("engine")
     if engine is not None:
         content["engine"] = _settings(get_engine(engine))
@@ -184,6 +186,15 @@ def _find_structure_files(content: dict[str, Any], path: Path) -> None:
             parent["file"] = str(_find(parent["file"], path, f"structures.parents.{number}.file").resolve())
 
 
+def _find_candidate_files(content: dict[str, Any], path: Path) -> None:
+    """The same for files of candidates."""
+    learning = content.get("active_learning")
+    explore = learning.get("explore") if isinstance(learning, dict) else None
+    files = explore.get("files") if isinstance(explore, dict) else None
+    if isinstance(explore, dict) and isinstance(files, list) and all(isinstance(file, str) for file in files):
+        explore["files"] = [str(_find(file, path, "active_learning.explore.files").resolve()) for file in files]
+
+
 def _with_structure_files(options: CampaignOptions, path: Path) -> CampaignOptions:
     """``options`` with what the structure files hold: a later edit must not change a campaign that runs."""
     parents = []
@@ -192,7 +203,20 @@ def _with_structure_files(options: CampaignOptions, path: Path) -> CampaignOptio
             parents.append(with_content(parent))
         except StructureError as error:
             raise CampaignError(f"{path}: structures.parents.{number}: {error}") from None
-    return options.model_copy(update={"structures": options.structures.model_copy(update={"parents": parents})})
+    found = options.model_copy(update={"structures": options.structures.model_copy(update={"parents": parents})})
+    return _with_candidate_files(found, path)
+
+
+def _with_candidate_files(options: CampaignOptions, path: Path) -> CampaignOptions:
+    learning, explore = options.active_learning, options.active_learning.explore
+    if not explore.files or explore.content:
+        return options
+    try:
+        content = read_candidates([Path(file) for file in explore.files], _elements(options))
+    except StructureError as error:
+        raise CampaignError(f"{path}: active_learning.explore.files: {error}") from None
+    explore = explore.model_copy(update={"content": content})
+    return options.model_copy(update={"active_learning": learning.model_copy(update={"explore": explore})})
 
 
 def _check_hubbard(options: CampaignOptions, engine: Engine, path: Path, own: bool) -> None:

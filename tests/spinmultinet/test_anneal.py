@@ -8,7 +8,7 @@ import pytest
 from ase.build import bulk
 
 from spinmultinet import SpinMultiNetError
-from spinmultinet.anneal import AnnealOptions, anneal
+from spinmultinet.anneal import AnnealOptions, anneal, walk
 from spinmultinet.heisenberg import exchange_shells, pair_sums
 from spinmultinet.hypers import parse
 
@@ -59,6 +59,35 @@ def test_a_small_cell_is_searched_to_the_end():
     assert found.energy == pytest.approx(crystal.energies(moments).min())
     assert found.calculations <= 128  # reversal of all moments is no other state
     assert found.found >= 2
+
+
+def walked(crystal, temperature, steps, swaps=0.0, seed=0):
+    options = AnnealOptions(steps=steps, start=temperature, end=temperature, swaps=swaps, seed=seed)
+    return list(walk(crystal.energies, crystal.moments, crystal.sites, options))
+
+
+def test_a_walk_visits_states_as_often_as_boltzmann_says():
+    crystal, temperature = Crystal((1, 1, 1), (-0.01, 0.0)), 600.0
+    visited = walked(crystal, temperature, 20000)
+    assert [step for step, *_ in visited] == list(range(20001))
+    up = np.array([abs(np.sign(m[crystal.sites]).sum()) for _, m, _ in visited])
+    energies = {n: next(e for _, m, e in visited if abs(np.sign(m).sum()) == n) for n in (0, 2, 4)}
+    weights = {n: k * np.exp(-energies[n] / (8.617333e-5 * temperature)) for n, k in ((0, 6), (2, 8), (4, 2))}
+    for n, weight in weights.items():
+        assert np.mean(up == n) == pytest.approx(weight / sum(weights.values()), abs=0.03)
+    assert sum(crystal.calls) <= 8  # each state once
+
+
+def test_a_cold_walk_never_climbs_and_begins_where_it_is_told():
+    crystal = Crystal((2, 1, 1), NIO)
+    steps = walked(crystal, 1e-6, 300, swaps=0.5)
+    np.testing.assert_array_equal(steps[0][1], crystal.moments)
+    assert (np.diff([energy for *_, energy in steps]) <= 1e-12).all()
+    assert steps[-1][2] < steps[0][2]
+    again = walked(Crystal((2, 1, 1), NIO), 1e-6, 300, swaps=0.5)
+    np.testing.assert_array_equal([m for _, m, _ in again], [m for _, m, _ in steps])
+    for _, moments, energy in steps[::50]:
+        assert energy == pytest.approx(crystal.energies(moments[None])[0])
 
 
 def test_seeds_repeat_and_further_restarts_leave_the_earlier_ones_alone():

@@ -12,9 +12,14 @@ from collections.abc import Callable
 from datastore.metastable import state_key
 from datastore.schema import SpinConfig
 from workflows.campaign import CampaignOptions
+from workflows.exploration.decorations import decorations
 from workflows.exploration.deformations import new_deformations
+from workflows.exploration.dynamics import dynamics
+from workflows.exploration.files import from_files
 from workflows.exploration.filters import keep_physical
-from workflows.exploration.held_out import is_held_out
+from workflows.exploration.held_out import HELD_OUT, is_held_out
+from workflows.exploration.relaxations import relaxations
+from workflows.exploration.spin_moves import spin_moves
 from workflows.exploration.task import Task
 
 __all__ = ["SOURCES", "Task", "explore", "sources"]
@@ -23,6 +28,11 @@ Source = Callable[[Task], list[SpinConfig]]
 
 SOURCES: dict[str, Source] = {
     "deformations": new_deformations,
+    "relaxations": relaxations,
+    "dynamics": dynamics,
+    "spin-moves": spin_moves,
+    "decorations": decorations,
+    "files": from_files,
 }
 """By the names that options and candidates give them."""
 
@@ -55,7 +65,7 @@ def explore(task: Task) -> tuple[list[SpinConfig], dict[str, int]]:
 
 def _unwanted(task: Task, config: SpinConfig, found: dict[str, SpinConfig]) -> str:
     if is_held_out(config, task.options.split):
-        return "held out"
+        return HELD_OUT
     if config.config_id in task.known:
         return "labelled"
     return "repeat" if state_key(config) in found else ""

@@ -29,7 +29,8 @@ def deformed(task: Task, each: int, structures: StructureOptions | None = None) 
     structures = structures or task.options.structures
     kinds = [_moving(d) for d in structures.deformations if d.kind != "none"] or [FALLBACK]
     chosen = [kinds[(task.generation + number) % len(kinds)] for number in range(each)]
-    own = structures.model_copy(update={"deformations": chosen, "seed": task.seed("starts")})
+    seed = task.seed("starts", *(parent.seed for parent in structures.parents))
+    own = structures.model_copy(update={"deformations": chosen, "seed": seed})
     found = generate(own, task.options.name, task.generation)
     return [config for config in found if not is_held_out(config, task.options.split)]
 

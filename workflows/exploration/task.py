@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 Found = tuple[list[SpinConfig], dict[str, int]]
 """Candidates, and how many were dropped for which reason."""
 
+FAILED = "failed"
+"""Why a search ended early: numerical trouble. What it had found until then is kept."""
+
+NUMERICAL = (ArithmeticError, ValueError, RuntimeError)
+"""What numerical trouble raises, in numpy, scipy, ASE and the model."""
+
 SEARCHING = 0.95
 """Share of the progress that is the search; the rest is the check of what it found."""
 
@@ -29,7 +35,8 @@ class Task:
     """What a source is given.
 
     ``members``: checkpoints of the committee ``model_id``. ``snapshot``: folder of its training set. ``known``:
-    config_ids that have a label. ``folder`` holds unfinished work: a stopped search goes on from there.
+    config_ids that have a label. ``folder`` is this task's own and holds unfinished work: a stopped search goes on from
+    there.
     """
 
     options: CampaignOptions
@@ -70,6 +77,15 @@ class Task:
     def provenance(self, **parameters: Any) -> dict[str, Any]:
         """``parameters`` of a candidate with the model that made it."""
         return {**parameters, "model_id": self.model_id}
+
+
+def failure(error: Exception, started: bool) -> str:
+    """FAILED, for a search that ``error`` ended. Raises ``error`` where the model refuses what a search starts from."""
+    from spinmultinet.errors import SpinMultiNetError
+
+    if isinstance(error, SpinMultiNetError) and not started:
+        raise error
+    return FAILED
 
 
 def by_parent(configs: Iterable[SpinConfig]) -> dict[str, list[SpinConfig]]:

@@ -81,5 +81,6 @@ def _asked(options: CampaignOptions, source: str) -> list[Any]:
     learning = options.active_learning
     wanted = learning.explore.model_dump(mode="json")
     common = {name: wanted[name] for name in ("min_distance", "max_force", "volume")}
-    own = learning.candidates if source == "deformations" else wanted[source.replace("-", "_")]
+    own = {"deformations": learning.candidates, "files": wanted["content"]}.get(source)
+    own = wanted[source.replace("-", "_")] if own is None else own
     return [options.structures.model_dump(mode="json"), options.split.model_dump(mode="json"), common, own]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Lattice, Structure
 
+from datastore.atoms import MAGMOM_IN
 from workflows.structures.deformations import Geometry
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import parent_id
@@ -24,6 +25,9 @@ from workflows.structures.rocksalt import MIN_DISTANCE
 FloatArray = NDArray[np.float64]
 
 FORMATS = "a CIF, mcif, POSCAR or CONTCAR file, or JSON of the Materials Project"
+MOST = 300
+"""Structures of all files of candidates: about 1 kB each in the document of every job of a campaign."""
+
 PARALLEL = 1e-3
 """muB. Vectors that leave their common axis by less are collinear."""
 
@@ -75,6 +79,28 @@ def read_structures(path: Path, index: int | None = None) -> list[FileStructure]
         raise StructureError(f"{path} holds {len(found)} structures; index {index} is too large, it counts from 0")
     chosen = enumerate(found) if index is None else [(index, found[index])]
     return [_plain(s, f"{path}" if len(found) == 1 else f"{path} ({n})") for n, s in chosen]
+
+
+def read_candidates(paths: Sequence[Path], elements: Collection[str]) -> list[FileStructure]:
+    """What files of candidates hold, all structures of each.
+
+    StructureError where one cannot be used, has other than ``elements``, or where there are more than MOST.
+    """
+    found = [content for path in paths for content in read_structures(path)]
+    if len(found) > MOST:
+        raise StructureError(
+            f"{', '.join(map(str, paths))}: {len(found)} structures are more than {MOST}, which every job would carry; "
+            "choose among them"
+        )
+    for content in found:
+        file_parent(content)  # looks at distances
+        foreign = sorted(set(content.species) - set(elements))
+        if foreign:
+            raise StructureError(
+                f"{content.label} contains {', '.join(foreign)}, which no parent does ({', '.join(sorted(elements))}); "
+                "remove it, or add a parent with it, or the model knows nothing of it"
+            )
+    return found
 
 
 def _plain(structure: Structure, label: str) -> FileStructure:
@@ -216,7 +242,17 @@ def _with_ase(path: Path) -> list[Structure]:
     frames = list(ase.io.iread(str(path), index=":"))
     if not all(all(atoms.pbc) for atoms in frames):
         raise StructureError(f"{path}: a structure is not periodic in three directions; give it a cell and pbc")
-    return [AseAtomsAdaptor.get_structure(atoms) for atoms in frames]
+    return [AseAtomsAdaptor.get_structure(_with_initial_moments(atoms)) for atoms in frames]
+
+
+def _with_initial_moments(atoms: Any) -> Any:
+    """ASE atoms without results; initial moments are the input ones of the file, or else the converged ones."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    given = atoms.arrays.get(MAGMOM_IN, atoms.arrays.get("initial_magmoms", results.get("magmoms")))
+    bare = type(atoms)(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    if given is not None:
+        bare.set_initial_magnetic_moments(given)
+    return bare
 
 
 _READERS = {"cif": _from_cif, "mcif": _from_cif, "poscar": _from_poscar, "json": _from_json}

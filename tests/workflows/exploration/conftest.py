@@ -1,5 +1,6 @@
 """A campaign, and a real committee of two tiny models trained on its first labels."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def campaign(structures=None, split=None, seed=0, candidates=4, **explore) -> Ca
 
 @pytest.fixture
 def make_task(trained, tmp_path):
-    """A task of a source; ``explore`` are options of all sources."""
+    """A task of a source, in a folder of its own; ``options`` as in :func:`campaign`."""
+    numbers = itertools.count()
 
     def made(source, generation=1, folder: Path | None = None, **options) -> Task:
         return Task(
@@ -83,7 +85,7 @@ def make_task(trained, tmp_path):
             members=list(trained.members),
             model_id=trained.model_id,
             snapshot=trained.snapshot,
-            folder=folder or tmp_path / f"{source}-{generation}",
+            folder=folder or tmp_path / f"task-{next(numbers)}",
             known=frozenset(p.split("-")[0] for p in trained.point_ids),
         )
 
