@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from datastore import SpinStore, open_store
 from datastore.costs import Cost, estimate, ledger, total
+from datastore.registry import history
+from datastore.schema import ModelRecord
 from datastore.stores import explained, mask
 from workflows.campaign import CampaignOptions
 from workflows.campaign_jobs import CampaignJob, campaign_jobs, error_of
@@ -100,7 +102,7 @@ class Status:
     champion: Document | None
     """``model_id``, ``generation`` and ``created`` of the model in use."""
     promotion: Document | None
-    """Newest decision about it: ``promoted``, ``model_id``, ``generation``, ``reasons``."""
+    """Newest entry of the promotion log: ``action``, ``model_id``, ``generation``, ``by``, ``reasons``, ``created``."""
     stopped_because: str
     """Why no further round follows, as decided; empty before that."""
     failures: list[Failure] = field(default_factory=list)
@@ -121,7 +123,8 @@ def _status(options: CampaignOptions, engine: Engine, store: SpinStore | None) -
     jobs = campaign_jobs(CampaignMaker(options, engine).make(), store, folder, run[1] if run else None)
     errors = _errors(store, jobs)
     cost = _cost(store, options.name)
-    targets = _targets(options.active_learning.stop.targets, errors)
+    champion = None if store is None else champion_of(store, options.name)
+    targets = _targets(options.active_learning.stop.targets, _of_model(errors, champion))
     unfinished = [job for job in jobs if job.state != "done"]
     stopped = _stopped_because(jobs)
     left = _left(options, engine, store, jobs, cost, bool(stopped))
@@ -141,8 +144,8 @@ def _status(options: CampaignOptions, engine: Engine, store: SpinStore | None) -
         left=left,
         errors=errors,
         targets=targets,
-        champion=_champion(store, options.name),
-        promotion=_promotion(jobs),
+        champion=champion and {name: getattr(champion, name) for name in ("model_id", "generation", "created")},
+        promotion=None if store is None else _promotion(store, options.name),
         stopped_because=stopped,
         failures=_failures(jobs, folder),
         next=next_steps(options, unfinished, left, stopped) if state != "finished" else [],
@@ -233,40 +236,34 @@ def mean_errors(scores: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return {name: errors for name, errors in found.items() if errors}
 
 
-def _targets(wanted: Mapping[Any, TargetOptions], errors: Sequence[Errors]) -> list[Target]:
-    newest = errors[-1].tests if errors else {}
+def _of_model(errors: Sequence[Errors], champion: ModelRecord | None) -> Mapping[str, Mapping[str, float]]:
+    """Errors of the model in use, which targets are about; of the newest model where none is."""
+    if champion is not None:
+        return mean_errors(champion.scores)
+    return errors[-1].tests if errors else {}
+
+
+def _targets(wanted: Mapping[Any, TargetOptions], errors: Mapping[str, Mapping[str, float]]) -> list[Target]:
     return [
-        Target(str(test), task, bound, newest.get(test, {}).get(task))
+        Target(str(test), task, bound, errors.get(test, {}).get(task))
         for test, options in wanted.items()
         for task in TASKS
         if (bound := getattr(options, task)) is not None
     ]
 
 
-def _champion(store: SpinStore | None, campaign: str) -> Document | None:
-    record = None if store is None else champion_of(store, campaign)
-    if record is None:
+def _promotion(store: SpinStore, campaign: str) -> Document | None:
+    """The newest entry of the promotion log; None in stores that have none."""
+    log = history(store, campaign)
+    if not log:
         return None
-    return {"model_id": record.model_id, "generation": record.generation, "created": record.created}
-
-
-def _promotion(jobs: Sequence[CampaignJob]) -> Document | None:
-    """The newest decision; of a job from before there were reasons, none are known."""
-    made = [job for job in jobs if job.kind == "promote" and job.output]
-    if not made or made[-1].output is None:
-        return None
-    output = made[-1].output
-    return {
-        "promoted": bool(output.get("promoted", True)),
-        "model_id": output.get("model_id", ""),
-        "generation": output.get("generation"),
-        "reasons": list(output.get("reasons", [])),
-        "when": made[-1].completed,
-    }
+    record = store.get_model(log[-1].model_id)
+    told = {name: getattr(log[-1], name) for name in ("action", "model_id", "by", "reasons", "created")}
+    return {**told, "generation": record.generation if record else None}
 
 
 def _stopped_because(jobs: Sequence[CampaignJob]) -> str:
-    decisions = [job.output for job in jobs if job.kind == "decide" and job.output]
+    decisions = [job.output for job in jobs if job.kind in ("decide", "select") and job.output]
     last = decisions[-1] if decisions else {}
     return str(last.get("why", "")) if last.get("stop") else ""
 

@@ -133,11 +133,10 @@ def _champion(found: Status) -> list[str]:
     else:
         lines.append("model in use: none yet")
     if found.promotion:
-        made, reasons = found.promotion, found.promotion["reasons"]
-        verdict = "promoted" if made["promoted"] else "refused"
-        lines.append(
-            f"last decision: model of round {made['generation']} {verdict}{': ' if reasons else ''}{'; '.join(reasons)}"
-        )
+        entry = found.promotion
+        verdict = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[entry["action"]]
+        which = entry["model_id"] if entry["generation"] is None else f"model of round {entry['generation']}"
+        lines.append(f"last decision: {which} {verdict}: {'; '.join(entry['reasons'])}")
     return lines
 
 

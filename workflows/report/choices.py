@@ -14,6 +14,8 @@ GROUPS = {"source": "source", "composition": "formula", "ordering": "ordering", 
 
 RULES = {
     "random": "Drawn by chance, each candidate alike.",
+    "balanced": "The composition and ordering with the fewest labels come first, and of these the deformation with the "
+    "fewest; no model is asked.",
     "farthest-point": "Each choice lies as far as possible, in the model's learned features, from all labels and from "
     "the choices before it.",
     "spread": "Each candidate is scored by how much the committee disagrees on it, in units of the median candidate; "

@@ -99,20 +99,21 @@ def collect(options: CampaignOptions, store: SpinStore, evaluated: Document | No
     evaluated = evaluated or {}
     points, failures = _calculations(options, store, evaluated)
     lineage = _lineage(options, store, evaluated.get("model_id", ""))
+    newest = _newest(store, lineage, evaluated)
     return Material(
         options=options,
         points=points,
         failures=failures,
         evaluated=evaluated,
         results=_results(evaluated),
-        selections=_files(evaluated.get("selections", [])),
+        selections=_files(newest.get("selections", [])),
         records=_ancestry(store, evaluated.get("model_id", "")),
         split_of=_splits(evaluated),
         lineage=lineage,
         sizes=_sizes(store, lineage),
         promotions=history(store, options.name),
         decisions=_decisions(store, lineage),
-        honest=_files(evaluated.get("honest", [])),
+        honest=_files(newest.get("honest", [])),
         events=list(log_events(Path(options.folder) / LOG_FILE)),
     )
 
@@ -174,12 +175,21 @@ def _sizes(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[str, int]:
         return {document["snapshot_id"]: sum(document["counts"].values()) for document in found}
 
 
+def _newest(store: SpinStore, lineage: Sequence[ModelRecord], evaluated: Document) -> Document:
+    """Output of the last round, which knows of all rounds; that of the model in use may be older."""
+    ids = [record.model_id for record in lineage]
+    wanted = {"metadata.kind": {"$in": ["promote", "conclude"]}, "output.model_id": {"$in": ids}}
+    with explained(store.uri):
+        found = [document["output"] for document in store.jobs.query(wanted, ["output"])] if ids else []
+    return max([evaluated, *found], key=lambda output: len(output.get("selections", [])))
+
+
 def _decisions(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[int, str]:
     """Round -> what the job that ended it said."""
-    wanted = {"metadata.kind": "decide", "output.model_id": {"$in": [record.model_id for record in lineage]}}
+    ids = {record.model_id for record in lineage}
     with explained(store.uri):
-        found = [document["output"] for document in store.jobs.query(wanted, ["output"])] if lineage else []
-    return {output["generation"]: str(output.get("why", "")) for output in found}
+        found = [document["output"] for document in store.jobs.query({"metadata.kind": "decide"}, ["output"])]
+    return {output["generation"]: output["why"] for output in found if output["history"][-1]["model_id"] in ids}
 
 
 def _splits(evaluated: Document) -> dict[str, str]:

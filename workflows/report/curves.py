@@ -37,7 +37,7 @@ class Curve:
 
 
 def curves(material: Material, task: Task) -> dict[str, Curve]:
-    """Test set (or ``honest``) -> its curve; sets without two points are there too."""
+    """Test set (or ``honest``, at the number of labels before its batch) -> its curve, were it of one point."""
     found: dict[str, Curve] = {}
     for record in material.lineage:
         labels = material.sizes.get(record.snapshot_id)
@@ -45,12 +45,12 @@ def curves(material: Material, task: Task) -> dict[str, Curve]:
         for test, scores in tests.items():
             if labels and task in scores:
                 _add(found, test, TESTS.get(test, test), labels, scores[task]["mae"])
-    by_model = {record.model_id: material.sizes.get(record.snapshot_id) for record in material.lineage}
+    before = {record.generation + 1: material.sizes.get(record.snapshot_id) for record in material.lineage}
     for batch in material.honest:
-        labels = by_model.get(batch.get("model_id", ""))
+        labels = before.get(batch["generation"])
         if labels and task in batch.get("overall", {}):
             _add(found, "honest", HONEST, labels, batch["overall"][task]["mae"])
-    return found
+    return {key: found[key] for key in [*TESTS, *sorted(set(found) - set(TESTS))] if key in found}
 
 
 def _add(found: dict[str, Curve], key: str, name: str, labels: int, error: float) -> None:
@@ -116,17 +116,19 @@ def _targets(material: Material, task: Task) -> dict[str, float]:
 
 def _scale(axes: Any, lines: dict[str, Curve], targets: Sequence[float]) -> None:
     """Logarithmic where values differ by more than DECADE; plain numbers as ticks either way."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     labels = [n for curve in lines.values() for n in curve.labels]
     errors = [error for curve in lines.values() for error in curve.errors if error > 0] + list(targets)
     for axis, values, name in ((axes.xaxis, labels, "x"), (axes.yaxis, errors, "y")):
         if max(values) / min(values) > DECADE:
             getattr(axes, f"set_{name}scale")("log")
-            wide = max(values) / min(values) > 30
+            wide = max(values) / min(values) > 300
             axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=12))
-            axis.set_major_formatter(ScalarFormatter())
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_formatter(NullFormatter())
+    if axes.get_xscale() != "log":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     if axes.get_yscale() != "log":
         axes.set_ylim(bottom=0)
 

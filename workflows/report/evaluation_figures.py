@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from datastore.schema import FloatArray
 from workflows.names import short_name
@@ -148,6 +149,10 @@ def _draw_reliability(axes: Any, task: str, found: dict[str, Any], colour: str) 
             *((scale * spread)[drawn], rmse[drawn]), yerr=error[:, drawn], fmt="o", ms=5, lw=1, label=name, **look
         )
     axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):  # matplotlib's own labels run into each other
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
     around = np.concatenate([low[drawn], high[drawn], *(scale * spread[drawn] for scale, _, _ in looks)])
     limits = (0.7 * around[around > 0].min(), 1.4 * around.max())
     axes.plot(limits, limits, color=PALE, linewidth=1, zorder=1, label="error = spread")

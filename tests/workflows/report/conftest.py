@@ -25,6 +25,8 @@ from workflows.policy.pool import Candidate, Pool
 from workflows.policy.rules import Spread
 from workflows.structures.generate import candidates, generate
 
+from .rounds import SPLIT, run_rounds
+
 UGLY = '<script>alert("x")</script> & "quotes"'
 
 
@@ -138,6 +140,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Example:
         "point_ids": sorted(document["point_id"] for s in (store.points, store.failures) for document in s.query()),
     }
     return Example(options, store, evaluated)
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Example:
+    """Four rounds with frozen tests, targets, a refused model and a log of the runs."""
+    options = campaign(tmp_path_factory.mktemp("grown"), "grown")
+    stop = {"targets": {"random": {"energy": 2.0, "forces": 30.0}, "pairs": {"energy": 0.1}}}
+    learning = {"rounds": 6, "labels": 5, "candidates": 16, "stop": stop}
+    content = {**options.model_dump(mode="json"), "active_learning": learning, "split": SPLIT.model_dump(mode="json")}
+    options = CampaignOptions.model_validate(content)
+    store, engine = open_store("memory:"), get_engine(options.engine)
+    points = [engine.label(config) for config in generate(options.structures, options.name)]
+    for point in points:
+        store.put_point(point)
+    return Example(options, store, run_rounds(options, store, engine, points))
 
 
 def _frames(snapshot: Snapshot, points: list[SpinPoint], split: str) -> list[Atoms]:
