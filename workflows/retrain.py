@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastore import SpinStore, open_store
-from datastore.locks import Held
+from datastore.locks import Held, require_held
 from datastore.retraining import Outcome, Retraining
 from datastore.retrainings import ended, get_retraining, put_retraining, retrainings
 from datastore.schema import content_hash
@@ -111,7 +111,7 @@ def _run(
     try:
         run_local(maker.make(key, force), options.store, Path(options.folder), workers, guarded)
     except RunError as error:
-        held.check()
+        require_held(held.store)
         begun = get_retraining(held.store, maker.retraining_id(key)) or maker.begun(
             key, found, [*([force] if force else []), *looked.why] or ["new labels to take in"]
         )
