@@ -98,7 +98,7 @@ class CampaignMaker(Maker):
             after = self.learn(number, jobs, [], known, previous)
         else:
             after = [self._start_again(number, jobs, known, previous)]
-        return Flow([labels, *after], name=f"{self.options.name} {number}")
+        return Flow([*([labels] if jobs else []), *after], name=f"{self.options.name} {number}")
 
     def learn(
         self, number: int, labels: list[Job], labelled: list[str], known: list[str], previous: dict[str, Any] | None
