@@ -1,6 +1,8 @@
 """The job around a source: its file, its uuid, and that a rerun gives the same."""
 
 import json
+import multiprocessing
+import time
 
 import pytest
 from jobflow import run_locally
@@ -8,7 +10,7 @@ from jobflow import run_locally
 from datastore.atoms import read_configs
 from tests.workflows.exploration.conftest import campaign, trained
 from workflows.engines import get_engine
-from workflows.jobs.explore import explore_job, sources
+from workflows.jobs.explore import explore_job, find_candidates, sources
 from workflows.jobs.files import sha256
 
 __all__ = ["trained"]  # the fixture
@@ -48,6 +50,35 @@ def test_file_and_document(previous, tmp_path, monkeypatch):
     assert {(c.campaign, c.generation) for c in configs} == {("search", 1)}
     again = output(explore_job(campaign(), ENGINE, 1, "deformations", previous, tmp_path / "out"))
     assert again == done
+
+
+@pytest.mark.parametrize(("source", "killed_after"), [("dynamics", 1), ("relaxations", 2), ("spin-moves", 1)])
+def test_after_a_kill_it_ends_with_the_same_file(previous, tmp_path, source, killed_after):
+    options = campaign(
+        structures={"parents": [{"species": "Ni", "cell": "rhombohedral4"}], "orderings": ["FM", "AFM-II"]},
+        relaxations={"count": 3, "steps": 8},
+        dynamics={"steps": 30, "interval": 10, "max_spread": 1e6},
+        spin_moves={"count": 6, "steps": 300, "frames": 2},
+    )
+
+    def run(folder):
+        return find_candidates.original(options, 1, source, previous, str(folder))
+
+    child = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path / "killed",))
+    child.start()
+    while child.is_alive() and lines(tmp_path / "killed") < killed_after:
+        time.sleep(0.001)
+    child.kill()
+    child.join()
+    assert lines(tmp_path / "killed") >= killed_after
+    assert not list((tmp_path / "killed").glob("*.xyz"))
+    whole, again = run(tmp_path / "whole"), run(tmp_path / "killed")
+    assert again["sha256"] == whole["sha256"]
+    assert again["dropped"] == whole["dropped"]
+
+
+def lines(folder):
+    return sum(len(path.read_text().splitlines()) for path in folder.glob("*/finished.jsonl"))
 
 
 def test_the_uuid_is_that_of_what_decides(previous, tmp_path):
