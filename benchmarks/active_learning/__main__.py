@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
         with share_bar(f"{name}: {len(todo)} runs") as tell:
             for k, (seed, strategy) in enumerate(todo):
                 pool, tests = candidates_of(task, seed, options.out)
+                if f"pool/{seed}" not in results:
+                    results.add(f"pool/{seed}", described(pool, tests))
                 one = Run(task, strategy, plan.strategies[strategy], seed, pool, tests, results, options.out)
                 one.go(partial(_tell_part, tell, k, len(todo)))
 
@@ -81,6 +85,12 @@ def candidates_of(task: Task, seed: int, folder: Path) -> tuple[list[Atoms], dic
     if task.name == "gpaw":
         return first_principles(folder, seed)
     return spin_lattice(task.size, folder, lambda share: None)
+
+
+def described(pool: Sequence[Atoms], tests: Mapping[str, Sequence[Atoms]]) -> dict[str, Any]:
+    """How many candidates there are, of each deformation and ordering, and how many tests."""
+    by = {key: dict(sorted(Counter(str(a.info[key]) for a in pool).items())) for key in ("deformation", "ordering")}
+    return {"candidates": len(pool), **by, "tests": {name: len(frames) for name, frames in tests.items()}}
 
 
 def _tell_part(tell: Callable[[float], None], k: int, n: int, share: float) -> None:

@@ -37,6 +37,7 @@ from workflows.cli.output import whole_file
 from workflows.engines import Engine, EngineError, get_engine
 from workflows.engines.calculator import EngineCalculator
 from workflows.structures import StructureOptions, generate
+from workflows.structures.options import EnumerateOptions
 
 CAMPAIGN = Path(__file__).parents[2] / "configs" / "campaigns" / "mn_co_ni.yaml"
 TERNARY = ({"Mn": 0.25, "Co": 0.5, "Ni": 0.25}, {"Mn": 0.5, "Co": 0.25, "Ni": 0.25})
@@ -50,6 +51,8 @@ class PoolSize(BaseModel):
     """How many candidates of each source, and how many test geometries."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    parents: int = 9
+    """The first so many of the protocol's."""
     geometries: int = 24
     """Per parent and kind of deformation, each in three orderings."""
     temperatures: list[float] = [300.0, 900.0]
@@ -64,13 +67,23 @@ class PoolSize(BaseModel):
     """Per parent and kind of deformation."""
 
 
-def protocol(count: int, seed: int, orderings: Sequence[object], kinds: Sequence[str] = ()) -> StructureOptions:
+def protocol(
+    size: PoolSize, count: int, seed: int, orderings: Sequence[object], kinds: Sequence[str] = ()
+) -> StructureOptions:
     """The campaign's structures with given lattices, ``count`` geometries per deformation, paired orderings."""
     options = load_campaign(CAMPAIGN)[0].structures
     parents = [p.model_copy(update={"lattice": None, "seed": k}) for k, p in enumerate(options.parents)]
     more = [parents[-1].model_copy(update={"species": s, "seed": len(parents) + k}) for k, s in enumerate(TERNARY)]
+    parents = (parents + more)[: size.parents]
+    magmoms = {symbol: m for symbol, m in options.magmoms.items() if any(symbol in (p.species or "") for p in parents)}
     chosen = [d.model_copy(update={"count": count}) for d in options.deformations if not kinds or d.kind in kinds]
-    update = {"parents": parents + more, "deformations": chosen, "orderings": list(orderings), "paired": True}
+    update = {
+        "parents": parents,
+        "magmoms": magmoms,
+        "deformations": chosen,
+        "orderings": list(orderings),
+        "paired": True,
+    }
     return StructureOptions.model_validate(options.model_copy(update=update | {"seed": seed}).model_dump())
 
 
@@ -79,10 +92,10 @@ def spin_lattice(size: PoolSize, folder: Path, tell: Tell) -> tuple[list[Atoms],
     engine = get_engine("spin-lattice")
     made_of = content_hash({"size": size.model_dump(), "level": engine.level_id()}, 8)
     makers: dict[str, Callable[[Tell], Iterator[SpinPoint]]] = {
-        "deformations": lambda t: _labelled(engine, list(generate(protocol(size.geometries, 0, SEEN))), t),
+        "deformations": lambda t: _labelled(engine, list(generate(protocol(size, size.geometries, 0, SEEN))), t),
         "dynamics": lambda t: _dynamics(engine, size, t),
         "relaxations": lambda t: _relaxations(engine, size, t),
-        "seen": lambda t: _labelled(engine, list(generate(protocol(size.test_geometries, 1, SEEN))), t),
+        "seen": lambda t: _labelled(engine, list(generate(protocol(size, size.test_geometries, 1, SEEN))), t),
         "unseen": lambda t: _labelled(engine, _unseen(size), t),
     }
     found = {}
@@ -97,7 +110,7 @@ def spin_lattice(size: PoolSize, folder: Path, tell: Tell) -> tuple[list[Atoms],
 
 
 def _unseen(size: PoolSize) -> list[SpinConfig]:
-    every = generate(protocol(size.test_geometries, 1, [*SEEN, {"kind": "enumerate"}]))
+    every = generate(protocol(size, size.test_geometries, 1, [*SEEN, EnumerateOptions(kind="enumerate")]))
     return [config for config in every if config.ordering not in SEEN]
 
 
@@ -114,7 +127,7 @@ def _labelled(engine: Engine, configs: list[SpinConfig], tell: Tell) -> Iterator
 
 
 def _dynamics(engine: Engine, size: PoolSize, tell: Tell) -> Iterator[SpinPoint]:
-    starts = list(generate(protocol(1, 2, SEEN, ["volume"])))
+    starts = list(generate(protocol(size, 1, 2, SEEN, ["volume"])))
     for k, config in enumerate(starts):
         for number, temperature in enumerate(size.temperatures):
             yield from _walk(engine, config, size, temperature, 1000 * number + k)
@@ -136,7 +149,7 @@ def _walk(engine: Engine, config: SpinConfig, size: PoolSize, temperature: float
 
 
 def _relaxations(engine: Engine, size: PoolSize, tell: Tell) -> Iterator[SpinPoint]:
-    starts = list(generate(protocol(1, 3, SEEN, ["shear"])))
+    starts = list(generate(protocol(size, 1, 3, SEEN, ["shear"])))
     for k, config in enumerate(starts):
         points: list[SpinPoint] = []
         atoms = config_to_atoms(config)

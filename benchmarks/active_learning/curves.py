@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Curves:
 
     counts: list[int]
     seeds: list[int]
+    pools: list[dict[str, Any]]
+    """Of each seed: candidates, in all and by deformation and ordering, and tests."""
     errors: Mapping[str, Mapping[str, FloatArray]]
 
     def compared(self, default: str, baseline: str, quantity: str) -> Comparison:
@@ -62,7 +65,8 @@ def read_curves(plan: Plan, task: Task, folder: Path, strategies: Sequence[str] 
     """Curves of a task in ``folder``; seeds that a strategy lacks are left out for all."""
     names = list(strategies or task.strategies)
     results = Finished(folder / f"{task.name}.jsonl", plan.source(task))
-    seeds = [s for s in task.seeds if all(f"{name}/{s}/{n}" in results for name in names for n in task.counts)]
+    keys = [f"{name}/{{}}/{count}" for name in names for count in task.counts] + ["pool/{}"]
+    seeds = [seed for seed in task.seeds if all(key.format(seed) in results for key in keys)]
     errors = {
         name: {
             quantity: np.array([[results[f"{name}/{s}/{n}"]["errors"][quantity] for n in task.counts] for s in seeds])
@@ -70,4 +74,4 @@ def read_curves(plan: Plan, task: Task, folder: Path, strategies: Sequence[str] 
         }
         for name in names
     }
-    return Curves(list(task.counts), seeds, errors)
+    return Curves(list(task.counts), seeds, [results[f"pool/{s}"] for s in seeds], errors)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 from benchmarks.active_learning.curves import GOALS, QUANTITIES, Comparison, Curves, read_curves
 from benchmarks.active_learning.figures import learning_curves
-from benchmarks.active_learning.plan import Plan, Task
+from benchmarks.active_learning.plan import Plan, Task, TaskName
 from benchmarks.active_learning.statistics import Interval, mean_and_interval
 from datastore.errors import DataError
 from workflows.cli.output import whole_file
 
 TEXT = Path(__file__).with_name("page.md")
-TITLES = {"spin-lattice": "Spin-lattice engine, Mn-Co-Ni protocol", "gpaw": "PBE+U labels of GPAW"}
 
 
 def write_page(plan: Plan, results: Path, docs: Path) -> None:
@@ -24,10 +24,18 @@ def write_page(plan: Plan, results: Path, docs: Path) -> None:
         if len(curves.seeds) < 2:
             raise DataError(f"{results}/{task.name}.jsonl has fewer than two finished seeds of this plan; run it first")
         learning_curves(curves, task.strategies, docs / "images" / f"active-learning-{task.name}.png")
-        sections[task.name.replace("-", "_")] = "\n".join(section(plan, task, curves))
+        sections[task.name] = "\n".join(section(plan, task, curves))
     path = docs / "results" / "active-learning.md"
     with whole_file(path) as temporary:
-        temporary.write_text(TEXT.read_text().format(**sections))
+        temporary.write_text(_filled(sections))
+
+
+def _filled(sections: dict[str, str]) -> str:
+    """The text of page.md with the sections in place of their names."""
+    text = TEXT.read_text()
+    for name in get_args(TaskName):
+        text = text.replace(f"<!-- {name} -->", sections.get(name, "Not run."))
+    return text
 
 
 def section(plan: Plan, task: Task, curves: Curves) -> Iterator[str]:
@@ -35,6 +43,8 @@ def section(plan: Plan, task: Task, curves: Curves) -> Iterator[str]:
     yield f"![Errors against labels](../images/active-learning-{task.name}.png)"
     yield ""
     seeds = ", ".join(map(str, curves.seeds))
+    yield from pool_lines(curves)
+    yield ""
     yield f"{len(curves.seeds)} seeds ({seeds}). Geometric means over them (95 % t intervals):"
     yield ""
     yield from error_table(curves, task.strategies, [curves.counts[0], curves.counts[2], curves.counts[-1]])
@@ -43,6 +53,23 @@ def section(plan: Plan, task: Task, curves: Curves) -> Iterator[str]:
     yield from share_table(plan, curves, compared)
     yield ""
     yield from verdicts(plan, compared)
+
+
+def pool_lines(curves: Curves) -> Iterator[str]:
+    """What there was to choose among, and the tests; ranges where seeds differ."""
+    yield f"Candidates: {_range([p['candidates'] for p in curves.pools])}."
+    for key in ("deformation", "ordering"):
+        names = sorted({name for pool in curves.pools for name in pool[key]})
+        counts = {name: _range([pool[key].get(name, 0) for pool in curves.pools]) for name in names}
+        yield f"By {key}: {', '.join(f'{name} {n}' for name, n in counts.items())}."
+    names = list(curves.pools[0]["tests"])
+    tests = {name: _range([pool["tests"][name] for pool in curves.pools]) for name in names}
+    yield f"Tests: {tests['seen']} in the orderings of the candidates, {tests['unseen']} in held-out ones."
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def error_table(curves: Curves, names: Sequence[str], counts: Sequence[int]) -> Iterator[str]:
