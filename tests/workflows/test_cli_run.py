@@ -65,6 +65,33 @@ def test_second_run_executes_nothing(finished):
     assert (folder / "runs/tiny/calculations.jsonl").read_bytes() == before
 
 
+def test_dry_run_of_a_finished_campaign_says_why_it_ended(finished):
+    folder, _ = finished
+    before = sorted((path, path.stat().st_mtime_ns) for path in (folder / "runs/tiny").rglob("*.json*"))
+    content = json.loads(in_this_process(folder, "run", "tiny.yaml", "--dry-run", "--json").stdout)
+    assert (content["state"], content["next"], content["selection"]) == ("finished", [], [])
+    assert content["decision"] == {"stop": True, "why": "no round is left of at most 1"}
+    assert sorted((path, path.stat().st_mtime_ns) for path in (folder / "runs/tiny").rglob("*.json*")) == before
+
+
+def test_dry_run_before_the_start_shows_the_first_labels_and_writes_nothing(tmp_path):
+    tiny_campaign(tmp_path)
+    content = json.loads(in_this_process(tmp_path, "run", "tiny.yaml", "--dry-run", "--json").stdout)
+    assert (content["state"], content["round"], content["first"]["configurations"]) == ("not started", 0, 12)
+    assert {group["ordering"] for group in content["first"]["groups"]} == {"FM", "AFM-II"}
+    shown = in_this_process(tmp_path, "run", "tiny.yaml", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    assert "first labels" in shown.stdout
+    assert "next: 12 labels" in shown.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_dry_run_is_of_a_campaign_and_of_nothing_else(tmp_path):
+    tiny_campaign(tmp_path)
+    done = in_this_process(tmp_path, "run", "tiny.yaml", "--dry-run", "--relabel", "local:store")
+    assert_one_line(done, 2, "--dry-run shows the next step of a campaign")
+
+
 def test_data_commands_on_the_store(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished[0])
     assert cli.run(["data", "stats", "tiny.yaml", "--json"]) == 0
