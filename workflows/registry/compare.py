@@ -27,7 +27,7 @@ TASKS = ("energy", "forces", "moments")
 
 
 @dataclass(frozen=True)
-class Tests:
+class FrozenTests:
     """Labels that none of the models compared was trained on, of one snapshot."""
 
     frames: list[Atoms]
@@ -46,7 +46,7 @@ class _Errors:
     geometries: list[str]
 
 
-def frozen_tests(store: SpinStore, records: Sequence[ModelRecord]) -> Tests:
+def frozen_tests(store: SpinStore, records: Sequence[ModelRecord]) -> FrozenTests:
     """The test split of the newest snapshot of ``records``, without labels that one of them was trained on.
 
     Raises DataError where no snapshot of theirs can be read.
@@ -58,15 +58,15 @@ def frozen_tests(store: SpinStore, records: Sequence[ModelRecord]) -> Tests:
     return tests_of(load_snapshot(newest["folder"]), documents)
 
 
-def tests_of(snapshot: Snapshot, documents: Iterable[dict[str, Any]]) -> Tests:
+def tests_of(snapshot: Snapshot, documents: Iterable[dict[str, Any]]) -> FrozenTests:
     """The test split of ``snapshot`` without the labels that ``documents`` (of snapshots) train or validate on."""
     seen = {p for document in documents for split in ("train", "val") for p in document["points"].get(split, [])}
     frames = [point_to_atoms(point, "test", snapshot.heads) for point in read_points(snapshot.path("test"))]
     unseen = [atoms for atoms in frames if atoms.info["point_id"] not in seen]
-    return Tests(unseen, snapshot.options, snapshot.snapshot_id, len(frames) - len(unseen))
+    return FrozenTests(unseen, snapshot.options, snapshot.snapshot_id, len(frames) - len(unseen))
 
 
-def compare_models(new: Predictor, old: Predictor, tests: Tests) -> list[Compared]:
+def compare_models(new: Predictor, old: Predictor, tests: FrozenTests) -> list[Compared]:
     """Mean absolute errors of both on ``tests``, in the units of reports; tasks that one of them lacks are left out.
 
     Test sets: ``random``, ``orderings``, ``compositions`` (:func:`datastore.splits.name_test_set`) and ``pairs``
@@ -99,7 +99,7 @@ def _rows(frames: Sequence[Atoms], predictions: Sequence[dict[str, Any]]) -> lis
     return [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
 
 
-def _sets(tests: Tests) -> Iterable[tuple[Any, str, list[int]]]:
+def _sets(tests: FrozenTests) -> Iterable[tuple[Any, str, list[int]]]:
     """Kind, name and members of every test set and group, test sets first."""
     sets: dict[tuple[str, str], list[int]] = defaultdict(list)
     for k, atoms in enumerate(tests.frames):

@@ -15,7 +15,7 @@ from spinmultinet.model import SpinMultiNet
 from workflows.learning import PromoteOptions
 from workflows.policy.promotion import Compared, Finding, Judgement, judge
 from workflows.registry.checks import Tell, check_behaviour, load_members
-from workflows.registry.compare import Tests, compare_models, frozen_tests
+from workflows.registry.compare import FrozenTests, compare_models, frozen_tests
 from workflows.registry.errors import UnfitModelError
 
 TRIES = 5
@@ -138,7 +138,7 @@ def _against(
         _, others = load_members(old, store.uri)
     except UnfitModelError as error:
         return None, f"the model in use so far cannot be used, so nothing is compared: {error}"
-    tests: Tests = frozen_tests(store, [record, old])
+    tests: FrozenTests = frozen_tests(store, [record, old])
     note = f"{tests.left_out} labels of the test split were left out: one of the models was trained on them"
     compared = compare_models(Committee(list(members)), Committee(list(others)), tests)
     return compared, note if tests.left_out else ""

@@ -81,6 +81,12 @@ def test_a_model_that_is_as_good_is_rarely_refused_by_accident(groups, labels):
     assert share_refused(1.0, groups, labels) < RULES.chance + 0.02
 
 
+def test_a_plain_limit_would_refuse_nearly_every_model_that_is_as_good():
+    rng = np.random.default_rng(1)
+    models = [drawn(rng, 1.0, 40, 12) for _ in range(20)]
+    assert np.mean([any(row.growth > RULES.worse for row in rows) for rows in models]) > 0.9
+
+
 def test_a_group_that_got_twice_as_bad_is_found_where_it_has_labels_enough():
     assert share_refused(2.0, 60, 50, tries=50) > 0.9
     assert share_refused(2.0, 60, 4, tries=50) < 0.2
