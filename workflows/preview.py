@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,11 @@ def preview(options: CampaignOptions, engine: Engine) -> Preview:
     status = campaign_status(options, engine)
     plain = Preview(options.name, status.state, status.next)
     if status.state in ("not started", "finished"):
-        return plain if not status.stopped_because else _told(plain, {"stop": True, "why": status.stopped_because})
+        ended = {"stop": True, "why": status.stopped_because}
+        return replace(plain, decision=ended) if status.stopped_because else plain
     with open_store(options.store, create=False) as store:
         jobs = campaign_jobs(CampaignMaker(options, engine).make(), store, Path(options.folder))
         return _of_round(plain, options, engine, store, jobs)
-
-
-def _told(plain: Preview, decided: Document, **more: Any) -> Preview:
-    return Preview(plain.campaign, plain.state, plain.next, decided, **more)
 
 
 def _of_round(
@@ -69,7 +66,7 @@ def _of_round(
     chosen = [job.output for job in jobs if job.kind == "select" and job.generation > number and job.output]
     if chosen:
         found = decision(options, number, previous)
-        return _told(plain, found, round=number + 1, asked=True, selection=chosen[-1]["selected"])
+        return replace(plain, decision=found, round=number + 1, asked=True, selection=chosen[-1]["selected"])
     maker = CampaignMaker(options, engine)
     while not (found := decision(options, number, previous))["stop"]:
         with tempfile.TemporaryDirectory() as folder:
@@ -80,9 +77,9 @@ def _of_round(
         done = None if flow is None else _promotion(flow, store)
         if done is None:
             rows = [{key: one[key] for key in ("source", "count", "dropped")} for one in explored]
-            return _told(plain, found, round=number + 1, selection=selection, explored=rows)
+            return replace(plain, decision=found, round=number + 1, selection=selection, explored=rows)
         number, previous = number + 1, done
-    return _told(plain, found)
+    return replace(plain, decision=found)
 
 
 def _promotion(flow: Flow, store: SpinStore) -> Document | None:
