@@ -25,6 +25,7 @@ from datastore.outliers import PREFIX as OUTLIER
 from datastore.promotion import Promotion
 from datastore.quality import judge
 from datastore.registry import problems as log_problems
+from datastore.retraining import RetrainFlag, Retraining
 from datastore.salvage import PREFIX as SALVAGE
 from datastore.salvage import is_salvageable, reversed_id, salvaged
 from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
@@ -45,6 +46,8 @@ KINDS: dict[str, type[Any]] = {
     "decisions": Decision,
     "models": ModelRecord,
     "promotions": Promotion,
+    "retrainings": Retraining,
+    "retrain_flags": RetrainFlag,
 }
 RESTORE = "restore it from a backup"
 REREAD = "remove that row; its job is then read again by the next ingest, which changes nothing"

@@ -70,6 +70,7 @@ def test_a_sound_store_has_no_problems(store):
     found = verify(store, shares.append)
     assert found.problems == []
     counts = {"points": 12, "failures": 1, "decisions": 1, "models": 1, "promotions": 0, "snapshots": 1, "jobs": 12}
+    counts |= {"retrainings": 0, "retrain_flags": 0}
     counts["ingested"] = 12 + 1  # and the note of a decision, whose rivals wait for judgement
     assert found.documents == counts
     assert found.files == 4
