@@ -14,11 +14,14 @@ from typing import Any, Literal
 
 from datastore import SpinStore, open_store
 from datastore.costs import Cost, estimate, ledger, total
+from datastore.locks import holder as lock_holder
 from datastore.registry import history
+from datastore.retrainings import retrainings
 from datastore.schema import ModelRecord
 from datastore.stores import explained, mask
 from workflows.campaign import CampaignOptions
 from workflows.campaign_jobs import CampaignJob, campaign_jobs, error_of
+from workflows.campaign_lock import lock_name
 from workflows.costs import work, works
 from workflows.engines import Engine
 from workflows.flows import CampaignMaker
@@ -86,6 +89,8 @@ class Status:
     state: StateName
     process: str
     """Id of the process on this machine that runs it; empty where none does."""
+    at_work: str
+    """Who holds the campaign, on whatever host, since when and for what; empty where nobody does."""
     generation: int
     rounds: int
     stage: str
@@ -105,6 +110,8 @@ class Status:
     """Newest entry of the promotion log: ``action``, ``model_id``, ``generation``, ``by``, ``reasons``, ``created``."""
     stopped_because: str
     """Why no further round follows, as decided; empty before that."""
+    retraining: Document | None
+    """The newest retraining: ``why``, ``started``, ``ended``, ``outcome``, ``reasons``."""
     failures: list[Failure] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
 
@@ -128,13 +135,15 @@ def _status(options: CampaignOptions, engine: Engine, store: SpinStore | None) -
     unfinished = [job for job in jobs if job.state != "done"]
     stopped = _stopped_because(jobs)
     left = _left(options, engine, store, jobs, cost, bool(stopped))
-    state = _state(jobs, bool(run))
+    at_work = "" if store is None else lock_holder(store, lock_name(options.name))
+    state = _state(jobs, bool(run or at_work))
     return Status(
         campaign=options.name,
         folder=str(folder),
         store=mask(options.store),
         state=state,
         process=run[0] if run else "",
+        at_work=at_work,
         generation=(unfinished or jobs)[0 if unfinished else -1].generation,
         rounds=options.active_learning.rounds,
         stage=_stage(unfinished),
@@ -144,9 +153,10 @@ def _status(options: CampaignOptions, engine: Engine, store: SpinStore | None) -
         left=left,
         errors=errors,
         targets=targets,
-        champion=champion and {name: getattr(champion, name) for name in ("model_id", "generation", "created")},
+        champion=_told(champion, "model_id", "generation", "created"),
         promotion=None if store is None else _promotion(store, options.name),
         stopped_because=stopped,
+        retraining=None if store is None else _retraining(store, options.name),
         failures=_failures(jobs, folder),
         next=next_steps(options, unfinished, left, stopped) if state != "finished" else [],
     )
@@ -258,8 +268,18 @@ def _promotion(store: SpinStore, campaign: str) -> Document | None:
     if not log:
         return None
     record = store.get_model(log[-1].model_id)
-    told = {name: getattr(log[-1], name) for name in ("action", "model_id", "by", "reasons", "created")}
+    told = _told(log[-1], "action", "model_id", "by", "reasons", "created") or {}
     return {**told, "generation": record.generation if record else None}
+
+
+def _retraining(store: SpinStore, campaign: str) -> Document | None:
+    log = retrainings(store, campaign)
+    return _told(log[-1] if log else None, "why", "started", "ended", "outcome", "reasons")
+
+
+def _told(item: Any, *names: str) -> Document | None:
+    """Those fields of a document; None for None."""
+    return None if item is None else {name: getattr(item, name) for name in names}
 
 
 def _stopped_because(jobs: Sequence[CampaignJob]) -> str:

@@ -64,11 +64,11 @@ def _show(found: Status) -> None:
 
 
 def _where(found: Status) -> str:
-    who = f" (process {found.process})" if found.process else ""
+    who = found.at_work or (f"process {found.process}" if found.process else "")
     at = f", round {found.generation} of at most {found.rounds}" if found.rounds else ""
     stage = f", {'at' if found.state == 'running' else 'next is'}: {found.stage}" if found.stage else ""
     why = f"; {found.stopped_because}" if found.state == "finished" and found.stopped_because else ""
-    return f"campaign {found.campaign}: {found.state}{who}{at}{stage}{why}"
+    return f"campaign {found.campaign}: {found.state}{f' ({who})' if who else ''}{at}{stage}{why}"
 
 
 def _paid(found: Status) -> str:
@@ -137,6 +137,10 @@ def _champion(found: Status) -> list[str]:
         verdict = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[entry["action"]]
         which = entry["model_id"] if entry["generation"] is None else f"model of round {entry['generation']}"
         lines.append(f"last decision: {which} {verdict}: {'; '.join(entry['reasons'])}")
+    if found.retraining:
+        outcome = found.retraining["outcome"] or "not at its end"
+        told = "; ".join(found.retraining["reasons"] or found.retraining["why"])
+        lines.append(f"last retraining, {found.retraining['started'][:16]}: {outcome}: {told}")
     return lines
 
 
