@@ -44,7 +44,10 @@ LOG = "engine.log"
 SECONDS = 0.2
 """That each calculation takes, so that kills meet some."""
 
-LEARNING = {"rounds": 1, "labels": 4, "candidates": 8, "promote": {"md_steps": 0, "structures": 1}}
+LEARNING = {
+    **{"rounds": 1, "labels": 4, "candidates": 8, "select": {"rule": "spread"}},
+    "promote": {"md_steps": 0, "structures": 1},
+}
 
 
 @dataclass
@@ -96,6 +99,7 @@ def options_of(campaign: Path) -> CampaignOptions:
 
 def kill(campaign: Path, number: int, after: float) -> Kill | None:
     """Start the driver, kill it after so many seconds, and look at what is there; None where it ended before."""
+    began = time.time()
     process = start(campaign)
     try:
         code = process.wait(timeout=after)
@@ -110,7 +114,7 @@ def kill(campaign: Path, number: int, after: float) -> Kill | None:
     options = options_of(campaign)
     with open_store(options.store) as store:
         used, problems = used_model(store, options)
-        return Kill(number, after, at_work(Path(options.folder)), len(stored(store)), used, problems)
+        return Kill(number, after, at_work(Path(options.folder), began), len(stored(store)), used, problems)
 
 
 def used_model(store: SpinStore, options: CampaignOptions) -> tuple[str, list[str]]:
@@ -131,14 +135,14 @@ def stored(store: SpinStore) -> set[str]:
     return {document["output"]["config_id"] for document in found}
 
 
-def at_work(folder: Path) -> list[str]:
-    """Kinds of jobs that had begun and not ended, by the log of the campaign's runs."""
+def at_work(folder: Path, began: float) -> list[str]:
+    """Kinds of jobs that had begun since (Unix time) and not ended, by the log of the campaign's runs."""
     log = folder / "calculations.jsonl"
     newest: dict[str, dict[str, Any]] = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         entry = json.loads(line)
         newest[entry["uuid"]] = entry
-    return sorted(entry["type"] for entry in newest.values() if entry["event"] == "started")
+    return sorted(entry["type"] for entry in newest.values() if entry["event"] == "started" and entry["time"] > began)
 
 
 def computed(campaign: Path) -> list[str]:

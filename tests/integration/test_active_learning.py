@@ -242,7 +242,7 @@ def kill_when(campaign: Path, event: str, kind: str, number: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(campaign)], env=environment(), start_new_session=True, stderr=subprocess.PIPE
     )
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     while len(log(campaign, event, kind)) < number:
         assert process.poll() is None, process.stderr.read()
         assert time.time() < deadline
