@@ -9,7 +9,6 @@ from spinmultinet.evaluate import ConstantPerOrdering, evaluate
 from tests.support.evaluation import LABELS
 from workflows.test_sets import evaluate_by_test, formula_of
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::spinmultinet.levels.LevelWarning")
 SPLIT = SplitOptions(by="named", held_out=("AFM-II",))
 
