@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from ase import Atoms
 from pymatgen.core import Composition
@@ -16,6 +16,7 @@ from spinmultinet.data import name_of
 from spinmultinet.evaluate import Prediction, Predictor, evaluate
 
 TASKS = ("energy", "forces", "moments")
+Kind = Literal["test", "group"]
 
 
 class Predicted:
@@ -41,25 +42,33 @@ def evaluate_by_test(model: Predictor, frames: Sequence[Atoms], split: SplitOpti
     known = Predicted(model, frames)
     result = evaluate(known, frames)
     rows = [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, known.predictions, strict=True))]
-    names = [_test_of(atoms, split) for atoms in frames]
-    tests = _by(rows, [[name] for name in names])
+    sets = sets_of(frames, split)
+    tests = _scores(rows, sets, "test")
     if result["pairs"]:
         scores = {key: result["pairs"][key] for key in ("mae", "rmse", "n")}
         tests["pairs"] = {"n": scores["n"], "energy": scores}
-    for structure, name in zip(result["structures"], names, strict=True):
-        structure["test"] = name
-    return {**result, "tests": tests, "groups": _by(rows, [list(_groups(atoms)) for atoms in frames])}
+    for (kind, name), members in sets.items():
+        if kind == "test":
+            for k in members:
+                result["structures"][k]["test"] = name
+    return {**result, "tests": tests, "groups": _scores(rows, sets, "group")}
 
 
-def _test_of(atoms: Atoms, split: SplitOptions) -> str:
-    ordering = str(atoms.info.get(keys.ORDERING, ""))
-    return name_test_set(ordering, formula_of(atoms), atoms.get_chemical_symbols(), split)
+def sets_of(frames: Sequence[Atoms], split: SplitOptions) -> dict[tuple[Kind, str], list[int]]:
+    """Members, as indices, of every test set and group: tests first, each in the order of their names.
 
-
-def _groups(atoms: Atoms) -> Iterator[str]:
-    yield f"ordering:{atoms.info.get(keys.ORDERING, 'unknown')}"
-    yield f"deformation:{atoms.info.get(keys.DEFORMATION, 'unknown')}"
-    yield f"composition:{formula_of(atoms)}"
+    Every structure is in one test set, and in one group each by ordering (``ordering:FM``), deformation and composition
+    (reduced formula).
+    """
+    sets: dict[tuple[Kind, str], list[int]] = defaultdict(list)
+    for k, atoms in enumerate(frames):
+        formula = formula_of(atoms)
+        ordering = str(atoms.info.get(keys.ORDERING, ""))
+        sets["test", name_test_set(ordering, formula, atoms.get_chemical_symbols(), split)].append(k)
+        sets["group", f"ordering:{ordering or 'unknown'}"].append(k)
+        sets["group", f"deformation:{atoms.info.get(keys.DEFORMATION, 'unknown')}"].append(k)
+        sets["group", f"composition:{formula}"].append(k)
+    return dict(sorted(sets.items(), key=lambda item: (item[0][0] != "test", item[0])))
 
 
 def formula_of(atoms: Atoms) -> str:
@@ -67,12 +76,12 @@ def formula_of(atoms: Atoms) -> str:
     return str(Composition(str(atoms.symbols)).reduced_formula)
 
 
-def _by(rows: Sequence[dict[str, Any]], names: Sequence[Sequence[str]]) -> dict[str, Any]:
-    members: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row, mine in zip(rows, names, strict=True):
-        for name in mine:
-            members[name].append(row)
-    return {name: {"n": len(found), **_tasks(found)} for name, found in sorted(members.items())}
+def _scores(
+    rows: Sequence[dict[str, Any]], sets: Mapping[tuple[Kind, str], Sequence[int]], kind: Kind
+) -> dict[str, Any]:
+    """Number of labels and errors of every set of one kind."""
+    found = {name: members for (one, name), members in sets.items() if one == kind}
+    return {name: {"n": len(members), **_tasks([rows[k] for k in members])} for name, members in found.items()}
 
 
 def _tasks(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import torch
 from ase import Atoms
 
 from datastore import ModelRecord, open_store
@@ -16,6 +17,7 @@ from datastore.checksums import file_sha256
 from datastore.schema import ModelFile
 from datastore.snapshot import Snapshot, make_snapshot
 from datastore.splits import SplitOptions
+from spinmultinet.checkpoint import load_model, save_model
 from spinmultinet.hypers import ModelOptions, TrainOptions
 from spinmultinet.train import train
 from workflows.campaign import CampaignOptions
@@ -23,7 +25,7 @@ from workflows.engines import get_engine
 from workflows.structures.generate import generate
 
 MODEL = {"layers": 1, "channels": 2, "l_max": 1, "cutoff": 3.5, "radial_hidden": [8]}
-EPOCHS = {"poor": 1, "good": 60}
+EPOCHS = 25
 CAMPAIGN = {
     "name": "nio",
     "engine": {"type": "spin-lattice"},
@@ -80,8 +82,9 @@ def _original() -> Path:
             store.put_point(engine.label(config))
         split = SplitOptions(fractions=(0.5, 0.1, 0.4), min_test=8)
         snapshot = make_snapshot(store, folder / "snapshots", options.name, options=split)
-        for number, (name, epochs) in enumerate(EPOCHS.items()):
-            store.put_model(_trained(snapshot, folder / name, name, epochs, number))
+        good = _train(snapshot, folder / "good")
+        store.put_model(_record(snapshot, good, "good", 1))
+        store.put_model(_record(snapshot, _shaken(good, folder / "poor"), "poor", 0))
     return folder
 
 
@@ -89,11 +92,25 @@ def frames_of(snapshot: Snapshot, split: str) -> list[Atoms]:
     return [point_to_atoms(point, split) for point in read_points(snapshot.path(split))]
 
 
-def _trained(snapshot: Snapshot, folder: Path, name: str, epochs: int, number: int) -> ModelRecord:
+def _train(snapshot: Snapshot, folder: Path) -> Path:
     about = {"snapshot_id": snapshot.snapshot_id, "level_of_theory": snapshot.level_of_theory}
     given = (frames_of(snapshot, "train"), frames_of(snapshot, "val"))
-    hypers = (TrainOptions(epochs=epochs, batch_structures=4), ModelOptions(**MODEL))
-    result = train(*hypers, *given, folder, number, None, about)
+    hypers = (TrainOptions(epochs=EPOCHS, batch_structures=4, checkpoint_epochs=1000), ModelOptions(**MODEL))
+    return train(*hypers, *given, folder, 0, None, about).checkpoint
+
+
+def _shaken(checkpoint: Path, folder: Path) -> Path:
+    """The same model with other weights, off by some 30 %: worse in everything."""
+    model = load_model(checkpoint)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(1 + 0.3 * torch.randn(weights.shape, generator=generator))
+    folder.mkdir()
+    return save_model(model, folder / "model.pt")
+
+
+def _record(snapshot: Snapshot, checkpoint: Path, name: str, number: int) -> ModelRecord:
     return ModelRecord(
         model_id=name,
         campaign="nio",
@@ -104,8 +121,8 @@ def _trained(snapshot: Snapshot, folder: Path, name: str, epochs: int, number: i
         level_of_theory=snapshot.level_of_theory,
         moment_role=snapshot.moment_role,
         species=snapshot.species,
-        hypers={"model": MODEL, "training": {"epochs": epochs}},
-        files=[ModelFile(path=str(result.checkpoint), sha256=file_sha256(result.checkpoint))],
+        hypers={"model": MODEL, "training": {"epochs": EPOCHS}},
+        files=[ModelFile(path=str(checkpoint), sha256=file_sha256(checkpoint))],
         code_version="0.1.0",
     )
 

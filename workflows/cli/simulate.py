@@ -333,10 +333,10 @@ def _calculator(models: list[Path]) -> SpinMultiNetCalculator:
     """Calculator of everything --model named; says so where it holds moments."""
     from spinmultinet import keys
     from spinmultinet.calculator import SpinMultiNetCalculator
-    from spinmultinet.committee import Committee
+    from spinmultinet.checkpoint import load_model
 
-    members = Committee(_files(models)).members
-    calculator = SpinMultiNetCalculator(members, members[0].metadata.get(keys.MOMENT_ROLE))
+    files = _files(models)  # not the models in memory: predictions say which files made them
+    calculator = SpinMultiNetCalculator(files, load_model(files[0]).metadata.get(keys.MOMENT_ROLE))
     if calculator.moment_role == keys.CONSTRAINT:
         print("note: the model holds moments at their input: energies are of constrained states", file=sys.stderr)
     return calculator

@@ -9,7 +9,7 @@ from jobflow import Job, job
 from datastore import SpinStore, open_store
 from datastore.errors import DataError
 from datastore.model_files import open_model_store
-from datastore.registry import champion, history, promote, settle_status, standing
+from datastore.registry import champion, promote, settle_status, standing
 from workflows.campaign import CampaignOptions
 from workflows.jobs.label import stable_uuid
 from workflows.progress import report
@@ -53,12 +53,13 @@ def promote_model(options: CampaignOptions, evaluated: dict[str, Any]) -> dict[s
 
 
 def put_in_use(store: SpinStore, campaign: str, model_id: str) -> None:
-    """Make a model the campaign's champion without comparing it, unless the log has decided on it.
+    """Make a model the campaign's champion without comparing it, where the campaign has no promotion log.
 
-    Flows of before the promotion log ask for it.
+    Flows of before the log ask for it. Where there is one, it decides: what was gone back from, refused or never judged
+    stays out of use.
     """
     now = standing(store, campaign)
-    if now.model_id == model_id or any(entry.model_id == model_id for entry in history(store, campaign)):
+    if now.number or now.model_id == model_id:
         settle_status(store, campaign)
         return
     promote(store, campaign, model_id, f"campaign {campaign}", ["put to use without a comparison"], now.model_id)

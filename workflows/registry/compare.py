@@ -15,15 +15,14 @@ from datastore.atoms import point_to_atoms, read_points
 from datastore.errors import DataError
 from datastore.schema import ModelRecord
 from datastore.snapshot import Snapshot, load_snapshot
-from datastore.splits import SplitOptions, name_test_set
+from datastore.splits import SplitOptions
 from spinmultinet import keys
 from spinmultinet.comparison import FACTORS, REPORT_UNITS, compare
 from spinmultinet.data import name_of
 from spinmultinet.evaluate import Predictor
 from spinmultinet.pair_energies import pair_energies
 from workflows.policy.promotion import Compared
-
-TASKS = ("energy", "forces", "moments")
+from workflows.test_sets import TASKS, Kind, sets_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def compare_models(new: Predictor, old: Predictor, tests: FrozenTests) -> list[C
     rows = [_rows(tests.frames, found) for found in predicted]
     pairs = [_pair_errors(tests.frames, [p["energy"] for p in found_by]) for found_by in predicted]
     found = _compared("test", "pairs", "energy", pairs)
-    for kind, name, members in _sets(tests):
+    for (kind, name), members in sets_of(tests.frames, tests.options).items():
         for task in TASKS:
             pair = [_errors([model[k] for k in members], [tests.frames[k] for k in members], task) for model in rows]
             found += _compared(kind, name, task, pair)
@@ -99,27 +98,6 @@ def _rows(frames: Sequence[Atoms], predictions: Sequence[dict[str, Any]]) -> lis
     return [compare(a, p, name_of(a, k)) for k, (a, p) in enumerate(zip(frames, predictions, strict=True))]
 
 
-def _sets(tests: FrozenTests) -> Iterable[tuple[Any, str, list[int]]]:
-    """Kind, name and members of every test set and group, test sets first."""
-    sets: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for k, atoms in enumerate(tests.frames):
-        formula = _formula(atoms)
-        ordering = str(atoms.info.get(keys.ORDERING, "unknown"))
-        name = name_test_set(ordering, formula, set(atoms.get_chemical_symbols()), tests.options)
-        sets["test", name].append(k)
-        groups = (("ordering", ordering), ("deformation", atoms.info.get(keys.DEFORMATION)), ("composition", formula))
-        for group, value in groups:
-            sets["group", f"{group}:{value}"].append(k)
-    return [(*key, members) for key, members in sorted(sets.items(), key=lambda item: (item[0][0] != "test", item[0]))]
-
-
-def _formula(atoms: Atoms) -> str:
-    """Formula as :attr:`datastore.schema.SpinConfig.formula` has it."""
-    from pymatgen.core import Composition
-
-    return str(Composition(str(atoms.symbols)).reduced_formula)
-
-
 def _geometry(atoms: Atoms) -> str:
     """Name that labels of one geometry share: their errors are not independent."""
     return str(atoms.info.get(keys.PAIR_ID) or atoms.info[keys.CONFIG_ID])
@@ -138,7 +116,7 @@ def _pair_errors(frames: Sequence[Atoms], energies: Sequence[float]) -> _Errors:
     return _Errors(errors, [1] * len(rows), [row["pair_id"] for row in rows])
 
 
-def _compared(kind: Any, name: str, task: str, pair: Sequence[_Errors]) -> list[Compared]:
+def _compared(kind: Kind, name: str, task: str, pair: Sequence[_Errors]) -> list[Compared]:
     """One row, where both models have errors for the same labels."""
     new, old = pair
     if not new.counts or new.geometries != old.geometries or new.counts != old.counts:
