@@ -28,6 +28,9 @@ WHAT = {
 }
 MOST_ORDERINGS = 6
 """Orderings with a colour of their own; the rarer ones share grey."""
+WIDE = 100.0
+"""Largest over smallest value from which on powers of ten are ticks enough."""
+
 OTHERS = "other orderings"
 
 
@@ -149,18 +152,23 @@ def _draw_reliability(axes: Any, task: str, found: dict[str, Any], colour: str) 
             *((scale * spread)[drawn], rmse[drawn]), yerr=error[:, drawn], fmt="o", ms=5, lw=1, label=name, **look
         )
     axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):  # matplotlib's own labels run into each other
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=8))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
     around = np.concatenate([low[drawn], high[drawn], *(scale * spread[drawn] for scale, _, _ in looks)])
     limits = (0.7 * around[around > 0].min(), 1.4 * around.max())
     axes.plot(limits, limits, color=PALE, linewidth=1, zorder=1, label="error = spread")
     axes.set(xlim=limits, ylim=limits, aspect="equal")
+    _few_ticks(axes, limits[1] / limits[0] > WIDE)
     unit = _plain(found["unit"])
     axes.set_xlabel(f"spread of {task} ({unit})")
     axes.set_ylabel(f"RMS error ({unit})")
     axes.set_title(_coverage(found), color=INK)
+
+
+def _few_ticks(axes: Any, wide: bool) -> None:
+    """Plain numbers that do not run into each other, as matplotlib's own on logarithmic axes do."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 3.0), numticks=4 if wide else 8))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _coverage(found: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from workflows.report.summary import (
     beaten_text,
     core_time,
     headline,
+    no_model,
     shown,
     summary_of,
 )
@@ -65,6 +66,7 @@ def _content(material: Material) -> dict[str, Any]:
     return {
         "s": summary,
         "headline": headline(summary),
+        "no_model": no_model(summary),
         "engine": summary.engine,
         "core_time": core_time(summary.timings.labels_cpu).split(" core "),
         "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

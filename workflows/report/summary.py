@@ -93,6 +93,7 @@ class Summary(BaseModel):
     members: int = 0
     held_out: int = 0
     errors: list[ErrorRow] = Field(default_factory=list)
+    refused: int = Field(default=0, description="models that failed their checks, where none has passed them")
     right_moment_signs: float | None = None
     order: list[OrderingEnergy] = Field(default_factory=list)
     timings: Timings
@@ -129,11 +130,18 @@ def summary_of(material: Material) -> Summary:
         members=len(material.evaluated.get("members", [])),
         held_out=material.results.get("model", {}).get("n_structures", 0),
         errors=error_rows(material.results),
+        refused=_refused(material),
         right_moment_signs=material.results.get("model", {}).get("right_sign"),
         order=ordering_energies(material.results),
         timings=_timings(material),
         versions=_versions(material.engine if main else "", main.engine_version if main else ""),
     )
+
+
+def _refused(material: Material) -> int:
+    """Models that were judged while none was ever in use."""
+    log = material.promotions
+    return 0 if any(entry.champion for entry in log) else len({entry.model_id for entry in log})
 
 
 def _counts(material: Material) -> Counts:
@@ -305,8 +313,15 @@ def headline(summary: Summary) -> str:
         else "Nothing has been calculated yet."
     )
     if not summary.errors:
-        return f"{text} No model has been trained on them yet." if c.calculated else text
+        return f"{text} {no_model(summary)}" if c.calculated else text
     return f"{text} {_model_sentence(summary)}"
+
+
+def no_model(summary: Summary) -> str:
+    """Why there are no errors of a model."""
+    if summary.refused:
+        return f"No model is in use: {summary.refused} trained, each refused because it failed its checks."
+    return "No model has been trained on these labels yet."
 
 
 def _model_sentence(summary: Summary) -> str:

@@ -23,6 +23,7 @@ from workflows.engines import Engine, LabelError, get_engine
 from workflows.policy.batch import choose
 from workflows.policy.pool import Candidate, Pool
 from workflows.policy.rules import Spread
+from workflows.report.collect import Material, collect
 from workflows.structures.generate import candidates, generate
 
 from .rounds import SPLIT, run_rounds
@@ -155,6 +156,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Example:
     for point in points:
         store.put_point(point)
     return Example(options, store, run_rounds(options, store, engine, points))
+
+
+@pytest.fixture(scope="session")
+def material(grown: Example) -> Material:
+    """What the report of the four rounds is made of."""
+    return collect(grown.options, grown.store, grown.evaluated)
 
 
 def _frames(snapshot: Snapshot, points: list[SpinPoint], split: str) -> list[Atoms]:

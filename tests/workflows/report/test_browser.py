@@ -28,6 +28,7 @@ const probe = document.createElement('p'); probe.id = 'probe';
 window.addEventListener('load', () => { probe.textContent = JSON.stringify({
   images: [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt.length]),
   sections: [...document.querySelectorAll('section')].map(s => [s.id, s.clientHeight]),
+  unfolded: [...document.querySelectorAll('details')].map(d => d.open),
   overflow: document.documentElement.scrollWidth - window.innerWidth,
 }); document.body.append(probe); });
 </script></body>"""
@@ -51,19 +52,27 @@ def page(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.fixture(scope="module")
+def page_of_rounds(grown: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(grown.options, grown.store, grown.evaluated, tmp_path_factory.mktemp("rounds") / "report.html")
+
+
 def browse(chromium: str, profile: Path, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [chromium, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+def probe(chromium: str, page: Path, folder: Path, width: int) -> dict[str, Any]:
+    """What the browser shows of a copy with a script: the report itself has none, and its policy would forbid one."""
+    probed = folder / "probed.html"
+    probed.write_text(re.sub(r"<meta http-equiv=.*?>", "", page.read_text()).replace("</body>", PROBE))
+    dom = browse(chromium, folder / "profile", probed, f"--window-size={width},900", "--dump-dom").stdout
+    return dict(json.loads(dom.split('<p id="probe">')[1].split("</p>")[0]))
+
+
 @pytest.mark.parametrize("width", [1200, 500])
 def test_pictures_and_sections_are_shown(chromium: str, page: Path, tmp_path: Path, width: int) -> None:
-    # A copy with a probe: the report itself has no script, and its policy would forbid one.
-    probed = tmp_path / "probed.html"
-    text = re.sub(r"<meta http-equiv=.*?>", "", page.read_text()).replace("</body>", PROBE)
-    probed.write_text(text)
-    dom = browse(chromium, tmp_path / "profile", probed, f"--window-size={width},900", "--dump-dom").stdout
-    found = json.loads(dom.split('<p id="probe">')[1].split("</p>")[0])
+    found = probe(chromium, page, tmp_path, width)
     assert len(found["images"]) == 20
     for natural, shown, words in found["images"]:
         assert natural > 0
@@ -72,6 +81,17 @@ def test_pictures_and_sections_are_shown(chromium: str, page: Path, tmp_path: Pa
     assert [name for name, _ in found["sections"]] == [
         *("result", "course", "calculated", "spins", "accuracy", "learning", "models", "settings", "rejected")
     ]
+    assert min(height for _, height in found["sections"]) > 50
+    assert found["overflow"] <= 0
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_rounds_are_shown_and_the_newest_is_unfolded(
+    chromium: str, page_of_rounds: Path, tmp_path: Path, width: int
+) -> None:
+    found = probe(chromium, page_of_rounds, tmp_path, width)
+    assert found["unfolded"] == [False, False, True]
+    assert all(natural > 0 and words > 20 for natural, _, words in found["images"])
     assert min(height for _, height in found["sections"]) > 50
     assert found["overflow"] <= 0
 

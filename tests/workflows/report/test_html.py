@@ -166,3 +166,20 @@ def test_levels_that_corrections_changed_are_no_mixture(labelled: Any, tmp_path:
 )
 def test_settings_are_readable(value: Any, text: str) -> None:
     assert html.readable(value) == text
+
+
+def test_page_of_several_rounds_shows_all_of_them(grown: Any, tmp_path: Path) -> None:
+    text = write_report(grown.options, grown.store, grown.evaluated, tmp_path / "report.html").read_text()
+    for part in (
+        "Learning curves",
+        "Which jobs ran when",
+        "Does the committee know where it is wrong?",
+        "not yet",
+        "refused",
+        "all targets are met",
+        "What was selected, and why",
+    ):
+        assert part in text
+    assert text.count("<details") == 3
+    assert text.count("<details open") == 1
+    assert all(len(alt) > 20 for alt in re.findall(r'alt="([^"]*)"', text))
