@@ -12,7 +12,7 @@ from monty.json import MontyDecoder
 from datastore import SpinStore
 from datastore.errors import DataError
 from datastore.model_files import fetch
-from datastore.registry import campaigns, champion
+from datastore.registry import campaigns, champion, history
 from datastore.schema import ModelRecord
 from datastore.stores import explained
 from workflows.campaign import CampaignError
@@ -28,7 +28,7 @@ def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
     if champion is None:
         return None
     for kind in ("conclude", "promote"):
-        criteria = {"metadata.kind": kind, "output.model_id": champion.model_id}
+        criteria = {"metadata.kind": kind, "output.model_id": champion.model_id, "output.results": {"$exists": True}}
         with explained(store.uri):
             found = list(store.jobs.query(criteria, ["output"], sort={"completed_at": -1}, limit=1))
         if found:
@@ -49,6 +49,18 @@ def champion_of(store: SpinStore, campaign: str | None = None) -> ModelRecord | 
     names = campaigns(store) if campaign is None else [campaign]
     found = [record for name in names if (record := champion(store, name)) is not None]
     return max(found, key=lambda record: (record.created, record.model_id), default=None)
+
+
+def never_used(store: SpinStore, campaign: str) -> str:
+    """Why a campaign that was run to its end has no model in use; empty where it has one."""
+    if champion_of(store, campaign) is not None:
+        return ""
+    log = history(store, campaign)
+    why = "; ".join(log[-1].reasons) if log else "none was judged"
+    return (
+        f"{campaign} is at its end and no model is in use; the last one was refused: {why}. Train on more labels, or "
+        "with other options (model: in the campaign file), and run it again"
+    )
 
 
 def champion_files(store: SpinStore, campaign: str | None = None) -> list[Path]:

@@ -329,8 +329,9 @@ def _planned(options: CampaignOptions, first: int) -> dict[tuple[str, int], int]
 def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
     """Summary, report, and what this run did."""
     from datastore import open_store
+    from workflows.registry.errors import RefusedError
     from workflows.report import print_summary, summarise
-    from workflows.results import latest_evaluation
+    from workflows.results import latest_evaluation, never_used
 
     reused = sum(stage.reused for key, stage in tally.stages.items() if key[0] == "labels")
     done = {
@@ -344,12 +345,15 @@ def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json
     with open_store(options.store) as store:
         path = _write_report(options, store)
         summary = summarise(options, store, latest_evaluation(store, options.name))
+        problem = never_used(store, options.name)
     if as_json:
         print_json({"campaign": options.name, **done, "report": path, "summary": summary.model_dump(mode="json")})
-        return
-    print_summary(summary, console())
-    typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
-    typer.echo(f"report: {path}")
+    else:
+        print_summary(summary, console())
+        typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
+        typer.echo(f"report: {path}")
+    if problem:
+        raise RefusedError(problem)
 
 
 def report(

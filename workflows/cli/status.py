@@ -131,7 +131,7 @@ def _champion(found: Status) -> list[str]:
     if found.champion:
         lines.append(f"model in use: {found.champion['model_id']}, of round {found.champion['generation']}")
     else:
-        lines.append("model in use: none yet")
+        lines.append("model in use: none" if found.state == "finished" else "model in use: none yet")
     if found.promotion:
         entry = found.promotion
         verdict = {"promote": "promoted", "refuse": "refused", "rollback": "gone back to"}[entry["action"]]

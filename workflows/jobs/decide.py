@@ -15,6 +15,7 @@ from workflows.jobs.files import write_atomically
 from workflows.policy.stopping import UNITS, Limits, Round, decide
 
 Document = dict[str, Any]
+NOT_IN_USE = "no model is in use: none has passed its checks so far"
 
 
 def decision(options: CampaignOptions, generation: int, previous: Document) -> Document:
@@ -24,12 +25,16 @@ def decision(options: CampaignOptions, generation: int, previous: Document) -> D
     ``history``, one entry per round: ``labels`` (calculations so far), ``core_hours`` they cost, ``model_id`` trained,
     ``promoted``, ``champion`` (model in use after it), ``errors`` of that one and ``own_errors`` of the new one (test
     set -> task -> mean absolute error), and ``honest``, that of the model in use before on this round's new labels.
+    Where no model is in use, because each so far failed its checks, ``champion`` and ``errors`` are empty: the errors
+    of a model that cannot be used meet no target.
     """
     with open_store(options.store) as store:
         entry = _entry(store, generation, previous)
     history = [old for old in previous.get("history", []) if old["generation"] < generation] + [entry]
     learning = options.active_learning
     stop, why = decide([_round(old) for old in history], learning.stop, Limits(learning.rounds, learning.labels))
+    if not entry["champion"]:
+        why = f"{why}; {NOT_IN_USE}"
     return {"generation": generation, "stop": stop, "why": why, "history": history}
 
 
@@ -44,21 +49,26 @@ def write_decision(options: CampaignOptions, previous: Document, found: Document
 
 
 def _entry(store: SpinStore, generation: int, previous: Document) -> Document:
-    used = previous.get("champion") or previous
-    record = store.get_model(used["model_id"])
     cost = total(ledger(store, {"point_id": {"$in": previous["point_ids"]}}).values())
     own = _errors(previous["scores"])
+    used = previous.get("champion", previous)  # flows of before the promotion log have no such key
     return {
         "generation": generation,
         "labels": len(previous["point_ids"]),
         "core_hours": cost.seconds / 3600,
         "model_id": previous["model_id"],
         "promoted": bool(previous.get("promoted", True)),
-        "champion": used["model_id"],
-        "errors": own if used["model_id"] == previous["model_id"] or record is None else _errors(record.scores),
+        "champion": used["model_id"] if used else "",
+        "errors": _errors_of(store, used["model_id"], previous["model_id"], own) if used else {},
         "own_errors": own,
         "honest": _honest(generation, previous),
     }
+
+
+def _errors_of(store: SpinStore, used: str, newest: str, own: Document) -> Document:
+    """Those on record of the model in use; ``own``, of the newest, where that is the one."""
+    record = None if used == newest else store.get_model(used)
+    return own if record is None else _errors(record.scores)
 
 
 def _errors(scores: Document) -> dict[str, dict[str, float]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ SCORED = ("tests", "groups")
 
 
 def champion_members(previous: Document) -> list[Document]:
-    """Members (path, sha256) of the model in use, of the newest committee where none is; see ``previous`` in jobs."""
+    """Members (path, sha256) of the model in use, of the newest committee where none is."""
     model: Document = previous.get("champion") or previous
     return list(model["members"])
 
@@ -91,11 +93,13 @@ def evaluate_committee(
         results |= _tested_late(data, generation, previous)
     path = write_results(Path(folder), results, [*members, *no_spin])
     scores = scores_of(results)
-    record = _record(options, hypers, generation, snapshot, members, scores, previous)
+    record = _record(options, hypers, generation, snapshot, members, results, previous)
     with open_store(options.store) as spin_store:
         known = spin_store.get_model(record.model_id)
         if known is not None:  # where its files went and what became of it is none of this job's business
-            kept = {"status": known.status, "files": known.files, "created": known.created}
+            kept: Document = {"status": known.status, "files": known.files, "created": known.created}
+            kept |= {"generation": known.generation, "parents": [m for m in known.parents if m != known.model_id]}
+            kept |= {"environment": known.environment or record.environment}
             record = record.model_copy(update={**kept, "scores": {**known.scores, **scores}})
         spin_store.put_model(record)
     carried = previous or {}
@@ -179,7 +183,7 @@ def _record(
     generation: int,
     snapshot: Document,
     members: list[Document],
-    scores: Document,
+    results: Document,
     previous: Document | None,
 ) -> ModelRecord:
     files = [ModelFile(path=member["path"], sha256=member["sha256"]) for member in members]
@@ -196,10 +200,34 @@ def _record(
         species=data.species,
         hypers=hypers,
         files=files,
-        scores=scores,
+        scores=scores_of(results),
         parents=[previous["model_id"]] if previous else [],
         code_version=__version__,
+        environment=_environment(),
+        seeds=_seeds(members),
+        calibration=_calibration(results["model"]),
     )
+
+
+def _environment() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers come from, and the platform."""
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "ase")}
+    return {"python": platform.python_version(), **versions, "platform": platform.platform(terse=True)}
+
+
+def _seeds(members: Sequence[Document]) -> list[int]:
+    """As the checkpoints have them; none where one of them does not say."""
+    from spinmultinet.checkpoint import load_model
+
+    seeds = [load_model(member["path"]).metadata.get("training_seed") for member in members]
+    known = [seed for seed in seeds if isinstance(seed, int)]
+    return known if len(known) == len(seeds) else []
+
+
+def _calibration(result: Document) -> dict[str, float]:
+    """Task -> factor on spreads of the committee that makes them cover as many errors as they should (frozen tests)."""
+    found = result.get("uncertainty") or {}
+    return {task: one["ratio"] for task, one in found.items() if one["ratio"] is not None}
 
 
 @job

@@ -15,7 +15,7 @@ Errors = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Round:
-    """One round as the rule sees it. ``errors``: of the model in use after it, on the frozen test sets.
+    """One round as the rule sees it. ``errors``: of the model in use after it, on the frozen tests; none without one.
 
     ``labels``: calculations asked for so far, those without a label included. ``core_hours``: what they cost.
     """
@@ -73,12 +73,12 @@ def _targets(errors: Errors, stop: StopOptions) -> tuple[bool, str]:
         if (limit := getattr(wanted, task)) is not None
     ]
     missed = [row for row in rows if row[2] is None or not row[2] <= row[3]]
-    told = "; ".join(_told(*row) for row in missed or rows)
+    told = "; ".join(_told(*row, "no labels" if errors else "not known") for row in missed or rows)
     return bool(rows) and not missed, told
 
 
-def _told(test: str, task: str, error: float | None, limit: float) -> str:
-    found = "no labels" if error is None else f"{error:.3g}"
+def _told(test: str, task: str, error: float | None, limit: float, missing: str) -> str:
+    found = missing if error is None else f"{error:.3g}"
     return f"{task} on {test} {found}, target {limit:g} {UNITS[task]}"
 
 
