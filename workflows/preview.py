@@ -16,6 +16,7 @@ from workflows.campaign import CampaignOptions
 from workflows.campaign_jobs import CampaignJob, campaign_jobs
 from workflows.engines import Engine
 from workflows.flows import CampaignMaker
+from workflows.jobs.champion import with_champion
 from workflows.jobs.decide import decision
 from workflows.jobs.explore import explore_job, sources
 from workflows.jobs.select import choose_next
@@ -62,7 +63,7 @@ def _of_round(
     promoted = [job for job in jobs if job.kind == "promote" and job.output]
     if not promoted:
         return plain
-    number, previous = promoted[-1].generation, promoted[-1].output or {}
+    number, previous = promoted[-1].generation, with_champion(options, promoted[-1].output or {})
     chosen = [job.output for job in jobs if job.kind == "select" and job.generation > number and job.output]
     if chosen:
         found = decision(options, number, previous)
@@ -78,7 +79,7 @@ def _of_round(
         if done is None:
             rows = [{key: one[key] for key in ("source", "count", "dropped")} for one in explored]
             return replace(plain, decision=found, round=number + 1, selection=selection, explored=rows)
-        number, previous = number + 1, done
+        number, previous = number + 1, with_champion(options, done)
     return replace(plain, decision=found)
 
 

@@ -24,6 +24,7 @@ from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
 from workflows.frozen_tests import check_tests
+from workflows.jobs.champion import with_champion
 from workflows.jobs.conclude import conclude_job
 from workflows.jobs.dataset import snapshot_job
 from workflows.jobs.decide import decision, write_decision
@@ -263,6 +264,7 @@ def decide_next(maker: CampaignMaker, number: int, promoted: dict[str, Any]) -> 
     ``promoted``: output of the promotion. Output: the decision and the learning curve so far
     (:func:`workflows.jobs.decide.decision`), and ``file``, where it is kept.
     """
+    promoted = with_champion(maker.options, promoted)
     found = decision(maker.options, number, promoted)
     path = write_decision(maker.options, promoted, found)
     return Response(output={**found, "file": str(path)}, addition=maker.go_on(number, promoted, found, path))
@@ -276,6 +278,7 @@ def select_labels(
 
     Where nothing is left to choose, the campaign ends.
     """
+    previous = with_champion(maker.options, previous)
     key = content_hash([*_models(previous), [found["sha256"] for found in explored], _choosing(maker.options)], 12)
     path = maker.folder / f"generation_{number}" / f"selection-{key}.json"
     configs, choices = choose_next(maker.options, maker.engine, number, explored, previous, path)

@@ -17,6 +17,7 @@ from datastore.queries import find
 from datastore.schema import SpinPoint, content_hash
 from datastore.snapshot import load_snapshot
 from workflows.campaign import CampaignOptions
+from workflows.jobs.champion import with_champion
 from workflows.jobs.evaluate import champion_members
 from workflows.jobs.files import write_atomically
 from workflows.jobs.label import stable_uuid
@@ -60,6 +61,7 @@ def predict_new_labels(
     committee of this line of generations is tested, which was not. Output: ``file``, ``generation``, ``model_id``,
     ``n``, and where there are labels ``overall``, ``groups`` and ``uncertainty``.
     """
+    previous = with_champion(options, previous)
     with open_store(options.store) as store:
         ingest(store)
         model = _unspoilt(store, previous, labelled)

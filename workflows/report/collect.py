@@ -153,7 +153,9 @@ def _files(paths: Sequence[str]) -> list[Document]:
 
 def _ancestry(store: SpinStore, model_id: str) -> list[ModelRecord]:
     records: list[ModelRecord] = []
-    while model_id and (record := store.get_model(model_id)) is not None:
+    seen = {""}  # stores of before may hold a model that is its own parent
+    while model_id not in seen and (record := store.get_model(model_id)) is not None:
+        seen.add(model_id)
         records.insert(0, record)
         model_id = record.parents[0] if record.parents else ""
     return records
@@ -185,10 +187,11 @@ def _newest(store: SpinStore, lineage: Sequence[ModelRecord], evaluated: Documen
 
 
 def _decisions(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[int, str]:
-    """Round -> what the job that ended it said."""
+    """Round -> what the job that ended it said; of the campaign that these models are of, in a store of several."""
     ids = {record.model_id for record in lineage}
+    wanted = {"metadata.kind": "decide", "output.history": {"$exists": True}}  # retrainings had this kind, too, once
     with explained(store.uri):
-        found = [document["output"] for document in store.jobs.query({"metadata.kind": "decide"}, ["output"])]
+        found = [document["output"] for document in store.jobs.query(wanted, ["output"])] if ids else []
     return {output["generation"]: output["why"] for output in found if output["history"][-1]["model_id"] in ids}
 
 
