@@ -101,7 +101,7 @@ class ExploreOptions(_Options):
 class SelectOptions(_Options):
     """How the next labels are chosen among the candidates."""
 
-    rule: RuleName = Field(default="spread", description="see docs/active-learning.md for what each does")
+    rule: RuleName = Field(default="balanced", description="see docs/active-learning.md for what each does")
     tasks: list[Task] = Field(default=["energy", "forces", "moments"], min_length=1, description="of spread, threshold")
     price: float = Field(
         default=1.0,
