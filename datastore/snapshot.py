@@ -69,6 +69,9 @@ class Snapshot(BaseModel):
     counts: dict[str, int] = Field(description="labels per split")
     by_deformation: dict[str, dict[str, int]] = Field(description="labels per split and kind of deformation")
     points: dict[str, list[str]] = Field(description="point_ids per split")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="point_id -> hash of the label's numbers, to notice one that is replaced"
+    )
     tokens: dict[str, Split] = Field(description="geometry or pair -> split, to keep splits stable under growth")
     kind: SetKind = Field(default="plain", description="what the labels are; see datastore.label_sets")
     levels: dict[str, str] = Field(
@@ -169,7 +172,7 @@ class _Survey:
         self.kinds[(level_id, point.moment_role)] += 1
         self.theories.setdefault(level_id, point.level_of_theory)
         self.species |= set(point.species)
-        self.content[point_id], self.level_of[point_id] = _label_hash(point), level_id
+        self.content[point_id], self.level_of[point_id] = label_hash(point), level_id
         tokens = (token, *([f"pair:{point.pair_id}"] if point.pair_id else []))
         of_point = (
             point.parent,
@@ -250,6 +253,7 @@ def _make(
         counts={split: sum(kinds[split].values()) for split in SPLITS},
         by_deformation={split: dict(sorted(kinds[split].items())) for split in SPLITS},
         points={split: [row[0] for row in rows if row[2] == split] for split in SPLITS},
+        labels={row[0]: row[1] for row in rows},
         tokens=division.tokens,
         kind=kind,
         levels=_levels(survey.theories, source.options),
@@ -309,7 +313,8 @@ def _by_level(rows: list[list[str]], level_of: Mapping[str, str]) -> dict[str, d
     return {split: dict(sorted(counts[split].items())) for split in SPLITS}
 
 
-def _label_hash(point: SpinPoint) -> str:
+def label_hash(point: SpinPoint) -> str:
+    """Hash of the numbers of a label: moments in and out, energies, forces, stress, magnetic forces."""
     arrays = [point.magmoms_in, point.magmoms_out, point.forces, *([] if point.stress is None else [point.stress])]
     if point.magnetic_forces is not None:
         arrays.append(point.magnetic_forces)
@@ -319,7 +324,7 @@ def _label_hash(point: SpinPoint) -> str:
 def _as_surveyed(points: Iterable[SpinPoint], content: Mapping[str, str]) -> Iterator[SpinPoint]:
     """The labels, which must be those that were divided. Raises DataError where one was judged anew or replaced."""
     for point in points:
-        if point.verdict != "accepted" or _label_hash(point) != content[point.point_id]:
+        if point.verdict != "accepted" or label_hash(point) != content[point.point_id]:
             raise DataError(
                 f"label {point.point_id} changed while the snapshot was made (it is {point.verdict} now); make it again"
             )

@@ -6,6 +6,7 @@ A failed notification fails nothing else; what went wrong is returned as lines f
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import urllib.error
 import urllib.request
@@ -22,10 +23,19 @@ def notify(document: dict[str, Any], command: Sequence[str], webhook: str) -> li
 
     Returns one line per problem; empty where both were told.
     """
-    text = json.dumps(document, default=str)
+    text = json.dumps(_plain(document), default=str, allow_nan=False)
     problems = [_run(command, text)] if command else []
     problems += [_post(webhook, text)] if webhook else []
     return [problem for problem in problems if problem]
+
+
+def _plain(value: Any) -> Any:
+    """The same with null for numbers that are not finite, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _run(command: Sequence[str], text: str) -> str:

@@ -120,14 +120,15 @@ def _run(
 
 
 def _key(found: Survey, why: list[str], force: str) -> str:
-    """What stands for the work there is: the model in use, labels, reasons, flags, and failures before.
+    """What stands for the work there is: the model in use, labels and what became of them, reasons, flags, failures.
 
     So a retraining that was decided is found done where it is asked for once more, and one that failed is tried again.
     """
     reason = [force] if force else why
     failures = sum(r.champion == found.champion.model_id and r.outcome == "failed" for r in found.log)
     flags = [flag.flag_id for flag in found.flags]
-    return content_hash([found.champion.model_id, found.unseen, found.pending, reason, flags, failures])
+    labels = [found.unseen, found.pending, found.changed]
+    return content_hash([found.champion.model_id, *labels, reason, flags, failures])
 
 
 def _abandon(store: SpinStore, maker: RetrainMaker) -> None:

@@ -53,6 +53,13 @@ def test_a_server_gets_the_document(server):
     assert got == [("/hook?x=1", "application/json", DOCUMENT)]
 
 
+def test_numbers_that_json_has_not_are_null(server):
+    url, got = server
+    drift = {"drift": {"energy": float("nan"), "forces": 2.5}, "more": [float("inf"), 1, None]}
+    assert notify({**DOCUMENT, **drift}, [], url) == []
+    assert got[0][2] == {**DOCUMENT, "drift": {"energy": None, "forces": 2.5}, "more": [None, 1, None]}
+
+
 def test_nobody_to_tell():
     assert notify(DOCUMENT, [], "") == []
 

@@ -1,5 +1,6 @@
 """What decides on a retraining, read from a store: which labels count as new, flags, failures, unfinished work."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -10,10 +11,13 @@ from datastore.ingest import ingest
 from datastore.registry import promote
 from datastore.retraining import Retraining
 from datastore.retrainings import ended, get_retraining, put_retraining, raise_flag, retrainings
-from datastore.schema import ModelRecord
+from datastore.schema import ModelRecord, content_hash
+from datastore.snapshot import make_snapshot
+from datastore.splits import SplitOptions
 from tests.datastore.support import LEVEL, make_point
 from workflows.campaign import CampaignOptions
-from workflows.retrain_state import reasons, survey
+from workflows.finished import Finished
+from workflows.retrain_state import FOLDER, reasons, survey, with_drift
 
 LEVEL_ID = make_point().level_id
 
@@ -131,6 +135,66 @@ def test_without_the_snapshot_of_the_model_everything_is_new(store):
     assert new(store) == [0, 1, 2, 3, 4]
 
 
+def test_rejected_labels_of_the_training_set_make_it_due_until_a_retraining_decided(store):
+    for number in (1, 3, 4):  # of the training set, left out, new
+        store.put_point(point(number, verdict="rejected", verdict_reasons=["wrong U"]))
+    found = survey(store, options())
+    gone = point(1).point_id
+    assert (found.changed, found.withdrawn, found.unseen) == ({gone: ""}, [gone], [])
+    expected = ["1 labels that the model in use was made with were rejected or replaced"]
+    assert reasons(found, options(new_points=None)) == expected
+    snapshot(store, "s2", [0, 1, 2])  # failed, or decided before the label was rejected
+    retraining(store, "refused", "s2")
+    assert reasons(survey(store, options()), options()) == expected
+    snapshot(store, "s3", [0, 2])
+    retraining(store, "refused", "s3")
+    found = survey(store, options())
+    assert (found.withdrawn, reasons(found, options())) == ([gone], [])
+
+
+def test_a_replaced_label_is_new_again_for_a_retraining_that_was_refused(store, tmp_path):
+    by_id = {"point_id": {"$in": [point(n).point_id for n in range(5)]}}
+    split = SplitOptions(fractions=(0.6, 0.2, 0.2), min_test=1, twins=0)
+
+    def decide():
+        record = retraining(store, "refused", make_snapshot(store, tmp_path, criteria=by_id, options=split).snapshot_id)
+        return record.snapshot_id
+
+    first = decide()
+    assert new(store) == []
+    store.put_point(point(4).model_copy(update={"energy": -1.0}))
+    assert new(store) == [4]
+    before = survey(store, options()).changed
+    assert list(before) == [point(4).point_id]
+    assert decide() != first
+    assert new(store) == []
+    store.put_point(point(4).model_copy(update={"energy": -2.0}))
+    assert new(store) == [4]
+    assert survey(store, options()).changed != before
+
+
+def test_drift_is_not_known_without_the_files_of_the_model(store, tmp_path):
+    model(store, "m1", "s1", files=[{"path": str(tmp_path / "gone.pt"), "sha256": "0" * 64}])
+    wanted = options(drift=2.0, least=1).model_copy(update={"folder": str(tmp_path)})
+    found = with_drift(store, wanted, survey(store, wanted))
+    assert found.state.drift == {}
+    assert "drift is not known: model m1, in use so far, cannot be used" in found.problems[0]
+    assert reasons(found, wanted) == []
+
+
+def test_drift_that_is_no_number(store, tmp_path):
+    model(store, "m1", "s1", scores={"model": {"energy": {"mae": 1.0}, "forces": {"mae": float("nan")}}})
+    wanted = options(drift=2.0, least=1).model_copy(update={"folder": str(tmp_path)})
+    found = survey(store, wanted)
+    finished = Finished(tmp_path / FOLDER / "drift.jsonl", source="m1")
+    errors = {"energy": {"mae": float("nan")}, "forces": {"mae": 1.0}, "moments": {"mae": 1.0}}
+    finished.add(content_hash(found.untried), {"errors": errors})
+    known = with_drift(store, wanted, found).state.drift
+    assert known.keys() == {"energy", "forces"}
+    assert all(math.isnan(value) for value in known.values())
+    assert "is not finite" in reasons(with_drift(store, wanted, found), wanted)[0]
+
+
 def test_no_model_in_use(store):
     assert survey(store, options().model_copy(update={"name": "other"})) is None
 
@@ -182,4 +246,11 @@ def test_finished_labels_that_are_not_in_the_dataset(store):
     assert found.pending == []
     assert new(store) == [4, 5, 6]
     finish("a", "2", point(5).to_document())
-    assert survey(store, options()).pending == ["a:1:2"]
+    finish("d", "1", {**point(7).to_document(), "energy": "much"})
+    finish("e", "1", [point(8).to_document(), {"point_id": "x"}])
+    store.jobs.update({"index": 1, "uuid": None, "output": point(9).to_document()}, key=["uuid", "index"])
+    found = survey(store, options())
+    assert found.pending == ["a:1:2"]
+    assert len(found.unreadable) == 3
+    ingest(store)
+    assert survey(store, options()).pending == []  # whatever cannot be read is no work

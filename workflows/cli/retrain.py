@@ -135,6 +135,7 @@ def _show_look(options: CampaignOptions, looked: Looked, if_due: bool, quiet: bo
         state = looked.survey.state
         content |= {"model_id": looked.survey.champion.model_id, **asdict(state)}
         content |= {"labels": len(looked.survey.point_ids), "not_ingested": len(looked.survey.pending)}
+        content |= {"unreadable": looked.survey.unreadable, "problems": looked.survey.problems}
         line = f"{_verdict(looked, if_due)}; {_known(options, looked)}"
     if not quiet:
         _say(content, line, as_json)
@@ -152,6 +153,11 @@ def _known(options: CampaignOptions, looked: Looked) -> str:
     parts = [f"{state.unseen} new labels" + (f" of {wanted.new_points}" if wanted.new_points else "")]
     if looked.survey.pending:
         parts.append(f"{len(looked.survey.pending)} labels not taken in yet")
+    if looked.survey.unreadable:
+        parts.append(
+            f"{len(looked.survey.unreadable)} label outputs that cannot be read ({looked.survey.unreadable[0]})"
+        )
+    parts += looked.survey.problems
     if state.drift:
         parts.append("drift " + ", ".join(f"{task} {ratio:.2f}" for task, ratio in state.drift.items()))
     if state.failed_hours is not None:

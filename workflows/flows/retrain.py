@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from datastore.ingest import ingest
 from datastore.locks import require_held
 from datastore.retraining import Outcome, Retraining
 from datastore.retrainings import ended, get_retraining, put_retraining
+from datastore.schema import content_hash
 from workflows import __version__
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
@@ -30,9 +32,8 @@ from workflows.jobs.evaluate import evaluate_job
 from workflows.jobs.honest import honest_job
 from workflows.jobs.label import stable_uuid
 from workflows.jobs.promote import promote_job
-from workflows.registry.files import in_use
 from workflows.results import latest_evaluation
-from workflows.retrain_state import FOLDER, Survey, reasons, survey, with_drift
+from workflows.retrain_state import FOLDER, Survey, UnusableModelError, model_in_use, reasons, survey, with_drift
 
 Document = dict[str, Any]
 
@@ -79,7 +80,7 @@ class RetrainMaker(Maker):
         begun: Job = retrain_if_due(self, key, taken.output, force)
         begun.name = "due?"
         begun.set_uuid(self.retraining_id(key))
-        begun.update_metadata({"kind": "decide", "dynamic": True}, dynamic=False)
+        begun.update_metadata({"kind": "due", "dynamic": True}, dynamic=False)
         return Flow([taken, begun], name=f"{self.options.name} retrain")
 
     def retraining_id(self, key: str) -> str:
@@ -97,25 +98,34 @@ class RetrainMaker(Maker):
             champion=found.champion.model_id,
             labels=len(found.point_ids),
             unseen=len(found.unseen),
-            drift=dict(found.state.drift or {}),
+            drift={task: value for task, value in (found.state.drift or {}).items() if isfinite(value)},
             flags=[flag.flag_id for flag in found.flags],
+            reasons=found.problems,
             host=socket.gethostname(),
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             code_version=__version__,
         )
 
-    def learn(self, previous: Document, point_ids: list[str], unseen: list[str], retraining_id: str) -> Flow:
-        """Freeze the training set, train the members, test the model in use on the ``unseen`` labels, judge, record."""
+    def learn(
+        self, previous: Document, point_ids: list[str], unseen: list[str], retraining_id: str, changed: Document
+    ) -> Flow:
+        """Freeze the training set, train the members, test the model in use on the ``unseen`` labels, judge, record.
+
+        ``changed``: labels that were withdrawn or replaced (see :class:`workflows.retrain_state.Survey`); other content
+        is other work. A model in use without members is tested on nothing.
+        """
         maker, number = self.campaign, int(previous["generation"]) + 1
         folder = maker.folder / FOLDER
-        honest = honest_job(self.options, number, [], unseen, previous, folder / "honest") if unseen else None
+        place = folder / content_hash(changed, 12) if changed else folder
+        tests = bool(unseen and previous["members"])
+        honest = honest_job(self.options, number, [], unseen, previous, place / "honest") if tests else None
         snapshot = snapshot_job(
             self.options.store,
             [],
             previous["snapshot"],
             [],
             self.options.split,
-            folder / "snapshots",
+            place / "snapshots",
             "dataset, retrained",
             point_ids,
             honest,
@@ -128,7 +138,7 @@ class RetrainMaker(Maker):
         recorded: Job = record_outcome(self.options.store, retraining_id, snapshot.output, promoted.output)
         recorded.name = "record"
         recorded.set_uuid(stable_uuid("record", retraining_id, promoted.uuid))
-        recorded.update_metadata({"kind": "conclude"}, dynamic=False)
+        recorded.update_metadata({"kind": "record"}, dynamic=False)
         tested = [] if honest is None else [honest]
         return Flow([*tested, snapshot, *trained, judged, promoted, recorded], name=f"{self.options.name} retrain")
 
@@ -154,13 +164,13 @@ def retrain_if_due(maker: RetrainMaker, key: str, ingested: Document, force: str
             return Response(output={"due": []})
         require_held(store)
         begun = get_retraining(store, retraining_id) or maker.begun(key, found, why)
-        if not found.unseen and _as_before(maker, found):
+        if not found.unseen and not found.withdrawn and _as_before(maker, found):
             told = "nothing new: the model in use has seen all labels, and was trained with the same options"
             put_retraining(store, ended(begun, "unchanged", [told]))
             return Response(output={"due": why})
-        put_retraining(store, begun)
-        previous = _previous(store, found)
-    flow = maker.learn(previous, found.point_ids, found.unseen, retraining_id)
+        previous, problems = _previous(store, found)
+        put_retraining(store, begun.model_copy(update={"reasons": [*begun.reasons, *problems]}))
+    flow = maker.learn(previous, found.point_ids, found.unseen, retraining_id, found.changed)
     return Response(output={"due": why}, addition=flow)
 
 
@@ -173,7 +183,7 @@ def record_outcome(store: str, retraining_id: str, snapshot: Document, promoted:
             raise DataError(f"retraining {retraining_id} is not in the log; restore it from a backup")
         outcome: Outcome = "promoted" if promoted["promoted"] else "refused"
         about = {"model_id": promoted["model_id"], "snapshot_id": snapshot["snapshot_id"]}
-        done = ended(record.model_copy(update=about), outcome, promoted["reasons"])
+        done = ended(record.model_copy(update=about), outcome, [*record.reasons, *promoted["reasons"]])
         require_held(spin_store)
         put_retraining(spin_store, done)
     return done.to_document()
@@ -185,13 +195,22 @@ def _as_before(maker: RetrainMaker, found: Survey) -> bool:
     return used.hypers == maker.hypers and len(used.files) == maker.options.committee and bool(found.snapshot)
 
 
-def _previous(store: SpinStore, found: Survey) -> Document:
-    """The model in use, as the output of the promotion that jobs of a campaign get, with what reports show of it."""
-    used = in_use(found.champion, store.uri)
+def _previous(store: SpinStore, found: Survey) -> tuple[Document, list[str]]:
+    """The model in use, as the output of the promotion that jobs of a campaign get, with what reports show of it.
+
+    Without members where its files are gone or damaged, and a line that says so: a new model can take its place.
+    """
+    record, problems = found.champion, []
     if not found.snapshot:
         raise DataError(
-            f"the training set of model {used['model_id']} is not in this store, so its test set cannot be kept; "
+            f"the training set of model {record.model_id} is not in this store, so its test set cannot be kept; "
             "run the campaign in this store first"
         )
-    told = latest_evaluation(store, found.champion.campaign) or {}
-    return {**told, **used, "champion": used, "snapshot": found.snapshot["folder"], "scores": found.champion.scores}
+    try:
+        used = model_in_use(store, record)
+    except UnusableModelError as error:
+        used = {"model_id": record.model_id, "generation": record.generation, "members": []}
+        problems = [f"{error}; it is not tested on the new labels"]
+    told = latest_evaluation(store, record.campaign) or {}
+    previous = {**told, **used, "champion": used, "snapshot": found.snapshot["folder"], "scores": record.scores}
+    return previous, problems

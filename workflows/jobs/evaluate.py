@@ -89,7 +89,7 @@ def evaluate_committee(
     results = judged(data, members, no_spin, generation)
     if honest is not None:
         results |= read_honest(honest)
-    elif previous is not None:
+    elif previous is not None and previous["members"]:  # none where files of the model in use are gone
         results |= _tested_late(data, generation, previous)
     path = write_results(Path(folder), results, [*members, *no_spin])
     scores = scores_of(results)

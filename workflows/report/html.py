@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from jinja2 import Environment, StrictUndefined
 
 from datastore import SpinStore
 from datastore.schema import SpinFailure, SpinPoint
+from datastore.stores import mask
 from workflows.campaign import CampaignOptions
 from workflows.engines import get_engine
 from workflows.jobs.files import write_atomically
@@ -20,7 +22,7 @@ from workflows.names import short_name
 from workflows.report import figures, learning
 from workflows.report.calibration import calibration_figure, calibration_rows
 from workflows.report.champions import champion_rows
-from workflows.report.choices import RULES, choice_row, cost_words, group_tables, price_words
+from workflows.report.choices import choice_row, cost_words, group_tables, price_words, rule_words
 from workflows.report.collect import Document, Material, collect
 from workflows.report.curves import curve_figures, target_rows
 from workflows.report.summary import (
@@ -155,7 +157,7 @@ def _round(material: Material, selection: Document, pictured: bool) -> dict[str,
         "number": selection.get("generation", 0),
         "candidates": len(selection.get("candidates", [])),
         "choices": choices,
-        "how": RULES.get(selection.get("rule", "spread"), ""),
+        "how": rule_words(selection.get("rule", "spread"), material.options.active_learning.select),
         "price": price_words(selection),
         "tables": group_tables(selection),
         "pictures": learning.selection_figures(material, selection) if pictured else [],
@@ -177,10 +179,20 @@ def _settings(material: Material, summary: Summary) -> dict[str, Any]:
 
 
 def _campaign_file(options: CampaignOptions) -> str:
-    """The campaign as YAML; folder and store only where they are not the default ones of some working folder."""
+    """The campaign as YAML; folder and store only where they are not the default ones of some working folder.
+
+    Reports are passed on, so what may be secret is left out: passwords, the path of the webhook, the program notified.
+    """
     content = options.model_dump(mode="json", exclude_defaults=True)
     if options.store == f"local:{options.folder}/store":
         content.pop("store", None)
+    for place in {"store", "models"} & content.keys():
+        content[place] = mask(content[place])
+    retrain = content.get("active_learning", {}).get("retrain", {})
+    retrain.pop("notify", None)
+    if webhook := retrain.get("webhook"):
+        parts = urlsplit(webhook)
+        retrain["webhook"] = f"{parts.scheme}://{parts.hostname}/..."
     if Path(options.folder).parts[-2:] == ("runs", options.name):
         content.pop("folder", None)
     return str(yaml.safe_dump(content, sort_keys=False, default_flow_style=None))

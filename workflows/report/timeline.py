@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datastore.costs import core_seconds
-from datastore.schema import SpinFailure, SpinPoint
+from datastore.schema import SpinPoint
 from workflows.report.collect import Document, Material
 from workflows.report.images import GREY, INK, PALETTE, Picture, encode, new_figure, styled
+from workflows.report.summary import cost_of
 
 ROWS = {
     "lattices": ("parent",),
     "labels": ("label",),
     "training": ("train",),
     "search": ("explore", "select", "starts", "structures"),
-    "judging": ("dataset", "honest", "evaluate", "promote", "decide", "conclude"),
+    "judging": ("dataset", "honest", "evaluate", "promote", "decide", "conclude", "due", "record"),
 }
 """Row of the picture -> kinds of jobs in it, from top to bottom."""
 
@@ -166,7 +166,7 @@ def round_rows(material: Material) -> list[Document]:
                 "generation": generation,
                 "accepted": accepted,
                 "lost": len(items) - accepted,
-                "core_seconds": sum(_core_seconds(item) for item in items),
+                "core_seconds": sum(map(cost_of, items)),
                 "training": training.get(generation),
                 "verdict": {"promote": "promoted", "refuse": "refused"}[entry.action] if entry else "",
                 "reasons": entry.reasons if entry else [],
@@ -174,11 +174,6 @@ def round_rows(material: Material) -> list[Document]:
             }
         )
     return rows
-
-
-def _core_seconds(item: SpinPoint | SpinFailure) -> float:
-    told = {name: getattr(item, name, "") for name in ("timings", "salvaged_from", "error_type")}
-    return core_seconds(told) or 0.0
 
 
 def _training(material: Material) -> dict[int, float]:

@@ -9,7 +9,7 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from datastore import open_store
 from datastore.registry import promote
-from datastore.retrainings import retrainings
+from datastore.retrainings import raise_flag, retrainings
 from tests.support.cli import tiny_campaign
 from tests.workflows.test_retrain_state import model, point, snapshot
 from workflows.campaign import load_campaign
@@ -33,6 +33,9 @@ def store(maker):
         yield opened
 
 
+MEMBER = {"path": "m.pt", "sha256": "0" * 64}
+
+
 def uuids(flow):
     return [job.uuid for job in flow.jobs]
 
@@ -51,15 +54,18 @@ def test_another_campaign_file_is_other_work(maker):
 
 
 def test_members_are_trained_side_by_side_and_found_done_for_the_same_labels(maker):
-    previous = {"model_id": "m1", "generation": 2, "snapshot": "/data/s1", "members": []}
-    first = maker.learn(previous, ["p1", "p2"], ["p2"], "one")
-    second = maker.learn(previous, ["p1", "p2"], ["p2"], "two")
+    previous = {"model_id": "m1", "generation": 2, "snapshot": "/data/s1", "members": [MEMBER]}
+    first = maker.learn(previous, ["p1", "p2"], ["p2"], "one", {})
+    second = maker.learn(previous, ["p1", "p2"], ["p2"], "two", {})
     kinds = [job.metadata["kind"] for job in first.jobs]
-    assert kinds == ["honest", "dataset", *["train"] * maker.options.committee, "evaluate", "promote", "conclude"]
+    assert kinds == ["honest", "dataset", *["train"] * maker.options.committee, "evaluate", "promote", "record"]
     assert uuids(first)[:-1] == uuids(second)[:-1]  # all but the entry of the log
     assert uuids(first)[-1] != uuids(second)[-1]
-    other = maker.learn(previous, ["p1", "p2", "p3"], ["p2", "p3"], "one")
+    other = maker.learn(previous, ["p1", "p2", "p3"], ["p2", "p3"], "one", {})
     assert set(uuids(first)).isdisjoint(uuids(other))
+    replaced = [maker.learn(previous, ["p1", "p2"], ["p2"], "one", {"p1": now}) for now in ("", "abc")]
+    assert set(uuids(first)).isdisjoint(uuids(replaced[0]))
+    assert set(uuids(replaced[1])).isdisjoint(uuids(replaced[0]))
     again = MontyDecoder().decode(json.dumps(first, cls=MontyEncoder))
     assert uuids(again) == uuids(first)
 
@@ -76,6 +82,31 @@ def test_nothing_new_is_no_training_but_an_answer(maker, store):
     assert response.addition is None
     (record,) = retrainings(store, "nio")
     assert (record.outcome, record.why) == ("unchanged", ["asked for by hand"])
+
+
+def test_labels_withdrawn_from_under_the_model_are_work_whatever_else_is_new(maker, store):
+    model(store, "m1", "s1", hypers=maker.hypers, files=[MEMBER])
+    store.put_point(point(0, verdict="rejected", verdict_reasons=["wrong U"]))
+    raise_flag(store, "nio", "labels of November were wrong")
+    response = retrain_if_due.original(maker, "a", {}, "")
+    assert response.addition is not None
+    (record,) = retrainings(store, "nio")
+    assert (record.outcome, len(record.why), len(record.flags)) == ("", 2, 1)
+
+
+def test_a_model_whose_files_are_damaged_can_be_replaced(maker, store, tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"not a model")
+    model(store, "m1", "s1", hypers=maker.hypers, files=[{"path": str(tmp_path / "m.pt"), "sha256": "0" * 64}])
+    store.put_point(point(1))
+    response = retrain_if_due.original(maker, "a", {}, "")
+    kinds = [job.metadata["kind"] for job in response.addition.jobs]
+    assert kinds == ["dataset", *["train"] * maker.options.committee, "evaluate", "promote", "record"]
+    (record,) = retrainings(store, "nio")
+    assert "model m1, in use so far, cannot be used" in record.reasons[0]
+    promoted = {"promoted": True, "reasons": ["checked"], "model_id": "m2"}
+    record_outcome.original(maker.options.store, record.retraining_id, {"snapshot_id": "s2"}, promoted)
+    (done,) = retrainings(store, "nio")
+    assert done.reasons == [*record.reasons, "checked"]
 
 
 def test_what_is_due_is_begun_once_and_recorded(maker, store):

@@ -1,5 +1,7 @@
 """When to train again, as a table."""
 
+from math import inf, nan
+
 import pytest
 from pydantic import ValidationError
 
@@ -34,6 +36,23 @@ def state(**fields):
         (AGE, state(unseen=0, age_days=70), []),
         (AGE, state(unseen=1, age_days=7), ["the model in use is 7.0 days old (at least 7)"]),
         (NONE, state(flags=["new U"]), ["flagged: new U"]),
+        (NONE, state(retracted=2), ["2 labels that the model in use was made with were rejected or replaced"]),
+        (ALL, state(retracted=2, failed_hours=0.1), []),
+        (
+            DRIFT,
+            state(unseen=5, drift={"energy": nan, "forces": 0.5}),
+            ["the error of energy on 5 new labels is not f"],
+        ),
+        (
+            DRIFT,
+            state(unseen=5, drift={"forces": 9.0, "energy": nan}),
+            ["the error of energy on 5 new labels is not f"],
+        ),
+        (
+            DRIFT,
+            state(unseen=5, drift={"forces": inf, "energy": 9.0}),
+            ["the error of forces on 5 new labels is not f"],
+        ),
         (ALL, state(flags=["a", "b"]), ["flagged: a", "flagged: b"]),
         (
             ALL,

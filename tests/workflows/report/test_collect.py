@@ -9,3 +9,16 @@ def test_lineage_holds_refused_models_whatever_model_is_in_use(grown, material):
     assert [record.generation for record in older.lineage] == [0, 1, 2, 3]
     assert len(older.selections) == len(material.selections) == 3
     assert older.decisions == material.decisions
+
+
+def test_jobs_of_retrainings_and_of_other_campaigns_are_no_decisions(grown, material):
+    other = {"generation": 1, "why": "of another campaign", "history": [{"model_id": "other"}]}
+    outputs = {"due": {"due": ["2 new labels"]}, "other": other}
+    for uuid, output in outputs.items():
+        document = {"uuid": uuid, "index": 1, "metadata": {"kind": "decide"}, "output": output}
+        grown.store.jobs.update(document, key=["uuid", "index"])
+    try:
+        assert collect(grown.options, grown.store, grown.evaluated).decisions == material.decisions
+        assert collect(grown.options, grown.store, None).decisions == {}
+    finally:
+        grown.store.jobs.remove_docs({"uuid": {"$in": list(outputs)}})

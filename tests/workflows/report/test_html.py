@@ -96,6 +96,17 @@ def test_default_folders_are_left_out_of_the_campaign() -> None:
     assert not {"folder", "store"} & set(yaml.safe_load(html._campaign_file(options)))
 
 
+def test_a_report_tells_no_secrets(trained: Any) -> None:
+    retrain = {"webhook": "https://ada:hidden1@hooks.example.org/T0/hidden2", "notify": ["mail", "--key", "hidden3"]}
+    content = {**trained.options.model_dump(mode="json"), "store": "mongodb://ada:hidden4@db.example.org/nio"}
+    content["active_learning"]["retrain"] |= {**retrain, "new_points": 7}
+    options = CampaignOptions.model_validate(content)
+    assert "hidden" not in html._campaign_file(options)
+    shown = yaml.safe_load(html._campaign_file(options))
+    assert shown["store"] == "mongodb://ada:***@db.example.org/nio"
+    assert shown["active_learning"]["retrain"] == {"new_points": 7, "webhook": "https://hooks.example.org/..."}
+
+
 def test_table_counts_every_calculation(trained: Any) -> None:
     material = collect(trained.options, trained.store, trained.evaluated)
     rows = dict(html.verdict_table(material))
