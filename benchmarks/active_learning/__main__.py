@@ -67,17 +67,17 @@ def run(options: argparse.Namespace) -> None:
         results = Finished(options.out / f"{name}.jsonl", plan.source(task))
         names = options.strategies or task.strategies
         seeds = task.seeds if options.seeds is None else options.seeds
-        todo = [(seed, strategy) for seed in seeds for strategy in names]
         with share_bar(f"{name}: labels") as tell:
             if name == "spin-lattice":
                 spin_lattice(task.size, options.out, tell)
-        with share_bar(f"{name}: {len(todo)} runs") as tell:
-            for k, (seed, strategy) in enumerate(todo):
+        with share_bar(f"{name}: {len(seeds)} seeds of {len(names)} strategies") as tell:
+            for k, seed in enumerate(seeds):
                 pool, tests = candidates_of(task, seed, options.out)
                 if f"pool/{seed}" not in results:
                     results.add(f"pool/{seed}", described(pool, tests))
-                one = Run(task, strategy, plan.strategies[strategy], seed, pool, tests, results, options.out)
-                one.go(partial(_tell_part, tell, k, len(todo)))
+                for m, strategy in enumerate(names):
+                    one = Run(task, strategy, plan.strategies[strategy], seed, pool, tests, results, options.out)
+                    one.go(partial(_tell_part, tell, k * len(names) + m, len(seeds) * len(names)))
 
 
 def candidates_of(task: Task, seed: int, folder: Path) -> tuple[list[Atoms], dict[str, list[Atoms]]]:

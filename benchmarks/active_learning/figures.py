@@ -16,6 +16,7 @@ COLOURS_KEPT = 64
 def learning_curves(curves: Curves, names: list[str], path: Path) -> None:
     """Error against labels, both logarithmic, per quantity and strategy; bands are 95 % intervals of the mean."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(10.5, 6.2), layout="constrained")
     for axes, quantity in zip(figure.subplots(2, 3).flat, SHOWN, strict=True):
@@ -24,6 +25,8 @@ def learning_curves(curves: Curves, names: list[str], path: Path) -> None:
             axes.plot(curves.counts, mean, "o-", color=colour, label=name, markersize=4)
             axes.fill_between(curves.counts, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xscale="log", yscale="log", xticks=curves.counts, xticklabels=[str(n) for n in curves.counts])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6, 8)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.set_title(QUANTITIES[quantity], fontsize=9)
         axes.tick_params(labelsize=8)

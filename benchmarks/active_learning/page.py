@@ -24,7 +24,8 @@ def write_page(plan: Plan, results: Path, docs: Path) -> None:
         if len(curves.seeds) < 2:
             raise DataError(f"{results}/{task.name}.jsonl has fewer than two finished seeds of this plan; run it first")
         learning_curves(curves, task.strategies, docs / "images" / f"active-learning-{task.name}.png")
-        sections[task.name] = "\n".join(section(plan, task, curves))
+        lines = [*section(plan, task, curves), *others(plan, task, results)]
+        sections[task.name] = "\n".join(lines)
     path = docs / "results" / "active-learning.md"
     with whole_file(path) as temporary:
         temporary.write_text(_filled(sections))
@@ -47,12 +48,26 @@ def section(plan: Plan, task: Task, curves: Curves) -> Iterator[str]:
     yield ""
     yield f"{len(curves.seeds)} seeds ({seeds}). Geometric means over them (95 % t intervals):"
     yield ""
-    yield from error_table(curves, task.strategies, [curves.counts[0], curves.counts[2], curves.counts[-1]])
+    yield from error_table(curves, task.strategies, curves.counts)
     yield ""
     compared = [curves.compared(plan.default, base, q) for q in QUANTITIES for base in plan.baselines]
     yield from share_table(plan, curves, compared)
     yield ""
     yield from verdicts(plan, compared)
+
+
+def others(plan: Plan, task: Task, results: Path) -> Iterator[str]:
+    """The default beside further strategies, where there are at least two seeds of one."""
+    for name in sorted(set(plan.strategies) - set(task.strategies)):
+        curves = read_curves(plan, task, results, [plan.default, name])
+        if len(curves.seeds) < 2:
+            continue
+        yield ""
+        seeds = ", ".join(map(str, curves.seeds))
+        yield f"Beside `{name}`, of which there are {len(curves.seeds)} seeds ({seeds}) only:"
+        yield ""
+        compared = [curves.compared(plan.default, name, quantity) for quantity in QUANTITIES]
+        yield from share_table(plan, curves, compared)
 
 
 def pool_lines(curves: Curves) -> Iterator[str]:
@@ -112,7 +127,14 @@ def verdicts(plan: Plan, compared: Sequence[Comparison]) -> Iterator[str]:
             where = f"at {', '.join(map(str, met))} labels of it" if met else "nowhere"
             yield f"- {QUANTITIES[goal]}: half the labels of {one.baseline} or fewer {where}."
     worse = [f"{QUANTITIES[c.quantity]} (beside {c.baseline})" for c in compared if c.worse]
-    yield f"- Significantly worse: {'; '.join(worse) if worse else 'nowhere'}."
+    yield f"- Errors that are larger over all counts, with 95 % confidence: {'; '.join(worse) or 'none'}."
+    more = [
+        f"{QUANTITIES[c.quantity]} ({c.baseline} at {at})"
+        for c in compared
+        for at, share in c.shares.items()
+        if share.low > 1
+    ]
+    yield f"- Errors that take more labels, with 95 % confidence: {'; '.join(more) or 'none'}."
 
 
 def _text(interval: Interval) -> str:

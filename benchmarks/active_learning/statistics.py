@@ -43,14 +43,15 @@ def labels_for(counts: Sequence[int], errors: FloatArray, target: float) -> floa
 
 
 def share_of_labels(counts: Sequence[int], mine: FloatArray, theirs: FloatArray, at: int) -> Interval:
-    """Labels that ``mine`` needs for the error that ``theirs`` has at count ``at``, as a share of ``at``.
+    """Labels that ``mine`` needs for the error that ``theirs`` has reached by count ``at``, as a share of ``at``.
 
-    Of geometric means over seeds; the interval is a percentile bootstrap over seeds, which stay pairs.
+    Of geometric means over seeds, each error the lowest up to its count. The interval is a percentile bootstrap over
+    seeds, which stay pairs.
     """
     column = list(counts).index(at)
 
     def share(rows: NDArray[np.int64]) -> float:
-        curve, target = _mean(mine[rows]), float(_mean(theirs[rows])[column])
+        curve, target = _mean(mine[rows]), float(_mean(theirs[rows])[: column + 1].min())
         return labels_for(counts, curve, target) / at
 
     everyone = np.arange(len(mine))

@@ -73,6 +73,12 @@ def test_half_the_error_at_one_over_n_takes_half_the_labels():
     assert share_of_labels(COUNTS, power_law(), power_law(0.1), 80).value == float("inf")
 
 
+def test_a_baseline_that_gets_worse_is_held_to_its_best():
+    theirs = power_law()
+    theirs[:, -1] *= 10
+    assert share_of_labels(COUNTS, power_law(), theirs, 80).value == pytest.approx(0.5)
+
+
 def test_interval_of_a_share_covers_what_seeds_differ_by():
     rng = np.random.default_rng(0)
     mine, theirs = (power_law(f, 8) * np.exp(rng.normal(scale=0.2, size=(8, 4))) for f in (0.5, 1.0))
