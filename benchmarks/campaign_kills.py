@@ -3,9 +3,10 @@
 nice -n 5 python benchmarks/campaign_kills.py --kills 20    # table of docs/results/kills.md; exit code 1 on a violation
 
 A campaign of active learning with the spin-lattice engine runs once undisturbed. Then the same campaign runs in new
-folders, its driver is killed (kill -9) at moments that are uniformly distributed over the time that a run takes, and
-started again, at most ``--each`` times per campaign, until there were so many kills; each campaign is then run to its
-end. After every kill the store is read as the kill left it. Violations:
+folders, its driver is killed (kill -9) at a random moment and started again, at most ``--each`` times per campaign,
+until there were so many kills; each campaign is then run to its end. Moments are drawn after each start, uniformly up
+to twice the ``--each``-th part of the time that the undisturbed run took, so that kills fall into all of its stages.
+After every kill the store is read as the kill left it. Violations:
 
 - a label whose output was stored at a kill is computed again after it (the engine writes down every calculation);
 - the record of the model in use names a file that is not there, has another SHA-256, or is no model that loads;
@@ -167,7 +168,7 @@ def campaign_with_kills(folder: Path, number: int, kills: int, typical: float, r
     known: set[str] = set()  # stored at the last kill
     while True:
         before = len(computed(campaign))
-        found = kill(campaign, number, rng.uniform(0.5, typical)) if len(met) < kills else None
+        found = kill(campaign, number, rng.uniform(0.5, 2 * typical / kills)) if len(met) < kills else None
         if found is None:
             finish(campaign)
         again = sorted(known & set(computed(campaign)[before:]))
@@ -200,7 +201,7 @@ def main() -> int:
     """Number of violations as an exit code: 0 or 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--each", type=int, default=5, help="most kills of one campaign")
+    parser.add_argument("--each", type=int, default=10, help="most kills of one campaign")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
