@@ -112,3 +112,33 @@ def test_a_model_that_passes_is_used_from_then_on(finished):
     assert in_this_process(campaign.parent, "run", campaign.name).returncode == 0
     with open_store(options_of(campaign).store) as store:
         assert champion(store, "tiny").model_id == newest
+
+
+def test_an_edit_and_its_revert_do_not_touch_what_people_decided(finished):
+    """Comes last: the runs find everything but decisions and conclusions done, and the log stays as it is."""
+    campaign, _ = finished
+    content = campaign.read_text()
+    strict = yaml.safe_load(content)
+    strict["active_learning"]["promote"] |= {"md_force": 1e6, "symmetry": 1.0}
+    rules = campaign.with_name("rules.yaml")
+    rules.write_text(yaml.safe_dump(strict))
+    with open_store(options_of(campaign).store) as store:
+        records = sorted(store.get_models(campaign="tiny"), key=lambda record: record.generation)
+        in_use = champion(store, "tiny").model_id
+    first, newest = (record.model_id for record in records)
+    assert in_use == newest
+    why = ("--reason", "to be sure", "--by", "Ada")
+    done = in_this_process(campaign.parent, "models", "promote", rules.name, first, "--force", *why)
+    assert done.returncode == 0, done.stderr
+    assert in_this_process(campaign.parent, "models", "rollback", campaign.name, *why).returncode == 0
+    with open_store(options_of(campaign).store) as store:
+        log = [entry.to_document() for entry in history(store, "tiny")]
+    assert [entry["action"] for entry in log] == ["refuse", "refuse", "promote", "promote", "rollback"]
+    changed = content.replace("1000000000.0", "100000000.0")
+    assert changed != content
+    for text in (changed, content):
+        campaign.write_text(text)
+        assert in_this_process(campaign.parent, "run", campaign.name).returncode == 0
+        with open_store(options_of(campaign).store) as store:
+            assert [entry.to_document() for entry in history(store, "tiny")] == log
+            assert champion(store, "tiny").model_id == newest
