@@ -115,9 +115,10 @@ def make_snapshot(
     """Freeze the accepted labels of ``campaign`` (all where empty) that match ``criteria`` into ``folder``.
 
     An existing snapshot of the same content is verified and returned. ``progress`` receives how many geometries of all
-    were compared with each other. ``frozen``: labels that active learning asked for never enter the test split; those
-    whose geometry is tested on are left out. Raises DataError where there are no labels, where they mix levels of
-    theory or moment roles without ``labels`` saying so, where a split cannot be had, or where the disk is full.
+    were compared with each other. ``frozen``: labels that active learning asked for never enter the test split, nor
+    with ``previous`` any other new ones; those whose geometry is tested on are left out. Held-out orderings are
+    written under their one name. Raises DataError where there are no labels, where they mix levels of theory or moment
+    roles without ``labels`` saying so, where a split cannot be had, or where the disk is full.
     """
     chosen: dict[str, Any] = {"$and": [{"verdict": "accepted"}, *([dict(criteria)] if criteria else [])]}
     if campaign:
@@ -231,7 +232,8 @@ def _make(
     if previous is not None:
         survey.recall(previous)
     twins = survey.join_twins(options.twins, progress) if options.twins > 0 else 0
-    division = divide(survey.members, options, previous.tokens if previous else {}, frozen)
+    before = None if previous is None else {name: split for split in SPLITS for name in previous.points[split]}
+    division = divide(survey.members, options, previous.tokens if previous else {}, frozen, before)
     split_of = division.split_of
     rows = sorted(
         [point_id, label, split_of[point_id]] for point_id, label in survey.content.items() if point_id in split_of
@@ -265,7 +267,7 @@ def _make(
         folder=folder,
     )
     draft = draft.model_copy(update={"folder": folder / draft.snapshot_id})
-    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft, survey)
+    snapshot = load_snapshot(draft.folder) if draft.folder.exists() else _write(source, draft, survey, division)
     # Tokens stay in the file: thousands of keys that may contain dots are no good to a database.
     document = snapshot.model_dump(mode="json", exclude={"tokens"}) | {"folder": str(snapshot.folder.resolve())}
     source.store.snapshots.update(stamped(document))
@@ -321,14 +323,20 @@ def label_hash(point: SpinPoint) -> str:
     return content_hash([point.energy, point.free_energy, *(array.tolist() for array in arrays)])
 
 
-def _as_surveyed(points: Iterable[SpinPoint], content: Mapping[str, str]) -> Iterator[SpinPoint]:
-    """The labels, which must be those that were divided. Raises DataError where one was judged anew or replaced."""
+def _as_surveyed(
+    points: Iterable[SpinPoint], content: Mapping[str, str], renamed: Mapping[str, str]
+) -> Iterator[SpinPoint]:
+    """The labels, which must be those that were divided. Raises DataError where one was judged anew or replaced.
+
+    A held-out ordering gets the name that the split has for it, so that evaluations file it where it belongs.
+    """
     for point in points:
         if point.verdict != "accepted" or label_hash(point) != content[point.point_id]:
             raise DataError(
                 f"label {point.point_id} changed while the snapshot was made (it is {point.verdict} now); make it again"
             )
-        yield point
+        name = renamed.get(point.point_id)
+        yield point if name is None else point.model_copy(update={"ordering": name})
 
 
 def _geometry_config(geometry: Geometry) -> SpinConfig:
@@ -353,7 +361,7 @@ def _remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _write(source: LabelSet, draft: Snapshot, survey: _Survey) -> Snapshot:
+def _write(source: LabelSet, draft: Snapshot, survey: _Survey, division: Division) -> Snapshot:
     """Write into a temporary folder and rename it, so that no half snapshot is ever seen."""
     temporary = draft.folder.with_name(f".{draft.snapshot_id}.{os.getpid()}")
     try:
@@ -362,7 +370,8 @@ def _write(source: LabelSet, draft: Snapshot, survey: _Survey) -> Snapshot:
         files = {}
         for split in SPLITS:
             path = temporary / f"{split}.extxyz"
-            write_points(path, _as_surveyed(source.in_order(draft.points[split]), survey.content), split, draft.heads)
+            labels = _as_surveyed(source.in_order(draft.points[split]), survey.content, division.renamed)
+            write_points(path, labels, split, draft.heads)
             files[path.name] = file_sha256(path)
         if earlier := survey.unwritten(name for members in draft.points.values() for name in members):
             write_configs(temporary / EARLIER, map(_geometry_config, earlier))

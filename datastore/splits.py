@@ -128,10 +128,16 @@ class Division:
     """point_ids of held-out labels whose geometry is trained on, and of late ones whose geometry is tested on."""
     earlier: list[str]
     """Tokens of ``previous`` that no label has now, such as those of labels that were retracted since."""
+    renamed: dict[str, str]
+    """point_id -> held-out ordering, of labels that are called by something else."""
 
 
 def divide(
-    members: Iterable[Member], options: SplitOptions, previous: Mapping[str, Split], frozen: bool = False
+    members: Iterable[Member],
+    options: SplitOptions,
+    previous: Mapping[str, Split],
+    frozen: bool = False,
+    before: Mapping[str, Split] | None = None,
 ) -> Division:
     """The split of every label. Pure, deterministic, and independent of the order of ``members``.
 
@@ -139,25 +145,35 @@ def divide(
     and in others, the fractions decide whether all its labels go to test, or to train or val without the held-out
     ones, which are then left out. So are late labels of an early geometry in a split by generation; and with ``frozen``
     those that active learning asked for and whose geometry is tested on, so that no round changes the test split.
+    ``before``: point_id -> split of the snapshot that ``previous`` is of. With it and ``frozen``, no label whatsoever
+    enters the test split that was not there, and where a new one is a twin of trained and of tested ones, the old ones
+    stay where they were, and all new ones that belong to both are left out.
     Raises DataError where a split would be empty (not by group, which leaves that to ``min_test`` and ``min_val``) and
     where ``previous`` trained on what is to be held out.
     """
-    known = _with_names(_with_starts(list(members)), options)
+    given = _with_starts(list(members))
+    known = _with_names(given, options)
+    renamed = {
+        new.point_id: new.ordering for old, new in zip(given, known, strict=True) if new.ordering != old.ordering
+    }
     if options.by == "parent":
         parents = [m.start or m.parent for m in known]
         known = [replace(m, tokens=(*m.tokens, f"parent:{p}")) if p else m for m, p in zip(known, parents, strict=True)]
-    groups = group_members(known)
-    by_group = _hold_out(groups, options, previous)
-    split_of = {m.point_id: by_group[g.name] for g in groups for m in g.members}
-    tokens = {token: split_of[m.point_id] for m in known for token in m.tokens}
-    left_out = sorted(m.point_id for m in known if _is_left_out(m, options, split_of[m.point_id], frozen))
+    kept = before if frozen and options.by != "generation" else None
+    torn, whole = _torn_apart(group_members(known), previous if kept is not None else {})
+    by_group = _hold_out(whole, options, previous, kept is not None)
+    split_of = {m.point_id: by_group[g.name] for g in whole for m in g.members}
+    tokens = {token: split_of[m.point_id] for g in whole for m in g.members for token in m.tokens}
+    tokens |= {token: previous.get(token, "test") for m in torn for token in m.tokens}
+    split_of |= {m.point_id: (kept or {}).get(m.point_id, "test") for m in torn}
+    left_out = sorted(m.point_id for m in known if _is_left_out(m, options, split_of[m.point_id], frozen, kept))
     for point_id in left_out:
         del split_of[point_id]
     if options.by != "group":
         _check_filled(split_of, options)
     # A label that is rejected for a while must not come back on the other side.
     earlier = {token: split for token, split in previous.items() if token not in tokens}
-    return Division(split_of, earlier | tokens, left_out, sorted(earlier))
+    return Division(split_of, earlier | tokens, left_out, sorted(earlier), renamed)
 
 
 def _with_starts(members: Sequence[Member]) -> list[Member]:
@@ -213,16 +229,35 @@ def _is_held(member: Member, options: SplitOptions) -> bool:
     return name_test_set(member.ordering, member.formula, member.elements, options) != "random"
 
 
-def _is_left_out(member: Member, options: SplitOptions, split: Split, frozen: bool) -> bool:
-    if split == "test":
-        return frozen and member.generation > 0 and options.by != "generation"
-    return _is_held(member, options)
+def _is_left_out(
+    member: Member, options: SplitOptions, split: Split, frozen: bool, kept: Mapping[str, Split] | None
+) -> bool:
+    if split != "test":
+        return _is_held(member, options)
+    if kept is not None and kept.get(member.point_id) != "test":
+        return True
+    return frozen and member.generation > 0 and options.by != "generation"
 
 
-def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split]) -> dict[str, Split]:
-    """Split of every group, by name: held out ones, mixed ones, and the others."""
+def _torn_apart(groups: Sequence[Group], previous: Mapping[str, Split]) -> tuple[list[Member], list[Group]]:
+    """Labels of groups that ``previous`` both tests on and trains on, and the other groups."""
+    torn: list[Member] = []
+    whole: list[Group] = []
+    for group in groups:
+        splits = {previous[t] for member in group.members for t in member.tokens if t in previous}
+        if len(splits) > 1 and "test" in splits:
+            torn += group.members
+        else:
+            whole.append(group)
+    return torn, whole
+
+
+def _hold_out(
+    groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split], closed: bool
+) -> dict[str, Split]:
+    """Split of every group, by name: held out ones, mixed ones, and the others. ``closed``: as in :func:`assign`."""
     if options.by in ("group", "parent"):
-        return assign(groups, options, previous)
+        return assign(groups, options, previous, closed)
     held = [group for group in groups if all(_is_held(m, options) for m in group.members)]
     free = [group for group in groups if not any(_is_held(m, options) for m in group.members)]
     mixed = [group for group in groups if group not in held and group not in free]
@@ -236,13 +271,13 @@ def _hold_out(groups: Sequence[Group], options: SplitOptions, previous: Mapping[
         held, mixed = held + two, [group for group in mixed if group not in two]
     result: dict[str, Split] = {group.name: "test" for group in held}
     if options.by == "named":
-        return result | assign(mixed + free, options, previous)
+        return result | assign(mixed + free, options, previous, closed)
     if options.by == "generation":
         free, mixed = free + mixed, []
     train, val, _ = options.fractions
     fewer = options.model_copy(update={"fractions": (train / (train + val), val / (train + val), 0.0), "min_test": 0})
     inner = options.model_copy(update={"min_test": 0, "min_val": 0})
-    return result | assign(mixed, inner, previous) | assign(free, fewer, previous)
+    return result | assign(mixed, inner, previous, closed) | assign(free, fewer, previous, closed)
 
 
 def _is_other(member: Member, options: SplitOptions) -> bool:
@@ -284,12 +319,14 @@ def group_members(members: Iterable[Member]) -> list[Group]:
     return sorted(groups, key=lambda group: group.name)
 
 
-def assign(groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split]) -> dict[str, Split]:
+def assign(
+    groups: Sequence[Group], options: SplitOptions, previous: Mapping[str, Split], closed: bool = False
+) -> dict[str, Split]:
     """Split of every group, by group name. Pure and deterministic.
 
     ``previous``: token -> split of an earlier snapshot; those groups stay where they were. New groups made only of
-    active-learning labels go to train; fractions are of the other groups. Raises DataError where ``min_test`` or
-    ``min_val`` labels cannot be had while one group stays for training.
+    active-learning labels go to train; fractions are of the other groups. ``closed``: no new group goes to test.
+    Raises DataError where ``min_test`` or ``min_val`` labels cannot be had while one group stays for training.
     """
     result: dict[str, Split] = {}
     for group in groups:
@@ -305,7 +342,7 @@ def assign(groups: Sequence[Group], options: SplitOptions, previous: Mapping[str
     strata = Counter(group.stratum for group in initial)
     trained = sum(split == "train" for split in result.values())
     plan: list[tuple[Split, float, int]] = [
-        ("test", options.fractions[2], options.min_test),
+        *([] if closed else [("test", options.fractions[2], options.min_test)]),
         ("val", options.fractions[1], options.min_val),
     ]
     for split, fraction, least in plan:

@@ -339,3 +339,34 @@ def test_a_held_out_ordering_is_known_by_its_signs(tmp_path):
         snapshot = make_snapshot(store, tmp_path, options=options)
         assert named.point_id in snapshot.points["test"]
         assert len(snapshot.points["test"]) == 5
+        tested = list(read_points(snapshot.path("test")))
+        assert [p.point_id for p in tested] == snapshot.points["test"]
+        assert {p.ordering for p in tested} == {"AFM-II"}  # or it would be reported among the random ones
+        assert store.get_point(named.point_id).ordering == "AFM[+-]"
+
+
+def test_labels_of_others_and_twins_of_both_sides_leave_frozen_tests_as_they_are(store, tmp_path):
+    first = make_snapshot(store, tmp_path, frozen=True)
+    moved = {split: load_point(store, first.points[split][0]) for split in ("train", "test")}
+    fill(store, range(40, 70), campaign="imported")  # generation 0: no campaign asked for them
+    on_test = moved["test"].model_copy(update={"magmoms_in": np.array([1.5, -2.5, 0, 0]), "pair_id": ""})
+    bridge = moved["train"].model_copy(
+        update={"magmoms_in": np.array([1.5, -2.5, 0, 0]), "pair_id": moved["test"].pair_id}
+    )
+    for point in (on_test, bridge):
+        store.put_point(point)
+    previous = first
+    for _ in range(2):  # what was left out once is left out again
+        grown = make_snapshot(store, tmp_path, previous=previous, frozen=True)
+        assert grown.points["test"] == first.points["test"]
+        assert set(first.points["train"]) <= set(grown.points["train"])
+        assert set(first.points["val"]) <= set(grown.points["val"])
+        assert {on_test.point_id, bridge.point_id} == set(grown.left_out)
+        assert sum(grown.counts.values()) == 40 + 60
+        previous = grown
+
+
+def load_point(store, point_id):
+    found = store.get_point(point_id)
+    assert found is not None
+    return found

@@ -372,6 +372,34 @@ def test_no_round_changes_frozen_tests(campaign, seed):
     assert on_tests == {m.point_id for m in chosen if m.point_id not in after.split_of}
 
 
+@settings(max_examples=40, deadline=None)
+@given(campaigns(), st.integers(0, 3), st.data())
+def test_nothing_at_all_changes_frozen_tests(campaign, seed, data):
+    """Labels of others, of generation 0 like the first, also such as join trained and tested geometries."""
+    options = NAMED.model_copy(update={"seed": seed})
+    first, chosen = campaign
+    former = divide(first, options, {}, frozen=True)
+    others = [replace(m, generation=0) for m in chosen]
+    pairs = st.lists(st.tuples(st.sampled_from(first), st.sampled_from(first)), max_size=3)
+    bridges = [
+        replace(a, point_id=f"bridge{k}", tokens=(f"geometry:bridge{k}", *a.tokens, *b.tokens))
+        for k, (a, b) in enumerate(data.draw(pairs))
+    ]
+    new = [*others, *bridges, point(0, "AFM-I"), point(1)]
+    tokens, before = former.tokens, former.split_of
+    for _ in range(2):
+        after = divide([*first, *new], options, tokens, frozen=True, before=before)
+        tested = {p for p, split in after.split_of.items() if split == "test"}
+        assert tested == {p for p, split in former.split_of.items() if split == "test"}
+        for m in first:
+            now, was = after.split_of.get(m.point_id), former.split_of.get(m.point_id)
+            assert now == was or (was, now) == ("train", "val")
+        for m in bridges:
+            sides = {tokens[t] for t in m.tokens if t in former.tokens}
+            assert after.split_of.get(m.point_id) is None or "test" not in sides
+        tokens, before = after.tokens, after.split_of
+
+
 def test_chosen_labels_of_tested_geometries_are_tested_on_where_tests_may_grow():
     first = [point(i, o) for i in range(10) for o in ("FM", "AFM-II")]
     before = divide(first, SplitOptions(fractions=(0.6, 0.2, 0.2)), {})
