@@ -6,14 +6,17 @@ That of the store (:mod:`datastore.locks`) is seen by other hosts, and lets a ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from datastore import open_store
 from datastore.locks import TTL, Held, lock
 from workflows.campaign import CampaignOptions
 from workflows.run_lock import run_lock
+
+Watch = Callable[[dict[str, Any]], None]
 
 
 def lock_name(campaign: str) -> str:
@@ -30,3 +33,13 @@ def campaign_lock(options: CampaignOptions, owner: str, ttl: float = TTL) -> Ite
     folder = Path(options.folder)
     with run_lock(folder), open_store(options.store) as store, lock(store, lock_name(options.name), owner, ttl) as held:
         yield held
+
+
+def watched(held: Held, watch: Watch) -> Watch:
+    """``watch`` of a run, which ends with LockLostError once its lock is lost: nothing is begun after that."""
+
+    def guarded(event: dict[str, Any]) -> None:
+        held.check()
+        watch(event)
+
+    return guarded

@@ -298,12 +298,13 @@ class _Worker:
         self.buffer = b""
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workflows.worker", uri, str(folder / JOBS), str(os.getpid())],
+            [sys.executable, "-m", "workflows.worker", str(folder / JOBS), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **SINGLE_THREAD},
             start_new_session=True,  # Ctrl-C is for the parent, which ends its workers
         )
+        self._send({"store": uri})  # it may hold a password, and everybody can read arguments
 
     def give(self, key: Key, job: Job) -> None:
         """Send a job; its files go to ``jobs/NAME-UUID``."""
@@ -314,9 +315,12 @@ class _Worker:
             "folder": folder_name(job),
             "job": json.dumps(job, cls=MontyEncoder),
         }
+        self._send(request)
+
+    def _send(self, message: Event) -> None:
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # it died just now: the end of file on its stdout tells the loop

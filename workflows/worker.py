@@ -25,13 +25,16 @@ REPORT_INTERVAL = 0.5  # seconds between two progress messages of one job
 
 
 def main() -> None:
-    """Serve jobs until stdin closes. ``argv``: the store's URI, folder of the jobs' files, the parent's pid."""
-    die_with(int(sys.argv[3]))
-    uri, folder = sys.argv[1], Path(sys.argv[2])
+    """Serve jobs until stdin closes. ``argv``: folder of the jobs' files, the parent's pid; first line: the store."""
+    die_with(int(sys.argv[2]))
+    folder = Path(sys.argv[1])
     answers = _claim_stdout(folder)
     from workflows.job_store import open_job_store
 
-    store = open_job_store(uri)
+    first = sys.stdin.readline()
+    if not first:  # the parent is gone
+        return
+    store = open_job_store(json.loads(first)["store"])
     _send(answers, {"kind": "ready"})
     for line in sys.stdin:
         request = json.loads(line)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from datastore import open_store
+from datastore.locks import Held, LockLostError
 from tests.support.cli import (
     MODEL,
     ROOT,
@@ -222,6 +223,25 @@ def test_second_process_is_refused(tmp_path):
     with run_lock(tmp_path / "runs/tiny"):
         done = spinmultinet(tmp_path, "run", "tiny.yaml")
     assert_one_line(done, 1, "running already", f"process {os.getpid()}")
+
+
+@pytest.mark.parametrize("what", [[], ["--relabel", "other"]], ids=["run", "relabel"])
+def test_nothing_is_begun_once_the_lock_is_lost(tmp_path, monkeypatch, what):
+    """As after a long stop of the process, in which another host went on with the campaign."""
+    campaign = tiny_campaign(tmp_path, **PLAIN)
+    if what:
+        options, engine = load_campaign(campaign)
+        with open_store(f"local:{tmp_path / 'other/store'}") as store:
+            for config in list(generate(options.structures))[:2]:
+                store.put_point(engine.label(config))
+
+    def lost(held):
+        raise LockLostError(f"the lock of {held.name} was lost")
+
+    monkeypatch.setattr(Held, "check", lost)
+    done = in_this_process(tmp_path, "run", campaign.name, "--workers", 1, *what)
+    assert_one_line(done, 1, "the lock of campaign tiny was lost")
+    assert not (tmp_path / "runs/tiny/calculations.jsonl").exists()
 
 
 def test_lock_names_its_holder_and_is_released(tmp_path):

@@ -235,6 +235,28 @@ def test_workers_have_one_thread_each(place, monkeypatch):
     assert document["output"] == "1"
 
 
+def test_arguments_of_workers_do_not_tell_the_store(place):
+    """Its URI may hold a password, and everybody on the machine can read the arguments of a process."""
+    told = []
+
+    def look(event):
+        if event["kind"] == "started":
+            ours = [path for path in Path("/proc").glob("[0-9]*") if parent_of(path) == os.getpid()]
+            told.extend((path / "cmdline").read_bytes().decode().split("\0") for path in ours)
+
+    run(chain(place / "log", 1), place, watch=look)
+    workers = [arguments for arguments in told if "workflows.worker" in arguments]
+    assert len(workers) == 1
+    assert not [argument for argument in workers[0] if "store" in argument]
+
+
+def parent_of(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
+
+
 DRIVER = """
 import sys
 from pathlib import Path

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jobflow import Flow
 
     from datastore import SpinConfig, SpinStore
+    from datastore.locks import Held
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
     from workflows.progress_view import Tally
@@ -228,12 +229,12 @@ def run(
 
     folder = Path(options.folder)
     count = workers or len(os.sched_getaffinity(0))
-    with campaign_lock(options, "spinmultinet run"):
+    with campaign_lock(options, "spinmultinet run") as held:
         try:
             if relabel:
-                relabel_labels(options, chosen, relabel, where, count, retry_failed, as_json)
+                relabel_labels(options, chosen, relabel, where, count, retry_failed, as_json, held)
                 return
-            result, tally = _run(options, chosen, count, retry_failed, as_json)
+            result, tally = _run(options, chosen, count, retry_failed, as_json, held)
         except RunError as error:
             # On a full disk a job cannot even say what went wrong.
             if shutil.disk_usage(folder).free < DISK_FULL_BYTES:
@@ -265,7 +266,10 @@ def _require(engine: Engine, campaign: Path) -> None:
         raise MissingRequirementError(f"engine {engine.type} cannot run here. {'; '.join(missing)}. Or, {other}")
 
 
-def _run(options: CampaignOptions, engine: Engine, workers: int, retry: bool, as_json: bool) -> tuple[RunResult, Tally]:
+def _run(
+    options: CampaignOptions, engine: Engine, workers: int, retry: bool, as_json: bool, held: Held
+) -> tuple[RunResult, Tally]:
+    from workflows.campaign_lock import watched
     from workflows.flows import CampaignMaker
     from workflows.progress_view import ProgressView
     from workflows.submit import run_local
@@ -276,7 +280,7 @@ def _run(options: CampaignOptions, engine: Engine, workers: int, retry: bool, as
     tally = _tally(options, engine, workers)
     # stdout belongs to the JSON document where one was asked for.
     with ProgressView(tally, sys.stderr if as_json else sys.stdout) as view:
-        result = run_local(flow, options.store, Path(options.folder), workers, view)
+        result = run_local(flow, options.store, Path(options.folder), workers, watched(held, view))
     return result, tally
 
 

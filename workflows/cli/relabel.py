@@ -14,6 +14,7 @@ from workflows.cli.errors import InputError
 from workflows.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from datastore.locks import Held
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
     from workflows.relabel import RelabelOutcome, RelabelPlan
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 
 
 def relabel(
-    options: CampaignOptions, engine: Engine, place: str, where: str, workers: int, retry_failed: bool, as_json: bool
+    options: CampaignOptions,
+    engine: Engine,
+    place: str,
+    where: str,
+    workers: int,
+    retry_failed: bool,
+    as_json: bool,
+    held: Held,
 ) -> None:
     """Label what ``place`` holds with ``engine`` into the store of the campaign, and say what came of it."""
     from datastore import open_store
     from datastore.queries import parse_filter
+    from workflows.campaign_lock import watched
     from workflows.progress_view import ProgressView, Tally
     from workflows.relabel import outcome_of, plan_relabel, relabel_flow, run_relabel
     from workflows.results import forget_failures
@@ -42,7 +51,7 @@ def relabel(
     # stdout belongs to the JSON document where one was asked for.
     shown = ProgressView(tally, sys.stderr if as_json else sys.stdout) if plan.configs else nullcontext(lambda _: None)
     with shown as view:
-        result = run_relabel(flow, options.store, Path(options.folder), workers, view)
+        result = run_relabel(flow, options.store, Path(options.folder), workers, watched(held, view))
     with open_store(options.store) as target:
         outcome = outcome_of(plan, target)
     content = _content(options, engine, plan, result, outcome)
