@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from workflows.learning import SelectOptions
 from workflows.report.collect import Document
 
 GROUPS = {"source": "source", "composition": "formula", "ordering": "ordering", "deformation": "deformation"}
@@ -13,7 +14,7 @@ GROUPS = {"source": "source", "composition": "formula", "ordering": "ordering", 
 
 
 RULES = {
-    "random": "Drawn by chance, each candidate alike.",
+    "random": "Drawn by chance.",
     "balanced": "The composition and ordering with the fewest labels come first, and of these the deformation with the "
     "fewest; no model is asked.",
     "farthest-point": "Each choice lies as far as possible, in the model's learned features, from all labels and from "
@@ -29,6 +30,18 @@ RULES = {
     "transductive": "Each choice tells most about all candidates together, by the model's own features.",
 }
 """Rule of a selection -> what it does, for people."""
+
+
+def rule_words(rule: str, options: SelectOptions) -> str:
+    """What a rule does and what prices have to do with it; empty for a rule that is not known."""
+    if rule not in RULES:
+        return ""
+    power = "" if options.price == 1 else f" to the power {options.price:g}"
+    if rule == "random":
+        odds = f"The odds fall as the price{power}." if options.price else "Each candidate has the same odds."
+    else:
+        odds = f"Scores are divided by the price{power}." if options.price else "Prices do not count."
+    return f"{RULES[rule]} {odds}"
 
 
 def group_tables(selection: Document) -> list[Document]:

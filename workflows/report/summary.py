@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datastore import SpinStore
+from datastore.costs import core_seconds
 from datastore.levels import CHANGED
 from datastore.metastable import state_key
 from datastore.schema import SpinFailure, SpinPoint, content_hash
@@ -41,7 +42,9 @@ class Counts(BaseModel):
     chosen: int = Field(0, description="labels the active-learning rounds asked for")
     restarted: int = Field(0, description="labels that looked metastable and were started again from other moments")
     lowered: int = Field(0, description="those of them that another start took to a lower state")
-    core_hours: float = Field(description="CPU hours of all calculations, failed ones included")
+    core_hours: float = Field(
+        description="core hours of all calculations, failed ones included, as `data costs` has them"
+    )
 
 
 class ErrorRow(BaseModel):
@@ -70,7 +73,7 @@ class OrderingEnergy(BaseModel):
 class Timings(BaseModel):
     """Seconds."""
 
-    labels_cpu: float
+    labels_cpu: float = Field(description="core seconds of all calculations, failed ones included")
     label_median: float | None = Field(description="median wall time of one calculation")
     training: float | None = Field(description="sum over the members of the last generation")
 
@@ -157,7 +160,7 @@ def _counts(material: Material) -> Counts:
         test=splits["test"],
         chosen=sum(item.generation > 0 and not item.start for item in material.calculated),
         **_starts(material),
-        core_hours=_cpu_seconds(material) / 3600,
+        core_hours=sum(map(cost_of, material.calculated)) / 3600,
     )
 
 
@@ -191,15 +194,16 @@ def _starts(material: Material) -> dict[str, int]:
     return {"restarted": len(usual), "lowered": len(lowered)}
 
 
-def _cpu_seconds(material: Material) -> float:
-    return sum(item.timings.get("cpu", item.timings.get("wall", 0.0)) for item in material.calculated)
+def cost_of(item: SpinPoint | SpinFailure) -> float:
+    """Core seconds of a calculation, by the rule of :mod:`datastore.costs`; 0 where it does not say."""
+    return core_seconds({name: getattr(item, name, "") for name in ("timings", "salvaged_from", "error_type")}) or 0.0
 
 
 def _timings(material: Material) -> Timings:
     walls = [item.timings["wall"] for item in material.calculated if "wall" in item.timings]
     members = material.evaluated.get("members", [])
     return Timings(
-        labels_cpu=_cpu_seconds(material),
+        labels_cpu=sum(map(cost_of, material.calculated)),
         label_median=float(np.median(walls)) if walls else None,
         training=sum(member.get("seconds", 0.0) for member in members) if members else None,
     )
@@ -346,7 +350,7 @@ def verdict(summary: Summary) -> str:
 
 
 def core_time(seconds: float) -> str:
-    """CPU time for people: ``12 core seconds``, ``3.4 core minutes``, ``1.8 core hours``."""
+    """Core time for people: ``12 core seconds``, ``3.4 core minutes``, ``1.8 core hours``."""
     for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= size:
             return f"{seconds / size:.1f} core {unit}"

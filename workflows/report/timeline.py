@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datastore.schema import SpinPoint
+from datastore.schema import SpinFailure, SpinPoint
 from workflows.report.collect import Document, Material
 from workflows.report.images import GREY, INK, PALETTE, Picture, encode, new_figure, styled
 from workflows.report.summary import cost_of

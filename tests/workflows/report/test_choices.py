@@ -3,7 +3,7 @@
 import pytest
 
 from workflows.learning import SelectOptions
-from workflows.report.choices import RULES, cost_words, group_tables, price_words
+from workflows.report.choices import RULES, cost_words, group_tables, price_words, rule_words
 
 from .rounds import PER_ROUND
 
@@ -22,6 +22,24 @@ def test_choices_by_group(material):
 def test_every_rule_has_words():
     rule = SelectOptions.model_fields["rule"].annotation
     assert set(RULES) == set(rule.__args__)
+
+
+@pytest.mark.parametrize(
+    ("rule", "price", "words"),
+    [
+        ("random", 1.0, "The odds fall as the price."),
+        ("random", 0.5, "The odds fall as the price to the power 0.5."),
+        ("random", 0.0, "Each candidate has the same odds."),
+        ("spread", 1.0, "Scores are divided by the price."),
+        ("spread", 0.0, "Prices do not count."),
+    ],
+)
+def test_words_say_what_prices_do(rule, price, words):
+    assert rule_words(rule, SelectOptions(rule=rule, price=price)).endswith(words)
+
+
+def test_a_rule_of_another_version_has_no_words():
+    assert rule_words("by-tarot", SelectOptions()) == ""
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.0123, "0.012 s"), (59, "59 s"), (90, "1.5 min"), (9000, "2.5 h")])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from datastore.costs import ledger, total
 from workflows.report import Summary, print_summary, summarise
-from workflows.report.collect import ReportError
+from workflows.report.collect import ReportError, collect
 from workflows.report.summary import (
     beaten_text,
     core_time,
@@ -19,7 +21,9 @@ from workflows.report.summary import (
     ordering_energies,
     paired_energies,
     shown,
+    summary_of,
 )
+from workflows.report.timeline import round_rows
 
 
 def scores(energy: float, forces: float, moments: float | None) -> dict[str, Any]:
@@ -55,6 +59,24 @@ def test_error_rows_compare_the_model_with_each_baseline() -> None:
     assert rows[1].moments is None
     assert beaten_text(rows[1]) == "yes"
     assert beaten_text(rows[2]) == "not in moments"
+
+
+def test_headline_rounds_and_status_tell_one_cost(trained: Any) -> None:
+    material = collect(trained.options, trained.store, trained.evaluated)
+    campaign = total(ledger(trained.store, {"campaign": trained.options.name}).values())
+    summary = summary_of(material)
+    assert summary.timings.labels_cpu == pytest.approx(campaign.seconds)
+    assert 3600 * summary.counts.core_hours == pytest.approx(campaign.seconds)
+    assert sum(row["core_seconds"] for row in round_rows(material)) == pytest.approx(campaign.seconds)
+
+
+def test_cores_cost_while_they_wait(trained: Any) -> None:
+    material = collect(trained.options, trained.store, trained.evaluated)
+    point = material.points[0].model_copy(update={"timings": {"wall": 100.0, "cpu": 60.0, "cores": 4.0}})
+    copy = point.model_copy(update={"salvaged_from": "another"})  # paid for with that one
+    summary = summary_of(replace(material, points=[point, copy], failures=[]))
+    assert "6.7 core minutes" in headline(summary)
+    assert summary.timings.labels_cpu == 400.0
 
 
 def test_equal_errors_are_not_beaten() -> None:
