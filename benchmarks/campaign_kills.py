@@ -4,8 +4,9 @@ nice -n 5 python benchmarks/campaign_kills.py --kills 20    # table of docs/resu
 
 A campaign of active learning with the spin-lattice engine runs once undisturbed. Then the same campaign runs in new
 folders, its driver is killed (kill -9) at a random moment and started again, at most ``--each`` times per campaign,
-until there were so many kills; each campaign is then run to its end. Moments are drawn after each start, uniformly up
-to twice the ``--each``-th part of the time that the undisturbed run took, so that kills fall into all of its stages.
+until there were so many kills; each campaign is then run to its end. Moments are drawn after each start, from the first
+job that begins on, uniformly up to twice the ``--each``-th part of the time that the jobs of the undisturbed run took, so
+that kills fall into all stages.
 After every kill the store is read as the kill left it. Violations:
 
 - a label whose output was stored at a kill is computed again after it (the engine writes down every calculation);
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from datastore import SpinStore, open_store
+from datastore.costs import LOG_FILE
 from datastore.errors import DataError
 from datastore.registry import champion
 from tests.support.cli import environment, tiny_campaign
@@ -57,7 +59,7 @@ class Kill:
 
     campaign: int
     after: float
-    """Seconds since the driver was started."""
+    """Seconds since the driver began its first job."""
     at_work: list[str]
     stored: int
     """Labels whose output was in the store."""
@@ -84,12 +86,10 @@ def start(campaign: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(arguments, cwd=campaign.parent, env=environment(), stdout=subprocess.DEVNULL)
 
 
-def finish(campaign: Path) -> float:
-    """Run a campaign to its end; returns seconds. Raises RuntimeError where the driver fails."""
-    started = time.time()
+def finish(campaign: Path) -> None:
+    """Run a campaign to its end. Raises RuntimeError where the driver fails."""
     if start(campaign).wait() != 0:
         raise RuntimeError(f"{campaign}: the driver failed without having been killed")
-    return time.time() - started
 
 
 def options_of(campaign: Path) -> CampaignOptions:
@@ -101,7 +101,11 @@ def options_of(campaign: Path) -> CampaignOptions:
 def kill(campaign: Path, number: int, after: float) -> Kill | None:
     """Start the driver, kill it after so many seconds, and look at what is there; None where it ended before."""
     began = time.time()
+    log = log_of(options_of(campaign))
+    size = log.stat().st_size if log.exists() else 0
     process = start(campaign)
+    while process.poll() is None and not (log.exists() and log.stat().st_size > size):
+        time.sleep(0.01)
     try:
         code = process.wait(timeout=after)
     except subprocess.TimeoutExpired:
@@ -136,9 +140,20 @@ def stored(store: SpinStore) -> set[str]:
     return {document["output"]["config_id"] for document in found}
 
 
+def log_of(options: CampaignOptions) -> Path:
+    """The log of a campaign's runs: a line where a job begins, and one where it ends."""
+    return Path(options.folder) / LOG_FILE
+
+
+def seconds_of_jobs(options: CampaignOptions) -> float:
+    """From the beginning of the first job to the end of the last one."""
+    times = [json.loads(line)["time"] for line in log_of(options).read_text().splitlines()]
+    return float(max(times) - min(times))
+
+
 def at_work(folder: Path, began: float) -> list[str]:
     """Kinds of jobs that had begun since (Unix time) and not ended, by the log of the campaign's runs."""
-    log = folder / "calculations.jsonl"
+    log = folder / LOG_FILE
     newest: dict[str, dict[str, Any]] = {}
     for line in log.read_text().splitlines() if log.exists() else []:
         entry = json.loads(line)
@@ -216,7 +231,8 @@ def main() -> int:
 def experiment(folder: Path, kills: int, each: int, rng: random.Random) -> int:
     """All campaigns in ``folder``; prints the table and what was found."""
     whole = write(folder / "undisturbed")
-    typical = finish(whole)
+    finish(whole)
+    typical = seconds_of_jobs(options_of(whole))
     labels = len(ending(whole)["labels"])
     print(f"undisturbed: {typical:.0f} s, {labels} labels, {len(computed(whole))} computed\n", flush=True)
     print("| campaign | seconds to the kill | at work | labels stored | model in use, generation |")
