@@ -15,14 +15,15 @@ from datastore.errors import DataError
 from datastore.ingest import ingest
 from datastore.queries import find
 from datastore.schema import SpinPoint, content_hash
-from datastore.snapshot import load_snapshot
+from datastore.snapshot import Snapshot, load_snapshot
 from workflows.campaign import CampaignOptions
 from workflows.jobs.champion import with_champion
 from workflows.jobs.evaluate import champion_members
 from workflows.jobs.files import write_atomically
 from workflows.jobs.label import stable_uuid
+from workflows.jobs.tested import untrained
 
-TOLD: tuple[str, ...] = ("generation", "model_id", "n", "overall", "groups")
+TOLD: tuple[str, ...] = ("generation", "model_id", "n", "twins", "overall", "groups")
 """Of the content of the file, what goes into the job's output."""
 
 SLIM = ("n", "rms_error", "rms_spread", "rank_correlation", "ratio")
@@ -59,14 +60,18 @@ def predict_new_labels(
 
     Where the model in use was trained on some of them (of a campaign that was changed and run again), the newest
     committee of this line of generations is tested, which was not. Output: ``file``, ``generation``, ``model_id``,
-    ``n``, and where there are labels ``overall``, ``groups`` and ``uncertainty``.
+    ``n``, ``twins`` (labels left out because the model was trained on a twin of them), and where there are labels
+    ``overall``, ``groups`` and ``uncertainty``.
     """
     previous = with_champion(options, previous)
     with open_store(options.store) as store:
         ingest(store)
         model = _unspoilt(store, previous, labelled)
-        points = _accepted(store, labelled, previous["snapshot"])
+        accepted = _accepted(store, labelled, previous["snapshot"])
+        trained = _snapshot_of(store, model, previous["snapshot"])
+    points = untrained(accepted, trained, options.structures.spin_orbit)
     document: dict[str, Any] = {"generation": generation, "model_id": model["model_id"], "n": len(points)}
+    document["twins"] = len(accepted) - len(points)
     if points:
         document |= _tested(model, points, options)
     path = Path(folder) / f"honest-{content_hash([model['model_id'], sorted(p.point_id for p in points)], 12)}.json"
@@ -106,6 +111,13 @@ def _unspoilt(store: SpinStore, previous: dict[str, Any], labelled: Sequence[str
     seen = {point_id for point_ids in document.get("points", {}).values() for point_id in point_ids}
     spoilt = not seen or not seen.isdisjoint(labelled)
     return previous if spoilt else {**previous, **champion, "members": champion_members(previous)}
+
+
+def _snapshot_of(store: SpinStore, model: dict[str, Any], otherwise: str) -> Snapshot:
+    """The snapshot that a model was trained on, as far as the store knows it."""
+    record = store.get_model(model["model_id"])
+    found = None if record is None else store.snapshots.query_one({"snapshot_id": record.snapshot_id}, ["folder"])
+    return load_snapshot(found["folder"] if found else otherwise)
 
 
 def _slim(uncertainty: dict[str, Any]) -> dict[str, Any]:

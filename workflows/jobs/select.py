@@ -21,6 +21,7 @@ from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
+from workflows.jobs.tested import on_tests
 from workflows.policy.batch import choose
 from workflows.policy.contract import Rule
 from workflows.policy.pool import Candidate, Pool, PoolError
@@ -47,12 +48,15 @@ def choose_next(
 
     ``explored``: outputs of explore jobs. ``previous``: output of the newest evaluation; its champion, or else its
     committee, says what candidates are worth. The choices are also written to ``path``, with all candidates; nothing is
-    written where it is None. Deterministic: the same models, candidates and options give the same choice, so a killed
+    written where it is None. Candidates whose geometry is tested on are left alone: their labels would be left out of
+    training. Deterministic: the same models, candidates and options give the same choice, so a killed
     run continues with it. Raises DataError (candidates cannot be read) and PoolError (the rule cannot work).
     """
     select = options.active_learning.select
     rule = make_rule(select)
-    found = _found(explored)
+    every = _found(explored)
+    tested = on_tests([config for config, _ in every], load_snapshot(previous["snapshot"]))
+    found = [one for index, one in enumerate(every) if index not in tested]
     pool = _pool(options, engine, [source for _, source in found], [config for config, _ in found], rule, previous)
     chosen = choose(pool, rule, options.active_learning.labels, select, (options.seed, generation))
     by_id = {config.config_id: config for config, _ in found}
@@ -62,6 +66,7 @@ def choose_next(
         "rule": rule.name,
         "model_id": _model(previous)["model_id"],
         "factors": pool.factors,
+        "on_tests": len(tested),
         "chosen": documents,
         "candidates": [asdict(candidate) for candidate in pool.candidates],
     }

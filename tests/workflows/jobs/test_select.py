@@ -121,6 +121,21 @@ def test_prices_are_those_of_the_engine(previous, explored):
     assert all(d["candidate"]["price"] == price[d["candidate"]["config_id"]] for d in documents)
 
 
+def test_candidates_on_frozen_tests_are_not_paid_for(previous, explored, tmp_path):
+    """Their labels would be left out of training, as the geometry is tested on."""
+    snapshot = load_snapshot(previous["snapshot"])
+    tested = next(iter(read_points(snapshot.path("test"))))
+    moments = 0.9 * np.abs(tested.magmoms_in)
+    same = {"species": tested.species, "lattice": tested.lattice, "positions": tested.positions, "magmoms_in": moments}
+    candidate = next(iter(read_configs(explored["file"]))).model_copy(update=same)
+    found = [written(tmp_path, "files", [candidate]), explored]
+    path = tmp_path / "selection.json"
+    configs, _ = choose_next(options(labels=explored["count"] + 1), ENGINE, 1, found, previous, path)
+    assert candidate.config_id not in ids(configs)
+    said = json.loads(path.read_text())
+    assert (said["on_tests"], len(said["candidates"])) == (1, explored["count"])
+
+
 def test_nothing_to_choose_from(previous):
     assert choose_next(options(), ENGINE, 1, [], previous, None) == ([], [])
 
