@@ -177,6 +177,15 @@ class Tally:
         """Name of a stage for people."""
         return key[0] if key[1] == 0 else f"{key[0]}, round {key[1]}"
 
+    def later_rounds(self) -> int:
+        """Rounds after the present one that are planned; a decision to stop may leave them out."""
+        return len({key[1] for key in self.stages if key[1] > self.round})
+
+    def concerns(self, key: StageKey) -> bool:
+        """Whether to show the stage: of the present round, or of an earlier one and at work or with failed jobs."""
+        stage = self.stages[key]
+        return key[1] == self.round or (key[1] < self.round and bool(stage.running or stage.failed))
+
     def ordered(self) -> list[StageKey]:
         """Stages in the order they happen."""
         order = [*GROUPS.values(), OTHER]
@@ -221,23 +230,31 @@ class ProgressView:
             print(self.line(), file=self.stream, flush=True)
 
     def line(self) -> str:
-        """The state in one line, such as ``0:45  labels 12/30, 1:10 left | training 0/3 | about 4:00 in all``."""
-        parts = []
-        for key in self.tally.ordered():
-            stage = self.tally.stages[key]
-            left = self.tally.seconds_left(key)
-            eta = f", {duration(left)} left" if left and stage.running else ""
-            text = f" ({self.tally.status(key)})" if self.tally.status(key) else ""
-            failed = f", {stage.failed} failed" if stage.failed else ""
-            parts.append(f"{self.tally.name(key)} {stage.done}/{stage.total}{eta}{text}{failed}")
-        total = self.tally.total_left()
+        """The state in one line, such as ``0:45  labels 12/30, 1:10 left | training 0/3 | about 4:00 left in all``.
+
+        Later rounds are only counted.
+        """
+        parts = [self._part(key) for key in self.tally.ordered() if self.tally.concerns(key)]
+        later = self.tally.later_rounds()
         about = "at most" if self.tally.may_stop else "about"
-        rest = "" if total is None else f" | {about} {duration(total)} left in all"
-        return f"{duration(self.tally.clock() - self.started)}  " + " | ".join(parts) + rest
+        if later:
+            parts.append(_rounds(later, self.tally.may_stop))
+        total = self.tally.total_left()
+        if total is not None:
+            parts.append(f"{about} {duration(total)} left in all")
+        return f"{duration(self.tally.clock() - self.started)}  " + " | ".join(parts)
+
+    def _part(self, key: StageKey) -> str:
+        stage = self.tally.stages[key]
+        left = self.tally.seconds_left(key)
+        eta = f", {duration(left)} left" if left and stage.running else ""
+        text = f" ({self.tally.status(key)})" if self.tally.status(key) else ""
+        failed = f", {stage.failed} failed" if stage.failed else ""
+        return f"{self.tally.name(key)} {stage.done}/{stage.total}{eta}{text}{failed}"
 
 
 class _Bars:
-    """One rich bar per stage."""
+    """One rich bar per stage that concerns the present round: those of all rounds would not fit on a screen."""
 
     def __init__(self, tally: Tally, stream: IO[str]):
         from rich.console import Console
@@ -281,18 +298,24 @@ class _Bars:
                 count=f"{stage.done}/{stage.total}",
                 left=f"{duration(left)} left" if left else "",
                 text=self.tally.status(key),
+                visible=self.tally.concerns(key),
             )
         self._show_total()
 
     def _show_total(self) -> None:
         stages = self.tally.stages.values()
-        left = self.tally.total_left()
+        left, later = self.tally.total_left(), self.tally.later_rounds()
         self.progress.update(
             self.total,
             completed=sum(stage.progress for stage in stages),
             total=sum(stage.total for stage in stages) or None,
             left=f"{'at most ' if self.tally.may_stop else ''}{duration(left)} left" if left else "",
+            text=_rounds(later, self.tally.may_stop) if later else "",
         )
+
+
+def _rounds(later: int, may_stop: bool) -> str:
+    return f"{'at most ' if may_stop else ''}{later} more round{'' if later == 1 else 's'}"
 
 
 def duration(seconds: float | None) -> str:

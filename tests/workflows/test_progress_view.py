@@ -114,6 +114,26 @@ def test_without_a_terminal_one_line_per_interval(tally, clock):
     assert lines[0] == "0:00  labels 1/4 | training 0/2 | about 1:15 left in all"
 
 
+def test_a_line_tells_of_this_round_and_counts_the_others(clock):
+    rounds = {(name, k): 8 for name in ("exploration", "labels", "training", "evaluation") for k in range(13)}
+    tally = Tally(2, {"labels": 10.0, "training": 60.0}, rounds, clock, may_stop=True)
+    view = ProgressView(tally, io.StringIO())
+    first = "exploration 0/8 | labels 0/8 | training 0/8 | evaluation 0/8 | at most 12 more rounds | at most "
+    assert view.line().startswith(f"0:00  {first}")
+    for uuid, kind in [*FIRST, ("x1", "explore"), ("l1", "label")]:
+        tally.handle(event("added", uuid, kind, done=kind != "label"))
+    tally.handle(event("failed", "t0", "train"))
+    assert len(view.line()) < 250
+    assert "training 1/8, 1 failed | exploration, round 1 1/8 | labels, round 1 0/8" in view.line()
+    assert "round 2" not in view.line()
+    assert "at most 11 more rounds" in view.line()
+
+
+def test_rounds_that_cannot_be_left_out_are_counted_as_certain(clock):
+    tally = Tally(1, {"labels": 10.0}, {("labels", 0): 4, ("labels", 1): 6}, clock)
+    assert ProgressView(tally, io.StringIO()).line() == "0:00  labels 0/4 | 1 more round | about 1:40 left in all"
+
+
 def test_bars_on_a_terminal(tally, clock):
     class Terminal(io.StringIO):
         def isatty(self):
@@ -126,6 +146,22 @@ def test_bars_on_a_terminal(tally, clock):
         view(event("done", "l0"))
     assert "labels" in stream.getvalue()
     assert "2/4" in stream.getvalue()
+
+
+def test_bars_of_other_rounds_are_hidden(clock):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    rounds = {(name, k): 2 for name in ("labels", "training") for k in range(13)}
+    tally = Tally(2, {"labels": 10.0, "training": 60.0}, rounds, clock, may_stop=True)
+    with ProgressView(tally, Terminal()) as view:
+        for uuid, kind in [*FIRST, ("x1", "explore"), ("l1", "label")]:
+            view(event("added", uuid, kind, done=kind != "label"))
+        assert view.bars is not None
+        shown = [task.description for task in view.bars.progress.tasks if task.visible]
+        assert shown == ["whole run", "labels, round 1", "training, round 1", "exploration, round 1"]
+        assert view.bars.progress.tasks[0].fields["text"] == "at most 11 more rounds"
 
 
 @pytest.mark.parametrize(
