@@ -5,9 +5,8 @@ nice -n 5 python benchmarks/campaign_kills.py --kills 20    # table of docs/resu
 A campaign of active learning with the spin-lattice engine runs once undisturbed. Then the same campaign runs in new
 folders, its driver is killed (kill -9) at a random moment and started again, at most ``--each`` times per campaign,
 until there were so many kills; each campaign is then run to its end. Moments are drawn after each start, from the first
-job that begins on, uniformly up to twice the ``--each``-th part of the time that the jobs of the undisturbed run took, so
-that kills fall into all stages.
-After every kill the store is read as the kill left it. Violations:
+job that begins on, uniformly up to twice the ``--each``-th part of the time that the jobs of the undisturbed run took:
+kills fall into all stages. After every kill the store is read as the kill left it. Violations:
 
 - a label whose output was stored at a kill is computed again after it (the engine writes down every calculation);
 - the record of the model in use names a file that is not there, has another SHA-256, or is no model that loads;
