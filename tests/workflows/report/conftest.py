@@ -23,6 +23,7 @@ from workflows.engines import Engine, LabelError, get_engine
 from workflows.policy.batch import choose
 from workflows.policy.pool import Candidate, Pool
 from workflows.policy.rules import Spread
+from workflows.report import write_report
 from workflows.report.collect import Material, collect
 from workflows.structures.generate import candidates, generate
 
@@ -162,6 +163,21 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Example:
 def material(grown: Example) -> Material:
     """What the report of the four rounds is made of."""
     return collect(grown.options, grown.store, grown.evaluated)
+
+
+@pytest.fixture(scope="session")
+def page(trained: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two generations, in a folder that did not exist."""
+    path = tmp_path_factory.mktemp("page") / "deep" / "report.html"
+    assert write_report(trained.options, trained.store, trained.evaluated, path) == path
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+    return path
+
+
+@pytest.fixture(scope="session")
+def page_of_rounds(grown: Example, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of four rounds."""
+    return write_report(grown.options, grown.store, grown.evaluated, tmp_path_factory.mktemp("rounds") / "report.html")
 
 
 def _frames(snapshot: Snapshot, points: list[SpinPoint], split: str) -> list[Atoms]:

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workflows.report import write_report
-
 pytestmark = pytest.mark.browser
 
 FLAGS = [
@@ -43,18 +41,6 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
-
-
-@pytest.fixture(scope="module")
-def page(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(
-        trained.options, trained.store, trained.evaluated, tmp_path_factory.mktemp("browser") / "report.html"
-    )
-
-
-@pytest.fixture(scope="module")
-def page_of_rounds(grown: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(grown.options, grown.store, grown.evaluated, tmp_path_factory.mktemp("rounds") / "report.html")
 
 
 def browse(chromium: str, profile: Path, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
