@@ -342,10 +342,10 @@ def assign(
     strata = Counter(group.stratum for group in initial)
     trained = sum(split == "train" for split in result.values())
     plan: list[tuple[Split, float, int]] = [
-        *([] if closed else [("test", options.fractions[2], options.min_test)]),
+        ("test", options.fractions[2], options.min_test),
         ("val", options.fractions[1], options.min_val),
     ]
-    for split, fraction, least in plan:
+    for split, fraction, least in plan[1 if closed else 0 :]:
         wanted = round(fraction * len(initial))
         while not _enough(groups, result, split, wanted, least):
             if not free or len(free) + trained <= 1:

@@ -6,7 +6,7 @@ That of the store (:mod:`datastore.locks`) is seen by other hosts, and lets a ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from datastore import open_store
 from datastore.locks import TTL, Held, lock
 from workflows.campaign import CampaignOptions
 from workflows.run_lock import run_lock
-
-Watch = Callable[[dict[str, Any]], None]
 
 
 def lock_name(campaign: str) -> str:
@@ -35,10 +33,10 @@ def campaign_lock(options: CampaignOptions, owner: str, ttl: float = TTL) -> Ite
         yield held
 
 
-def watched(held: Held, watch: Watch) -> Watch:
+def watched(held: Held, watch: Callable[[Any], None]) -> Callable[[Mapping[str, Any]], None]:
     """``watch`` of a run, which ends with LockLostError once its lock is lost: nothing is begun after that."""
 
-    def guarded(event: dict[str, Any]) -> None:
+    def guarded(event: Mapping[str, Any]) -> None:
         held.check()
         watch(event)
 

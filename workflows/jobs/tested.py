@@ -10,6 +10,7 @@ from datastore.fingerprints import Geometry
 from datastore.leaks import find_twins, geometry_of, read_geometries
 from datastore.schema import SpinConfig, SpinPoint
 from datastore.snapshot import EARLIER, Snapshot
+from datastore.splits import SPLITS
 from workflows.structures.twin_keys import twin_keys
 
 
@@ -34,7 +35,7 @@ def on_tests(configs: Sequence[SpinConfig], snapshot: Snapshot) -> set[int]:
 
 def untrained(points: Sequence[SpinPoint], snapshot: Snapshot, spin_orbit: bool) -> list[SpinPoint]:
     """Those of ``points`` that are no twins, spins included, of labels in training and validation of ``snapshot``."""
-    splits = [split for split in ("train", "val") if snapshot.counts.get(split)]
+    splits = [split for split in SPLITS if split != "test" and snapshot.counts.get(split)]
     seen = [point for split in splits for point in read_points(snapshot.path(split))]
     known = range(len(points), len(points) + len(seen))
     keys = twin_keys([*points, *seen], labelled=known, spin_orbit=spin_orbit)
