@@ -18,13 +18,15 @@ import pytest
 
 from datastore import open_store
 from datastore.queries import find
+from datastore.registry import promote
 from datastore.snapshot import load_snapshot
 from tests.support.cli import environment, in_this_process, tiny_campaign
 from tests.support.counted_engine import Counted
 from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
+from workflows.flows.active_learning import decide_next
 from workflows.jobs.decide import decision
-from workflows.jobs.honest import predict_new_labels
+from workflows.jobs.honest import _unspoilt, predict_new_labels
 from workflows.results import latest_evaluation, outcome
 from workflows.submit import run_local
 
@@ -293,11 +295,27 @@ def test_a_model_that_was_trained_on_the_labels_is_not_asked_about_them(finished
     first, last = promotion(campaign, 0), promotion(campaign, 2)
     batch = json.loads(Path(end["honest"][0]).read_text())["point_ids"]
     spoilt = {**first, "champion": model_of(last)}
-    told = predict_new_labels.original(options_of(campaign), 1, batch, spoilt, str(tmp_path))
-    assert (told["n"], told["model_id"]) == (3, first["model_id"])
     before = {**promotion(campaign, 1), "champion": model_of(first)}
-    told = predict_new_labels.original(options_of(campaign), 1, batch, before, str(tmp_path))
-    assert told["model_id"] == first["model_id"]  # the model in use, not the newest, which has seen them
+    with opened(campaign) as store:
+        assert _unspoilt(store, spoilt, batch)["model_id"] == first["model_id"]
+        # the model in use, not the newest, which has seen them
+        assert _unspoilt(store, before, batch)["model_id"] == first["model_id"]
+    told = predict_new_labels.original(options_of(campaign), 1, batch, first, str(tmp_path))
+    assert (told["n"], told["model_id"]) == (3, first["model_id"])
+
+
+def test_what_a_person_put_to_use_after_the_end_is_used_where_the_campaign_goes_on(copy):
+    """A decision asked for anew is about the model in use now, and so is what follows it."""
+    first, last = promotion(copy, 0), promotion(copy, 2)
+    used = last["champion"]["model_id"]
+    other = first["model_id"] if used == last["model_id"] else last["model_id"]
+    with opened(copy) as store:
+        promote(store, "tiny", other, "ada", ["moments of the other look wrong"], used)
+    with contextlib.chdir(write(copy.parent, rounds=3).parent):
+        response = decide_next.original(CampaignMaker(options_of(copy), Counted(log="unused")), 2, last)
+    assert response.output["history"][-1]["champion"] == other
+    previous = next(job for job in response.addition.jobs if job.metadata["kind"] == "explore").function_args[3]
+    assert previous["champion"]["model_id"] == other
 
 
 def test_a_batch_without_labels_is_tested_on_nothing(finished, tmp_path):
