@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datastore.splits import SplitOptions
+from workflows.contradictions import contradictions, misread
 from workflows.engines import Engine, get_engine
 from workflows.learning import ActiveLearningOptions
 from workflows.options import load_yaml, parse_options
@@ -26,7 +28,7 @@ class CampaignError(ValueError):
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StartOptions(_Options):
@@ -112,6 +114,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     the campaign's elements are taken.
     """
     content = load_yaml(path, CampaignError)
+    _refuse(misread(content), path)
     defaults = {name: CampaignOptions.model_fields[name].default for name in ("model", "baseline")}
     for key in ("engine", "model", "baseline"):
         value = content.get(key, defaults.get(key))
@@ -123,6 +126,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     if engine is not None:
         content["engine"] = _settings(get_engine(engine))
     options = _parsed(content, path)
+    _refuse(contradictions(options), path)
     chosen = _of_elements(get_engine(options.engine), _elements(options))
     if engine is not None and isinstance(own, dict | str):
         first = _of_elements(get_engine(own), _elements(options))
@@ -136,6 +140,12 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
 
 def _parsed(content: dict[str, Any], path: Path) -> CampaignOptions:
     return _with_structure_files(parse_options(CampaignOptions, content, str(path), CampaignError), path)
+
+
+def _refuse(found: Iterable[str], path: Path) -> None:
+    """CampaignError with what was ``found``, if anything was."""
+    if text := "; ".join(found):
+        raise CampaignError(f"{path}: {text}")
 
 
 def _settings(engine: Engine) -> dict[str, Any]:

@@ -2,31 +2,108 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import Counter
 from collections.abc import Sequence
 
+from datastore.errors import DataError
+from datastore.leaks import geometry_of
 from datastore.schema import SpinConfig
-from datastore.splits import name_test_set
+from datastore.splits import Member, divide, name_test_set
 from workflows.campaign import CampaignError, CampaignOptions
 
 
 def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None:
-    """Refuse a campaign whose models could not predict a test, or that has targets on tests it does not have.
+    """Refuse a campaign that must end after its first labels: no test to judge by, or targets on tests it has not.
 
-    ``configs``: those of generation 0. Raises CampaignError.
+    ``configs``: those of generation 0, divided here as their labels will be if all are accepted and none are twins.
+    Raises CampaignError.
     """
-    test_of = [name_test_set(c.ordering, c.formula, c.species, options.split) for c in configs]
-    trained = {
-        symbol for c, name in zip(configs, test_of, strict=True) if name != "compositions" for symbol in c.species
-    }
+    _check_names(options, configs)
+    test_of = {c.config_id: name_test_set(c.ordering, c.formula, c.species, options.split) for c in configs}
+    trained = {symbol for c in configs if test_of[c.config_id] != "compositions" for symbol in c.species}
     unknown = sorted({symbol for c in configs for symbol in c.species} - trained)
     if unknown:
-        raise CampaignError(
-            f"campaign {options.name}: split.held_out leaves no label of {', '.join(unknown)} to train on, so no model "
-            "could predict what is held out; hold out a mixture whose elements other parents contain"
+        raise _error(
+            options,
+            f"split.held_out leaves no label of {', '.join(unknown)} to train on, so no model could predict what is "
+            "held out; hold out a mixture whose elements other parents contain",
         )
-    for name, key in (("orderings", "an ordering"), ("compositions", "a composition")):
-        if name in options.active_learning.stop.targets and name not in test_of:
-            raise CampaignError(
-                f"campaign {options.name}: active_learning.stop.targets has a target on {name}, and {key} that is held "
-                "out is not there; name one in split: {by: named, held_out: [...]}, or remove the target"
+    most = options.active_learning.stop.labels
+    if most is not None and most < len(configs):
+        raise _error(
+            options,
+            f"active_learning.stop.labels is {most}, and the first labels are {len(configs)} already; raise it, or ask "
+            "for fewer under structures",
+        )
+    _check_targets(options, first_tests(options, configs))
+
+
+def _error(options: CampaignOptions, text: str) -> CampaignError:
+    return CampaignError(f"campaign {options.name}: {text}")
+
+
+def _check_names(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None:
+    """Every name that is held out is one of an ordering, or of a formula or an element, as ``split.by`` says."""
+    by = options.split.by
+    orderings = {c.ordering for c in configs} if by != "composition" else set()
+    compositions = {name for c in configs for name in (c.formula, *c.species)} if by != "ordering" else set()
+    known = sorted(orderings | compositions)
+    for name in options.split.held_out:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {near[0]}?" if near else f"name one of {', '.join(known)}"
+            raise _error(options, f"split.held_out: no configuration is of {name}; {remedy}")
+
+
+def first_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> list[SpinConfig]:
+    """The configurations of generation 0 that the tests are made of. Raises CampaignError where there are none."""
+    try:
+        split_of = divide(map(_member, configs), options.split, {}).split_of
+    except DataError as error:
+        raise _error(options, f"split: {error}") from None
+    tested = [c for c in configs if split_of.get(c.config_id) == "test"]
+    if not tested:
+        fractions = ", ".join(f"{share:g}" for share in options.split.fractions)
+        raise _error(
+            options,
+            f"split.fractions [{fractions}] and min_test {options.split.min_test} leave none of the {len(configs)} "
+            "first labels for tests, so no model could be judged; raise the third fraction or min_test",
+        )
+    return tested
+
+
+def _member(config: SpinConfig) -> Member:
+    """A label of ``config`` as :mod:`datastore.snapshot` describes it to the split, before twins are looked for."""
+    how = config.deformation_parameters.get("parent")
+    return Member(
+        point_id=config.config_id,
+        tokens=(geometry_of(config).token, *([f"pair:{config.pair_id}"] if config.pair_id else [])),
+        stratum=config.deformation,
+        generation=config.generation,
+        parent=config.parent,
+        ordering=config.ordering,
+        formula=config.formula,
+        elements=frozenset(config.species),
+        start=str(how.get("start", "")) if isinstance(how, dict) else "",
+    )
+
+
+def _check_targets(options: CampaignOptions, tested: Sequence[SpinConfig]) -> None:
+    """Every target is on a test that has labels."""
+    there: set[str] = {name_test_set(c.ordering, c.formula, c.species, options.split) for c in tested}
+    if any(number > 1 for number in Counter(c.pair_id for c in tested if c.pair_id).values()):
+        there.add("pairs")
+    held = "{} that is held out is not there; name one in split: {{by: named, held_out: [...]}}"
+    missing = {
+        "orderings": held.format("an ordering"),
+        "compositions": held.format("a composition"),
+        "pairs": "no geometry is tested in two orderings; set structures.paired: true, or add an ordering",
+        "random": "all that is tested is held out; give it a share in split: {by: named, fractions: [...]}",
+    }
+    for name in options.active_learning.stop.targets:
+        if name not in there:
+            raise _error(
+                options,
+                f"active_learning.stop.targets has a target on {name}, and {missing[name]}, or remove the target",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator, model_validator
 
 from workflows.structures.files import FileStructure
 
@@ -13,8 +13,12 @@ Task = Literal["energy", "forces", "moments"]
 RuleName = Literal["random", "balanced", "farthest-point", "spread", "threshold", "max-dist", "max-det", "transductive"]
 
 
+LONGEST_STEP = 20.0
+"""fs; molecular dynamics takes no longer ones (spinmultinet.dynamics)."""
+
+
 class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RelaxationSource(_Options):
@@ -32,17 +36,26 @@ class RelaxationSource(_Options):
 class DynamicsSource(_Options):
     """Molecular dynamics with the committee, of every parent in every ordering; ends where the committee is lost."""
 
-    temperatures: list[float] = Field(default=[300.0, 900.0], min_length=1, description="K, one run each")
+    temperatures: list[PositiveFloat] = Field(default=[300.0, 900.0], min_length=1, description="K, one run each")
     pressures: list[float] = Field(default=[], description="GPa; each gives npt runs; empty: at fixed cell")
     steps: int = Field(default=200, ge=1)
-    timestep: float = Field(default=2.0, gt=0, description="fs")
+    timestep: float = Field(default=2.0, gt=0, le=LONGEST_STEP, description="fs")
     interval: int = Field(default=20, ge=1, description="steps between candidates")
     max_spread: float = Field(
-        default=5.0, gt=0, description="a run ends where the spread of a force passes this many times that on the tests"
+        default=5.0,
+        gt=0,
+        description="a run ends where the spread of a force passes this many times that on the labels that end the "
+        "training; a committee of one has no spread, and its runs no such end",
     )
     flips: int = Field(
         default=0, ge=0, description="further states per frame: its moments after one flip or exchange at random"
     )
+
+    @model_validator(mode="after")
+    def _has_candidates(self) -> DynamicsSource:
+        if self.interval > self.steps:
+            raise ValueError(f"interval {self.interval} is more than the {self.steps} steps of a run; lower interval")
+        return self
 
 
 class SpinMovesSource(_Options):
@@ -113,9 +126,13 @@ class SelectOptions(_Options):
         description="no group of candidates alike in these gives more than its share plus one while others can give",
     )
     geometry_once: bool = Field(default=True, description="take one geometry in one ordering while there are others")
-    core_hours: float | None = Field(default=None, gt=0, description="most a round may cost, by the engine's estimate")
+    core_hours: float | None = Field(
+        default=None, gt=0, description="most a round may cost by the estimate; the first choice always fits"
+    )
     threshold: dict[Task, PositiveFloat] = Field(
-        default={}, description="of threshold: expected error in eV/atom, eV/Angstrom, muB; of the others the quantile"
+        default={},
+        description="of threshold: expected error in meV/atom, and of the largest force and moment in the structure in "
+        "meV/Angstrom and muB; of tasks without one the quantile",
     )
     quantile: float = Field(default=0.8, ge=0, le=1, description="of threshold: share of candidates below it")
     lost: float = Field(
@@ -158,6 +175,18 @@ class StopOptions(_Options):
         default=None, ge=1, description="stop before more labels than this, the first ones included"
     )
     core_hours: float | None = Field(default=None, gt=0, description="stop once the labels have cost this much")
+
+    @field_validator("targets")
+    @classmethod
+    def _can_be_met(cls, targets: dict[TestName, TargetOptions]) -> dict[TestName, TargetOptions]:
+        for name, wanted in targets.items():
+            given = [task for task, error in wanted.model_dump().items() if error is not None]
+            if not given:
+                raise ValueError(f"{name} has no target; write such as {name}: {{energy: 5}} (meV/atom), or remove it")
+            if name == "pairs" and given != ["energy"]:
+                wrong = ", ".join(task for task in given if task != "energy")
+                raise ValueError(f"pairs are differences of energy and have no {wrong}; give energy only (meV/atom)")
+        return targets
 
 
 class PromoteOptions(_Options):

@@ -106,7 +106,7 @@ def structures(**parent):
         "parents": [parent],
         "orderings": ["FM"],
         "magmoms": {parent["species"]: 3.0} if "species" in parent else {},
-        "deformations": [{"kind": "none"}],
+        "deformations": [{"kind": "none"}, {"kind": "volume", "amplitude": [0.95, 1.05]}],
     }
 
 

@@ -43,7 +43,7 @@ def changed(place, **more):
         ("structures.parents.0", "spezies", "did you mean 'species'?"),
         ("structures.parents.0", "rounds", "it belongs under active_learning"),
         ("active_learning", "lables", "did you mean 'labels'?"),
-        ("active_learning", "zzz", "known keys: candidates, labels, rounds"),
+        ("active_learning", "zzz", "known keys: candidates, explore, labels"),
     ],
 )
 def test_unknown_keys(place, key, hint):

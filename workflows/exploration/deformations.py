@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datastore.schema import SpinConfig
 from workflows.exploration.task import Task
+from workflows.structures.errors import NoCandidatesError
 from workflows.structures.generate import candidates
 from workflows.structures.preparation import count_cells
 
@@ -11,9 +12,13 @@ from workflows.structures.preparation import count_cells
 def new_deformations(task: Task) -> list[SpinConfig]:
     """About as many new geometries as the options ask for, evenly over parents and deformations.
 
-    Evaluations of the model: none.
+    None where all deformations are ``none``, or of fixed amplitudes that earlier generations have used up: other
+    sources may still find something. Evaluations of the model: none.
     """
     structures = task.options.structures
     kinds = sum(deformation.kind != "none" for deformation in structures.deformations)
     each = max(1, round(task.options.active_learning.candidates / max(1, kinds * count_cells(structures))))
-    return list(candidates(structures, task.generation, campaign=task.options.name, count=each))
+    try:
+        return list(candidates(structures, task.generation, campaign=task.options.name, count=each))
+    except NoCandidatesError:
+        return []

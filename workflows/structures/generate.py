@@ -27,7 +27,7 @@ from workflows.structures.deformations import (
     draw_direction,
 )
 from workflows.structures.equivalence import Crystals
-from workflows.structures.errors import StructureError
+from workflows.structures.errors import NoCandidatesError, StructureError
 from workflows.structures.identity import canonical, parent_id
 from workflows.structures.lattice import Variant, variants
 from workflows.structures.options import (
@@ -108,14 +108,16 @@ def candidates(
 
     ``generation`` (1 or more) chooses the random streams; ``count`` replaces the count of every deformation.
     Undeformed parents are left out: generation 0 has them. So are strains of a fixed amplitude that an earlier
-    generation has, or one that symmetry makes the same; StructureError where nothing else is left.
+    generation has, or one that symmetry makes the same; NoCandidatesError where nothing else is left.
     """
     if generation < 1:
         raise StructureError(f"generation is {generation}; candidates start at 1, generation 0 is generate()")
     if count is not None and count < 1:
         raise StructureError(f"count is {count}; give at least 1")
     if all(deformation.kind == "none" for deformation in options.deformations):
-        raise StructureError("no candidates: every deformation is 'none'; add displacement, shear, tensile or volume")
+        raise NoCandidatesError(
+            "no candidates: every deformation is 'none'; add displacement, shear, tensile or volume"
+        )
     fields = {"campaign": campaign, "generation": generation, "moment_role": options.moment_role}
     seen = TwinCount()
     parents = _prepare(options, seen)
@@ -125,7 +127,7 @@ def candidates(
     found = _stream(_Run(options, generation, count, fields, seen), parents)
     first = next(found, None)
     if first is None:
-        raise StructureError(
+        raise NoCandidatesError(
             "no candidates are left: every strain of these fixed amplitudes was in an earlier generation; give a range "
             "of amplitudes or a displacement on top"
         )

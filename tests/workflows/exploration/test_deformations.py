@@ -1,6 +1,9 @@
 """The source that every campaign has."""
 
+import pytest
+
 from workflows.exploration import Task, explore
+from workflows.structures import StructureError
 
 
 def test_new_geometries_in_every_ordering(make_task):
@@ -30,3 +33,19 @@ def test_no_model_is_needed(make_task):
     task: Task = make_task("deformations")
     task.members = ["nowhere.pt"]
     assert explore(task)[0]
+
+
+FIXED = [{"kind": "none"}, {"kind": "volume", "count": 2, "amplitude": [1.04, 1.04]}]
+
+
+@pytest.mark.parametrize("deformations", [[{"kind": "none"}], FIXED], ids=["none", "used up"])
+def test_where_nothing_is_new_it_finds_nothing_and_leaves_the_rounds_to_others(make_task, deformations):
+    task = make_task("deformations", generation=2, structures={"deformations": deformations})
+    assert explore(task) == ([], {})
+    others = make_task("spin-moves", generation=2, structures={"deformations": deformations}, spin_moves={"steps": 5})
+    assert explore(others)[0]
+
+
+def test_other_mistakes_are_not_taken_for_that(make_task):
+    with pytest.raises(StructureError, match="generation is 0; candidates start at 1"):
+        explore(make_task("deformations", generation=0))

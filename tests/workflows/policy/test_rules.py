@@ -102,9 +102,9 @@ def test_whitened_features_do_not_depend_on_units_nor_on_mixing():
 @pytest.mark.parametrize(
     ("forces", "options", "expected"),
     [
-        pytest.param([1, 2, 3, 4, 30], {"threshold": {"forces": 2.5}}, [3, 2, 1, 0, 4], id="lost ones come last"),
-        pytest.param([1, 2, 3, 4, 11], {"threshold": {"forces": 2.5}}, [4, 3, 2, 1, 0], id="not lost at 4.4 times"),
-        pytest.param([13, 40, 1, 14], {"threshold": {"forces": 2.5}}, [2, 0, 3, 1], id="the least lost first"),
+        pytest.param([1, 2, 3, 4, 30], {"threshold": {"forces": 2500}}, [3, 2, 1, 0, 4], id="lost ones come last"),
+        pytest.param([1, 2, 3, 4, 11], {"threshold": {"forces": 2500}}, [4, 3, 2, 1, 0], id="not lost at 4.4 times"),
+        pytest.param([13, 40, 1, 14], {"threshold": {"forces": 2500}}, [2, 0, 3, 1], id="the least lost first"),
         pytest.param([1, 2, 3, 4, 5], {"quantile": 0.2, "lost": 2.0}, [2, 1, 0, 3, 4], id="adaptive"),
     ],
 )
@@ -119,13 +119,48 @@ def test_threshold(forces, options, expected):
 
 def test_threshold_is_of_the_expected_error():
     found = [replace(c, energy=e) for c, e in zip(candidates(3), (0.01, 0.02, 0.05), strict=True)]
-    rule = Threshold(["energy"], {"energy": 0.03}, lost=4.0)
+    rule = Threshold(["energy"], {"energy": 30.0}, lost=4.0)
     raw = choose(Pool(found), rule, 1, FREE)[0]
     assert (raw.candidate.config_id, raw.score) == ("c002", pytest.approx(5 / 3))
-    assert raw.reason == "expected error of energy 0.05 eV/atom, above the threshold 0.03"
+    assert raw.reason == "expected error of energy 50 meV/atom, above the threshold 30"
     calibrated = choose(Pool(found, factors={"energy": 4.0}), rule, 3, FREE)
     assert [c.candidate.config_id for c in calibrated] == ["c001", "c000", "c002"]
     assert "far above (more than 4 times)" in calibrated[2].reason
+
+
+@pytest.mark.parametrize(
+    ("task", "spread", "bound", "told"),
+    [
+        ("energy", 0.006, 5.0, "6 meV/atom"),
+        ("forces", 0.006, 5.0, "6 meV/Angstrom (largest in the structure)"),
+        ("moments", 0.006, 0.005, "0.006 muB (largest in the structure)"),
+    ],
+)
+def test_thresholds_have_the_units_of_targets(task, spread, bound, told):
+    [found] = [replace(c, **{task: spread}) for c in candidates(1)]
+    choice = choose(Pool([found]), Threshold([task], {task: bound}), 1, FREE)[0]
+    assert choice.score == pytest.approx(1.2)
+    assert choice.reason == f"expected error of {task} {told}, above the threshold {bound:g}"
+
+
+@pytest.mark.parametrize("rule", ["spread", "threshold"])
+def test_a_task_that_all_members_agree_on_has_no_say_by_rounding(rule):
+    """Oxides of one spin state: no spread of moments, but for 1e-6 muB in one candidate."""
+    found = [replace(c, energy=0.001 * (k + 1)) for k, c in enumerate(candidates(9))]
+    found[2] = replace(found[2], moments=1e-6)
+    options = SelectOptions(rule=rule, spread_over=[], geometry_once=False)
+    choices = choose(Pool(found), make_rule(options), 9, options)
+    assert next(k for k, c in enumerate(choices) if c.candidate.config_id == "c002") > 0
+    assert all(choice.score < 10 for choice in choices)
+
+
+def test_a_spread_among_many_without_one_is_told_in_units_of_the_floor():
+    found = candidates(9)
+    found[4] = replace(found[4], moments=0.01)
+    options = SelectOptions(rule="spread", spread_over=[], geometry_once=False)
+    choice = choose(Pool(found), make_rule(options), 1, options)[0]
+    assert choice.candidate.config_id == "c004"
+    assert choice.reason == "spread of moments is 100.0 times 0.0001 muB"
 
 
 def test_random_draws_in_proportion_to_one_over_the_price():
