@@ -39,8 +39,8 @@ class Material:
     ``records``: the model and its ancestors, oldest first.
     ``split_of``: point_id -> train, val or test.
     ``lineage``: every model that was evaluated on the way, those that were refused too, oldest first.
-    ``sizes``: snapshot_id -> labels in it. ``promotions``: the promotion log. ``decisions``: round -> why it went on
-    or stopped. ``honest``: tests of models on new labels, oldest first. ``events``: log of the runs on this machine.
+    ``sizes``: snapshot_id -> its training labels. ``promotions``: the promotion log. ``decisions``: round -> why it
+    went on or stopped. ``honest``: tests of models on new labels, oldest first. ``events``: log of the runs here.
     """
 
     options: CampaignOptions
@@ -174,7 +174,7 @@ def _sizes(store: SpinStore, lineage: Sequence[ModelRecord]) -> dict[str, int]:
     wanted = {"snapshot_id": {"$in": [record.snapshot_id for record in lineage]}}
     with explained(store.uri):
         found = store.snapshots.query(wanted, ["snapshot_id", "counts"]) if lineage else []
-        return {document["snapshot_id"]: sum(document["counts"].values()) for document in found}
+        return {document["snapshot_id"]: document["counts"]["train"] for document in found}
 
 
 def _newest(store: SpinStore, lineage: Sequence[ModelRecord], evaluated: Document) -> Document:

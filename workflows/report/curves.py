@@ -29,7 +29,7 @@ DECADE = 3.0
 
 @dataclass(frozen=True)
 class Curve:
-    """One line: labels and mean absolute errors, in the order of time."""
+    """One line: training labels and mean absolute errors, in the order of time."""
 
     name: str
     labels: list[int]
@@ -96,7 +96,7 @@ def _figure(material: Material, task: Task) -> Picture | None:
                 [], [], color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), label="target, in the colour of its set"
             )
         _scale(axes, lines, list(targets.values()))
-        axes.set_xlabel("labels, held-out ones included")
+        axes.set_xlabel("training labels")
         axes.set_ylabel(f"MAE of {task} ({UNITS[task]})")
         figure.legend(loc="outside upper left", ncols=1, handlelength=2.4)
         return encode(figure, _in_words(lines, targets, task), task)
@@ -134,6 +134,8 @@ def _scale(axes: Any, lines: dict[str, Curve], targets: Sequence[float]) -> None
 
 
 def _in_words(lines: dict[str, Curve], targets: dict[str, float], task: Task) -> str:
-    parts = [f"{c.name} {c.errors[0]:.3g} to {c.errors[-1]:.3g} at {c.labels[-1]} labels" for c in lines.values()]
+    parts = [
+        f"{c.name} {c.errors[0]:.3g} to {c.errors[-1]:.3g} at {c.labels[-1]} training labels" for c in lines.values()
+    ]
     parts += [f"target of {TESTS.get(test, test)} {value:g}" for test, value in targets.items()]
-    return f"Mean absolute error of {task} in {UNITS[task]} against the number of labels: {'; '.join(parts)}"
+    return f"Mean absolute error of {task} in {UNITS[task]} against the number of training labels: {'; '.join(parts)}"

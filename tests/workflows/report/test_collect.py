@@ -22,3 +22,15 @@ def test_jobs_of_retrainings_and_of_other_campaigns_are_no_decisions(grown, mate
         assert collect(grown.options, grown.store, None).decisions == {}
     finally:
         grown.store.jobs.remove_docs({"uuid": {"$in": list(outputs)}})
+
+
+def test_a_model_that_is_its_own_parent_ends_the_ancestry(grown, material):
+    """Stores of before hold such a record where a round gave no label."""
+    newest = material.lineage[-1]
+    grown.store.put_model(newest.model_copy(update={"parents": [newest.model_id]}))
+    try:
+        found = collect(grown.options, grown.store, grown.evaluated)
+        assert [record.model_id for record in found.records] == [newest.model_id]
+        assert found.lineage == found.records
+    finally:
+        grown.store.put_model(newest)
