@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -99,17 +100,17 @@ class Group:
 
     members: tuple[Member, ...]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Smallest token: does not depend on the order of the labels."""
         return min(token for member in self.members for token in member.tokens)
 
-    @property
+    @cached_property
     def stratum(self) -> str:
         """Kind of deformation of the first label."""
         return min(self.members, key=lambda m: m.point_id).stratum
 
-    @property
+    @cached_property
     def is_initial(self) -> bool:
         """Whether any label was there before active learning; chosen ones would bias a test set."""
         return any(member.generation == 0 for member in self.members)

@@ -19,10 +19,10 @@ def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None
     ``configs``: those of generation 0, divided here as their labels will be if all are accepted and none are twins.
     Raises CampaignError.
     """
-    _check_names(options, configs)
-    test_of = {c.config_id: name_test_set(c.ordering, c.formula, c.species, options.split) for c in configs}
-    trained = {symbol for c in configs if test_of[c.config_id] != "compositions" for symbol in c.species}
-    unknown = sorted({symbol for c in configs for symbol in c.species} - trained)
+    members = [_member(config) for config in configs]
+    _check_names(options, members)
+    trained = {symbol for m in members if _test_of(options, m) != "compositions" for symbol in m.elements}
+    unknown = sorted({symbol for m in members for symbol in m.elements} - trained)
     if unknown:
         raise _error(
             options,
@@ -36,18 +36,26 @@ def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None
             f"active_learning.stop.labels is {most}, and the first labels are {len(configs)} already; raise it, or ask "
             "for fewer under structures",
         )
-    _check_targets(options, first_tests(options, configs))
+    tested = _tested(options, members)
+    pairs = Counter(c.pair_id for c, m in zip(configs, members, strict=True) if m.point_id in tested and c.pair_id)
+    names: set[str] = {_test_of(options, m) for m in members if m.point_id in tested}
+    _check_targets(options, names | ({"pairs"} if max(pairs.values(), default=0) > 1 else set()))
+
+
+def first_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> set[str]:
+    """config_ids of generation 0 that the tests are made of. Raises CampaignError where there are none."""
+    return _tested(options, [_member(config) for config in configs])
 
 
 def _error(options: CampaignOptions, text: str) -> CampaignError:
     return CampaignError(f"campaign {options.name}: {text}")
 
 
-def _check_names(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None:
+def _check_names(options: CampaignOptions, members: Sequence[Member]) -> None:
     """Every name that is held out is one of an ordering, or of a formula or an element, as ``split.by`` says."""
     by = options.split.by
-    orderings = {c.ordering for c in configs} if by != "composition" else set()
-    compositions = {name for c in configs for name in (c.formula, *c.species)} if by != "ordering" else set()
+    orderings = {m.ordering for m in members} if by != "composition" else set()
+    compositions = {name for m in members for name in (m.formula, *m.elements)} if by != "ordering" else set()
     known = sorted(orderings | compositions)
     for name in options.split.held_out:
         if name not in known:
@@ -56,21 +64,25 @@ def _check_names(options: CampaignOptions, configs: Sequence[SpinConfig]) -> Non
             raise _error(options, f"split.held_out: no configuration is of {name}; {remedy}")
 
 
-def first_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> list[SpinConfig]:
-    """The configurations of generation 0 that the tests are made of. Raises CampaignError where there are none."""
+def _tested(options: CampaignOptions, members: Sequence[Member]) -> set[str]:
+    """Ids of those that go to the test split."""
     try:
-        split_of = divide(map(_member, configs), options.split, {}).split_of
+        split_of = divide(members, options.split, {}).split_of
     except DataError as error:
         raise _error(options, f"split: {error}") from None
-    tested = [c for c in configs if split_of.get(c.config_id) == "test"]
+    tested = {name for name, split in split_of.items() if split == "test"}
     if not tested:
         fractions = ", ".join(f"{share:g}" for share in options.split.fractions)
         raise _error(
             options,
-            f"split.fractions [{fractions}] and min_test {options.split.min_test} leave none of the {len(configs)} "
+            f"split.fractions [{fractions}] and min_test {options.split.min_test} leave none of the {len(members)} "
             "first labels for tests, so no model could be judged; raise the third fraction or min_test",
         )
     return tested
+
+
+def _test_of(options: CampaignOptions, member: Member) -> str:
+    return name_test_set(member.ordering, member.formula, member.elements, options.split)
 
 
 def _member(config: SpinConfig) -> Member:
@@ -89,11 +101,8 @@ def _member(config: SpinConfig) -> Member:
     )
 
 
-def _check_targets(options: CampaignOptions, tested: Sequence[SpinConfig]) -> None:
-    """Every target is on a test that has labels."""
-    there: set[str] = {name_test_set(c.ordering, c.formula, c.species, options.split) for c in tested}
-    if any(number > 1 for number in Counter(c.pair_id for c in tested if c.pair_id).values()):
-        there.add("pairs")
+def _check_targets(options: CampaignOptions, there: set[str]) -> None:
+    """Every target is on one of the tests that are ``there``."""
     held = "{} that is held out is not there; name one in split: {{by: named, held_out: [...]}}"
     missing = {
         "orderings": held.format("an ordering"),
