@@ -126,7 +126,7 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     if engine is not None:
         content["engine"] = _settings(get_engine(engine))
     options = _parsed(content, path)
-    _refuse(contradictions(options), path)
+    _refuse(contradictions(options.active_learning, options.structures, options.committee), path)
     chosen = _of_elements(get_engine(options.engine), _elements(options))
     if engine is not None and isinstance(own, dict | str):
         first = _of_elements(get_engine(own), _elements(options))

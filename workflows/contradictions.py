@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from workflows.campaign import CampaignOptions
-    from workflows.structures.options import StructureOptions
+from workflows.learning import ActiveLearningOptions, RuleName
+from workflows.structures.options import StructureOptions
 
 SOURCES = ("relaxations", "dynamics", "spin_moves", "decorations")
 """Sources of candidates with options of their own."""
@@ -26,14 +25,16 @@ def misread(content: dict[str, Any]) -> Iterator[str]:
         yield "active_learning.explore.content is filled in from files; remove it and name your structures in files"
 
 
-def contradictions(options: CampaignOptions) -> Iterator[str]:
-    """What the rounds of a campaign could not do, one line each with the remedy; nothing where it has no rounds."""
-    learning = options.active_learning
+def contradictions(learning: ActiveLearningOptions, structures: StructureOptions, committee: int) -> Iterator[str]:
+    """What the rounds of a campaign could not do, one line each with the remedy; nothing where it has no rounds.
+
+    ``committee``: number of members.
+    """
     if learning.rounds == 0:
         return
-    if options.committee == 1:
-        yield from _without_spread(options)
-    structures, explore = options.structures, learning.explore
+    if committee == 1:
+        yield from _without_spread(learning.select.rule)
+    explore = learning.explore
     if explore.decorations is not None and not has_mixed_parents(structures):
         yield (
             "active_learning.explore.decorations needs a parent of mixed cations, such as species: {Mn: 0.5, Ni: 0.5}, "
@@ -58,10 +59,9 @@ def has_mixed_parents(structures: StructureOptions) -> bool:
     return any(isinstance(parent.species, dict) and len(parent.species) > 1 for parent in structures.parents)
 
 
-def _without_spread(options: CampaignOptions) -> Iterator[str]:
+def _without_spread(rule: RuleName) -> Iterator[str]:
     from workflows.policy.rules import RULES
 
-    rule = options.active_learning.select.rule
     if "spreads" in RULES[rule].needs:
         free = ", ".join(sorted(name for name, known in RULES.items() if "spreads" not in known.needs))
         yield (
