@@ -77,7 +77,7 @@ def _of_round(
         flow = maker.generation(number + 1, configs, previous["point_ids"], previous) if configs else None
         done = None if flow is None else _promotion(flow, store)
         if done is None:
-            rows = [{key: one[key] for key in ("source", "count", "dropped")} for one in explored]
+            rows = [{key: one.get(key, []) for key in ("source", "count", "dropped", "notes")} for one in explored]
             return replace(plain, decision=found, round=number + 1, selection=selection, explored=rows)
         number, previous = number + 1, with_champion(options, done)
     return replace(plain, decision=found)

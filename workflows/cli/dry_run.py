@@ -38,6 +38,8 @@ def dry_run(options: CampaignOptions, engine: Engine, first: Document, as_json: 
     for one in found.explored:
         dropped = ", ".join(f"{count} {reason}" for reason, count in one["dropped"].items())
         typer.echo(f"{one['source']}: {one['count']} candidates" + (f"; dropped: {dropped}" if dropped else ""))
+        for note in one["notes"]:
+            typer.echo(f"{one['source']}: {note}")
     typer.echo(f"campaign {found.campaign}: {found.state}")
     if found.decision is not None:
         typer.echo(found.decision["why"])

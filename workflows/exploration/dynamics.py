@@ -28,6 +28,8 @@ from workflows.learning import DynamicsSource
 STEP: dict[str, Callable[[Any], Any]] = {"step": int, "forces_std": float}
 """What a frame tells of itself: number of the step, the committee's largest spread of a force (eV/Angstrom)."""
 
+NO_BOUND = "a committee of one has no spread, so max_spread ends no run of dynamics; set committee: 2 or more"
+
 SWAPS = 0.3
 """Share of exchanges among random moves."""
 
@@ -39,13 +41,15 @@ def dynamics(task: Task) -> list[SpinConfig]:
     frame is a candidate; or where a force passes ``max_force``, and its last frame is dropped. The first frame, the
     parent itself, is none. With ``flips`` every frame gives further states of the same geometry.
 
-    Evaluations of the committee: at most ``steps`` + 1 per run, one per label of the test split, one per candidate.
+    Evaluations of the committee: at most ``steps`` + 1 per run, one per label of the val split, one per candidate.
     Every run goes on from its last frame after a stop.
     """
     wanted = task.options.active_learning.explore.dynamics
     assert wanted is not None
     starts = undeformed(task)
     states, bound = spin_states(task, starts), wanted.max_spread * typical_spread(task)
+    if len(task.members) < 2:
+        task.notes.append(NO_BOUND)
     parts = {}
     for start in starts:
         if is_held_out(start, task.options.split):
@@ -65,12 +69,13 @@ def _conditions(wanted: DynamicsSource) -> list[dict[str, float]]:
 
 
 def typical_spread(task: Task) -> float:
-    """Median over the frozen test labels of the largest spread of a force in each, eV/Angstrom.
+    """Median over labels of the largest spread of a force in each, eV/Angstrom; 0 for a committee of one.
 
-    Those of the snapshot's test split; where that is empty, of val or train. 0 for a committee of one.
+    The labels are those that end the training (val), or where there are none those that it learned from. The tests stay
+    out of it: nothing is decided by them.
     """
     snapshot = load_snapshot(task.snapshot)
-    order: tuple[Split, ...] = ("test", "val", "train")
+    order: tuple[Split, ...] = ("val", "train")
     split = next(split for split in order if snapshot.counts[split])
     frames = [point_to_atoms(point) for point in read_points(snapshot.path(split))]
     found = task.calculator.committee.predict(frames)

@@ -9,6 +9,9 @@ import numpy as np
 from pymatgen.core import Structure
 
 from datastore.schema import SpinConfig, content_hash
+from workflows.exploration.held_out import HELD_OUT
+from workflows.exploration.starts import undeformed
+from workflows.exploration.states import same_crystal
 from workflows.exploration.task import Task
 from workflows.structures.arrange import Arrangement, SpinSites, arrange
 from workflows.structures.errors import StructureError
@@ -22,13 +25,22 @@ from workflows.structures.parents import parent_structures
 def from_files(task: Task) -> list[SpinConfig]:
     """The campaign's files as candidates, until they have labels. Evaluations of the committee: none.
 
-    A structure on the lattice of a parent of equal composition is a deformed copy of that one, so that engines give it
-    the parent's k mesh; any other is its own parent.
+    A structure on the lattice of a parent, with each element on the same places, is a deformed copy of that one, so
+    that engines give it the parent's k mesh; any other is its own parent. Orderings held out are compared by symmetry.
     """
     structures = task.options.structures
     parents = [structure for parent in structures.parents for structure in parent_structures(parent)]
     contents = task.options.active_learning.explore.content
-    return [config for content in contents for config in _configs(task, content, _home(file_parent(content), parents))]
+    every = [config for content in contents for config in _configs(task, content, _home(file_parent(content), parents))]
+    return _without_held_out(task, every)
+
+
+def _without_held_out(task: Task, configs: list[SpinConfig]) -> list[SpinConfig]:
+    """Without those in an ordering that is held out, whatever the order of their sites makes of its name."""
+    held = [config for config in undeformed(task) if config.ordering in task.options.split.held_out]
+    found = same_crystal(configs, held, task.options.structures.spin_orbit)
+    task.dropped.update({HELD_OUT: len(found) - found.count("")})
+    return [config for config, ordering in zip(configs, found, strict=True) if not ordering]
 
 
 def _configs(task: Task, content: FileStructure, structure: Structure) -> Iterator[SpinConfig]:
@@ -88,4 +100,16 @@ def _home(structure: Structure, parents: list[Structure]) -> Structure:
 def _is_copy(structure: Structure, parent: Structure) -> bool:
     vectors, others = (s.properties.get("grid_vectors") for s in (structure, parent))
     same_grid = vectors is not None and others is not None and np.array_equal(vectors, others)
-    return same_grid and structure.composition == parent.composition
+    if not same_grid or structure.composition != parent.composition:
+        return False
+    places = _places(structure, 0)
+    return any(_places(parent, origin) == places for origin in range(len(parent)))
+
+
+def _places(structure: Structure, origin: int) -> dict[tuple[int, ...], str]:
+    """Element by place on the grid, counted from the site ``origin`` and modulo the cell."""
+    vectors = np.array(structure.properties["grid_vectors"])
+    index = np.array(structure.site_properties["grid_index"])
+    n = round(abs(np.linalg.det(vectors)))
+    rows = np.rint((index - index[origin]) @ np.linalg.inv(vectors) * n).astype(int) % n
+    return {tuple(row): site.specie.symbol for row, site in zip(rows.tolist(), structure, strict=True)}

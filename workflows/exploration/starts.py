@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datastore.schema import SpinConfig
+from workflows.campaign import CampaignOptions
 from workflows.exploration.held_out import is_held_out
 from workflows.exploration.task import Task
 from workflows.structures.generate import generate
@@ -17,8 +18,13 @@ FALLBACK = DeformationOptions(kind="displacement", amplitude=(SHAKEN, 2 * SHAKEN
 
 def undeformed(task: Task) -> list[SpinConfig]:
     """Every parent in every ordering, those held out of training among them."""
-    plain = task.options.structures.model_copy(update={"deformations": [DeformationOptions(kind="none")]})
-    return list(generate(plain, task.options.name, task.generation))
+    return in_every_ordering(task.options, task.generation)
+
+
+def in_every_ordering(options: CampaignOptions, generation: int = 0) -> list[SpinConfig]:
+    """The parents of a campaign, undeformed, in every ordering."""
+    plain = options.structures.model_copy(update={"deformations": [DeformationOptions(kind="none")]})
+    return list(generate(plain, options.name, generation))
 
 
 def deformed(task: Task, each: int, structures: StructureOptions | None = None) -> list[SpinConfig]:

@@ -48,6 +48,8 @@ class Task:
     folder: Path
     known: frozenset[str] = frozenset()
     dropped: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of this search."""
 
     def seed(self, *branch: object) -> int:
         """A seed for ``branch``, from the campaign's seeds, the generation and the source; below 2^32."""

@@ -29,7 +29,8 @@ def explore_job(
     """Job that asks ``source`` for candidates of ``generation``; their file goes into ``folder``.
 
     ``previous``: output of the evaluation of the newest committee. Output: source, file, sha256, count, and dropped
-    (reason -> number). The uuid is that of what decides the candidates, so that a rerun finds the job done.
+    (reason -> number), notes (what the user should know of the search). The uuid is that of what decides the
+    candidates, so that a rerun finds the job done.
     """
     new: Job = find_candidates(options, generation, source, previous, str(folder))
     new.name = f"explore {generation} {source}"
@@ -66,7 +67,8 @@ def find_candidates(
     temporary = path.with_name(f".{path.name}")
     write_configs(temporary, configs)
     temporary.replace(path)
-    return {"source": source, "file": str(path), "sha256": sha256(path), "count": len(configs), "dropped": dropped}
+    done = {"source": source, "file": str(path), "sha256": sha256(path), "count": len(configs), "dropped": dropped}
+    return done | {"notes": task.notes}
 
 
 def _identity(previous: dict[str, Any]) -> list[Any]:

@@ -14,13 +14,16 @@ import numpy as np
 from ase import Atoms
 
 from datastore.atoms import config_to_atoms, read_configs, read_points
-from datastore.schema import SpinConfig
+from datastore.schema import SpinConfig, SpinPoint
 from datastore.snapshot import load_snapshot
 from datastore.splits import SPLITS
 from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
+from workflows.exploration.starts import in_every_ordering
+from workflows.exploration.states import OWN_SIGNS, state_names
 from workflows.jobs.dataset import split_atoms
 from workflows.jobs.files import write_atomically
+from workflows.jobs.prices import learned_ratio
 from workflows.jobs.tested import on_tests
 from workflows.policy.batch import choose
 from workflows.policy.contract import Rule
@@ -116,7 +119,9 @@ def _pool(
     if rule.needs & {"features", "gradients"}:
         sketch = options.active_learning.select.sketch
         pool = _with_features(pool, frames, members[0], rule, sketch, previous["snapshot"])
-    return _with_known(pool, configs, previous, options.structures.spin_orbit)
+    points = _labels(previous["snapshot"])
+    pool = _with_known(pool, configs, points, previous, options.structures.spin_orbit)
+    return _with_prices(_with_states(pool, options, configs, points), engine, configs, points)
 
 
 def _candidate(config: SpinConfig) -> Candidate:
@@ -178,14 +183,40 @@ def _with_features(pool: Pool, frames: Sequence[Atoms], member: str, rule: Rule,
     return pool
 
 
-def _with_known(pool: Pool, configs: Sequence[SpinConfig], previous: dict[str, Any], spin_orbit: bool) -> Pool:
-    """The labels, and keys of twins among them and the candidates.
+def _labels(folder: str) -> list[SpinPoint]:
+    """Those of the snapshot, whatever their split, so that no database is needed here."""
+    snapshot = load_snapshot(folder)
+    return [point for split in SPLITS if snapshot.counts.get(split) for point in read_points(snapshot.path(split))]
 
-    Labels are those of the snapshot, whatever their split, so that no database is needed here. Rejected ones are not
-    in it, and are known by their ids.
-    """
-    snapshot = load_snapshot(previous["snapshot"])
-    points = [point for split in SPLITS if snapshot.counts.get(split) for point in read_points(snapshot.path(split))]
+
+def _with_prices(pool: Pool, engine: Engine, configs: Sequence[SpinConfig], points: Sequence[SpinPoint]) -> Pool:
+    """Prices in what the engine's seconds have turned out to be."""
+    ratio = learned_ratio(engine, configs, points)
+    return replace(pool, candidates=[replace(c, price=ratio * c.price) for c in pool.candidates])
+
+
+def _with_states(
+    pool: Pool, options: CampaignOptions, configs: Sequence[SpinConfig], points: Sequence[SpinPoint]
+) -> Pool:
+    """What the spin state of each candidate and label counts as; empty where all are orderings of the campaign."""
+    every = [*configs, *points]
+    if not any(config.deformation in OWN_SIGNS for config in every):
+        return pool
+    structures = options.structures
+    names = state_names(every, in_every_ordering(options), structures.spin_orbit, structures.symprec)
+    candidates = [replace(c, state=name) for c, name in zip(pool.candidates, names, strict=False)]
+    known = [replace(c, state=name) for c, name in zip(pool.known, names[len(configs) :], strict=True)]
+    return replace(pool, candidates=candidates, known=tuple(known))
+
+
+def _with_known(
+    pool: Pool,
+    configs: Sequence[SpinConfig],
+    points: Sequence[SpinPoint],
+    previous: dict[str, Any],
+    spin_orbit: bool,
+) -> Pool:
+    """The labels, and keys of twins among them and the candidates; rejected ones are known by their ids."""
     tell = _tell(TWINS, "twins")
     keys = twin_keys(
         [*configs, *points],

@@ -14,7 +14,7 @@ from workflows.policy.pool import Choice, FloatArray, Pool, PoolError
 
 BoolArray = NDArray[np.bool_]
 
-GROUP_FIELDS = {"composition": "formula", "ordering": "ordering", "deformation": "deformation", "source": "source"}
+GROUP_FIELDS = {"composition": "formula", "ordering": "spins", "deformation": "deformation", "source": "source"}
 
 
 def choose(

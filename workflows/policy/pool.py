@@ -20,9 +20,10 @@ class Candidate:
 
     ``source``: where it came from (deformations, relaxations, md, spin-moves, files). ``twin``: the same for
     configurations that symmetry or time reversal makes one, of which only one is ever taken; empty: it has none.
-    ``price``: core seconds that its label is expected to cost. Spreads are standard deviations over the committee, 0
-    without one: ``energy`` in eV/atom, ``forces`` in eV/Angstrom (largest over atoms), ``moments`` in muB (largest over
-    atoms).
+    ``state``: the same for spin states that count as one, as the many names of signs that a spin move gives may be one
+    by symmetry (:func:`workflows.exploration.states.state_names`); empty: the ordering. ``price``: core seconds that
+    its label is expected to cost. Spreads are standard deviations over the committee, 0 without one: ``energy`` in
+    eV/atom, ``forces`` in eV/Angstrom (largest over atoms), ``moments`` in muB (largest over atoms).
     """
 
     config_id: str
@@ -32,10 +33,16 @@ class Candidate:
     formula: str = ""
     source: str = "deformations"
     twin: str = ""
+    state: str = ""
     price: float = 1.0
     energy: float = 0.0
     forces: float = 0.0
     moments: float = 0.0
+
+    @property
+    def spins(self) -> str:
+        """What counts as its ordering."""
+        return self.state or self.ordering
 
 
 @dataclass(frozen=True)

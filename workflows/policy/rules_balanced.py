@@ -18,7 +18,9 @@ class Balanced(Rule):
 
     Among those, one of the deformation with the fewest labels; among those, one by chance. The energy of an ordering
     in a composition that has no label yet is what a model of few labels knows least, and a draw by chance leaves such
-    gaps for long: docs/decisions/020-default-selection.md. This is stratified sampling with equal allocation (Cochran,
+    gaps for long: docs/decisions/020-default-selection.md. Spin states beyond the campaign's orderings count as one
+    ordering of their composition (``Candidate.state``): else each of their many names would be a group without a label,
+    and they would come before everything. This is stratified sampling with equal allocation (Cochran,
     Sampling Techniques, chapter 5), carried over rounds.
     """
 
@@ -54,13 +56,13 @@ class _Balance(Scores):
         candidate = self.candidates[index]
         n, kind = self.groups[_group(candidate)], self.kinds[candidate.deformation]
         return (
-            f"{n} labels of {candidate.formula or 'this composition'} in {candidate.ordering}, {kind} of deformation "
+            f"{n} labels of {candidate.formula or 'this composition'} in {candidate.spins}, {kind} of deformation "
             f"{candidate.deformation}; the fewest come first"
         )
 
 
 def _group(candidate: Candidate) -> Group:
-    return candidate.formula, candidate.ordering
+    return candidate.formula, candidate.spins
 
 
 def _counts(counter: Mapping[Hashable, int], names: Iterable[Hashable]) -> FloatArray:

@@ -42,10 +42,19 @@ class Trained:
     point_ids: list[str]
 
 
+MADE: list[Trained] = []
+"""Trained once, however many modules import the fixture: pytest makes it anew for each."""
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Trained:
+    if not MADE:
+        MADE.append(_trained(tmp_path_factory.mktemp("committee")))
+    return MADE[0]
+
+
+def _trained(folder: Path) -> Trained:
     torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("committee")
     options, engine = campaign(), get_engine("spin-lattice")
     with open_store(f"local:{folder / 'store'}") as store:
         points = [engine.label(config) for config in generate(options.structures, campaign="search")]

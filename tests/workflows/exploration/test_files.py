@@ -1,5 +1,6 @@
 """Structures of the user: with moments and without, of any lattice; and what a campaign refuses when it is loaded."""
 
+import itertools
 import json
 
 import ase.io
@@ -9,9 +10,11 @@ import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Structure
 
+from datastore.splits import SplitOptions
 from tests.workflows.exploration.conftest import STRUCTURES
 from workflows.campaign import CampaignError, load_campaign
 from workflows.exploration import explore, sources
+from workflows.exploration.files import _is_copy
 from workflows.spin_orderings import atoms_of
 from workflows.structures import deform, rocksalt
 from workflows.structures.files import MOST, read_structures
@@ -84,6 +87,46 @@ def test_moments_of_the_file_are_used(candidates, tmp_path, column):
     assert np.allclose(found[0].magmoms_in, moments, atol=1e-6)
     assert found[0].ordering in ("AFM-I", "AFM-II", "AFM[+-+-]")
     assert len(read_structures(tmp_path / "two.extxyz")) == 2
+
+
+@pytest.mark.parametrize("cell", ["all8", "rotated"])
+def test_a_held_out_ordering_is_known_in_any_order_of_sites(load, make_task, tmp_path, cell):
+    """With two metal sites exchanged, FiM[+---] is FiM[-+--]: the same crystal under another name."""
+    own = {
+        "parents": [{"species": "Ni", "cell": "all8"}],
+        "orderings": ["FM", "one"],
+        "signs": {"one": [1, -1, -1, -1]},
+    }
+    atoms = atoms_of(distorted(strain=0.02), np.array([2.5, -2.5, -2.5, -2.5, 0, 0, 0, 0]))[[1, 0, 2, 3, 4, 5, 6, 7]]
+    if cell == "rotated":
+        atoms.rotate(50, (1, 2, 3), rotate_cell=True)
+    free = atoms.copy()
+    free.set_initial_magnetic_moments(abs(atoms.get_initial_magnetic_moments()))
+    ase.io.write(tmp_path / "two.extxyz", [atoms, free])
+    task, split = make_task("files"), SplitOptions(by="ordering", held_out=["one"])
+    task.options = load("two.extxyz", **own).model_copy(update={"split": split})
+    found, dropped = explore(task)
+    assert [c.ordering for c in found] == ["FM"]
+    assert dropped == {"held out": 1}
+
+
+def test_other_arrangements_of_cations_are_no_copies(candidates, tmp_path):
+    parents = {"parents": [{"species": {"Mn": 0.5, "Ni": 0.5}, "cell": "all8"}], "orderings": ["FM"]}
+    own = rocksalt({"Mn": 0.5, "Ni": 0.5}, cell="conventional", seed=0)
+    assert _is_copy(own, own)
+    symbols = [site.specie.symbol for site in own]
+    metals = [symbol for symbol in symbols if symbol != "O"]
+    others = {}
+    for arrangement in itertools.permutations(metals):
+        species = [*arrangement, *symbols[len(metals) :]]
+        grid = {"grid_index": own.site_properties["grid_index"]}
+        other = Structure(own.lattice, species, own.frac_coords, site_properties=grid, properties=own.properties)
+        others[arrangement] = _is_copy(other, own)
+    # One of three layerings, and its complement, which is it from another origin.
+    assert len(others) == 6
+    assert sum(others.values()) == 2
+    plain(deform(own, "shear", 0.02, seed=1)[0]).to(filename=str(tmp_path / "one.json"))
+    assert candidates("one.json", **parents)[0][0].cell == "custom"
 
 
 def test_a_copy_of_a_parent_has_its_k_mesh(candidates, tmp_path):

@@ -56,8 +56,8 @@ def test_file_and_document(previous, tmp_path, monkeypatch):
 def test_after_a_kill_it_ends_with_the_same_file(previous, tmp_path, source, killed_after):
     options = campaign(
         structures={"parents": [{"species": "Ni", "cell": "rhombohedral4"}], "orderings": ["FM", "AFM-II"]},
-        relaxations={"count": 3, "steps": 8},
-        dynamics={"steps": 30, "interval": 10, "max_spread": 1e6},
+        relaxations={"count": 2, "steps": 3},
+        dynamics={"steps": 8, "interval": 4, "temperatures": [300.0], "max_spread": 1e6},
         spin_moves={"count": 6, "steps": 300, "frames": 2},
     )
 

@@ -7,14 +7,19 @@ import pytest
 
 from datastore.atoms import read_configs, read_points, write_configs
 from datastore.errors import DataError
-from datastore.snapshot import load_snapshot
+from datastore.snapshot import load_snapshot, make_snapshot
+from datastore.splits import SPLITS, SplitOptions
+from datastore.stores import open_store
 from tests.workflows.exploration.conftest import campaign, trained
 from workflows import progress
 from workflows.engines import get_engine
+from workflows.exploration.candidate import with_state
 from workflows.jobs.explore import find_candidates
+from workflows.jobs.prices import learned_ratio
 from workflows.jobs.select import choose_next
 from workflows.policy.pool import PoolError
 from workflows.policy.rules import RULES
+from workflows.structures.generate import generate
 
 __all__ = ["trained"]  # the fixture
 
@@ -115,10 +120,54 @@ def test_the_champion_says_what_candidates_are_worth(previous, explored):
     assert choose_next(options(), ENGINE, 1, [explored], {**newest, "champion": champion}, None)[1] == first
 
 
-def test_prices_are_those_of_the_engine(previous, explored):
+def test_prices_are_those_of_the_engine_in_one_ratio(previous, explored):
     _, documents = choose_next(options(price=0), ENGINE, 1, [explored], previous, None)
     price = {c.config_id: ENGINE.seconds_estimate(c) for c in read_configs(explored["file"])}
-    assert all(d["candidate"]["price"] == price[d["candidate"]["config_id"]] for d in documents)
+    ratios = [d["candidate"]["price"] / price[d["candidate"]["config_id"]] for d in documents]
+    assert ratios == pytest.approx([ratios[0]] * len(documents))
+
+
+def test_prices_follow_what_labels_have_cost(previous, explored, tmp_path):
+    """Labels that took 7200 core seconds each: a budget of three hours has room for one more."""
+    with open_store(f"local:{tmp_path / 'store'}") as store:
+        snapshot = load_snapshot(previous["snapshot"])
+        for split in SPLITS:
+            for point in read_points(snapshot.path(split)):
+                store.put_point(point.model_copy(update={"timings": {"wall": 7200.0}}))
+        timed = make_snapshot(store, tmp_path / "snapshot", options=SplitOptions(min_test=6, min_val=3))
+    known = {**previous, "snapshot": str(timed.folder)}
+    _, documents = choose_next(options("random", core_hours=3), ENGINE, 1, [explored], known, None)
+    assert len(documents) == 1
+    assert documents[0]["candidate"]["price"] == pytest.approx(7200, rel=0.02)
+    _, same = choose_next(options("random"), ENGINE, 1, [explored], known, None)
+    _, before = choose_next(options("random"), ENGINE, 1, [explored], previous, None)
+    assert [one["candidate"]["config_id"] for one in same] == [one["candidate"]["config_id"] for one in before]
+
+
+def test_the_learned_ratio():
+    configs = [config for config in generate(campaign().structures) if config.formula == "NiO"]
+    points = [ENGINE.label(config).model_copy(update={"timings": {}}) for config in configs[:6]]
+    assert learned_ratio(ENGINE, configs, points) == pytest.approx(1.0)  # none says how long it took
+    guess = ENGINE.seconds_estimate(configs[0])
+    slow = [point.model_copy(update={"timings": {"wall": 5 * guess, "cores": 2.0}}) for point in points]
+    assert learned_ratio(ENGINE, configs, slow) == pytest.approx(10.0)
+    assert learned_ratio(ENGINE, [], slow) == 1.0
+    elsewhere = [point.model_copy(update={"level_of_theory": {"other": 1}}) for point in slow]
+    assert learned_ratio(ENGINE, configs, elsewhere) == pytest.approx(1.0)
+
+
+def test_states_of_spin_moves_count_as_one(previous, explored, tmp_path):
+    starts = [c for c in read_configs(explored["file"]) if c.ordering == "FM"][:3]
+    moves = [
+        with_state(c, c.magmoms_in * np.append(np.roll([1, -1, -1, -1], k), [1] * 4), "FiM[x]", {})
+        for k, c in enumerate(starts)
+    ]
+    files = [explored, written(tmp_path, "spin-moves", moves)]
+    choose_next(options("balanced"), ENGINE, 1, files, previous, tmp_path / "s.json")
+    said = json.loads((tmp_path / "s.json").read_text())["candidates"]
+    states = {c["state"] for c in said if c["source"] == "spin-moves"}
+    assert states == {"other states"}
+    assert all(c["state"] == c["ordering"] for c in said if c["source"] == "deformations")
 
 
 def test_candidates_on_frozen_tests_are_not_paid_for(previous, explored, tmp_path):

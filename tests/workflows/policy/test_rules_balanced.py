@@ -44,3 +44,30 @@ def test_chance_is_that_of_the_seed_and_the_reason_says_how_many_there_are():
     assert chosen(pool, 5, (1,)) == chosen(pool, 5, (1,)) != chosen(pool, 5, (2,))
     reason = choose(pool, make_rule(OPTIONS), 1, OPTIONS)[0].reason
     assert reason.startswith("0 labels of NiO in FM")
+
+
+def test_states_that_count_as_one_share_one_group_and_take_its_share_only():
+    """20 labels of two orderings, and 32 states of spin moves, each with a name of its own."""
+    known = [replace(c, config_id=f"k{c.config_id}") for name in ("FM", "AFM-II") for c in candidates("NiO", name, 10)]
+    signs = [format(k, "05b").replace("0", "+").replace("1", "-") for k in range(32)]
+    moves = [
+        Candidate(f"s{k}", f"q{k // 4}", f"FiM[{s}]", "spin-move", "NiO", state="other states")
+        for k, s in enumerate(signs)
+    ]
+    pool = Pool([*candidates("NiO", "FM", 20), *candidates("NiO", "AFM-II", 20), *moves], known=tuple(known))
+    options = SelectOptions(rule="balanced")
+    first = Counter(c.candidate.spins for c in choose(pool, make_rule(options), 8, options))
+    assert first["other states"] == 4  # a third of eight, and one: the quota of a group
+    labelled = tuple(replace(c, config_id=f"l{c.config_id}") for c in moves[:10])
+    later = Counter(c.spins for c in chosen(replace(pool, known=(*known, *labelled)), 9))
+    assert later == {"FM": 3, "AFM-II": 3, "other states": 3}
+
+
+def test_without_states_orderings_are_groups_as_before():
+    pool = Pool(
+        [*candidates("NiO", "FM", 20), *candidates("NiO", "AFM-II", 20), *candidates("MnO", "AFM-I", 9, "volume")]
+    )
+    named = replace(pool, candidates=[replace(c, state=c.ordering) for c in pool.candidates])
+    plain = [choice.config_id for choice in chosen(pool, 12)]
+    assert plain == [choice.config_id for choice in chosen(named, 12)]
+    assert Counter(name.rsplit("-", 2)[0] for name in plain) == {"NiO-FM": 4, "NiO-AFM-II": 4, "MnO-AFM-I": 4}
