@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +14,8 @@ from datastore.errors import DataError
 from workflows.cli.output import whole_file
 
 TEXT = Path(__file__).with_name("page.md")
+HALF = 0.5
+"""The goal: share of a baseline's labels."""
 
 
 def write_page(plan: Plan, results: Path, docs: Path) -> None:
@@ -121,11 +123,8 @@ def share_table(plan: Plan, curves: Curves, compared: Sequence[Comparison]) -> I
 
 def verdicts(plan: Plan, compared: Sequence[Comparison]) -> Iterator[str]:
     """Whether the goal is met, and where the default loses."""
-    for goal in GOALS:
-        for one in (c for c in compared if c.quantity == goal):
-            met = [at for at, share in one.shares.items() if share.value <= 0.5]
-            where = f"at {', '.join(map(str, met))} labels of it" if met else "nowhere"
-            yield f"- {QUANTITIES[goal]}: half the labels of {one.baseline} or fewer {where}."
+    for one in (c for goal in GOALS for c in compared if c.quantity == goal):
+        yield f"- {QUANTITIES[one.quantity]}, beside {one.baseline}: {_halved(one.shares)}."
     worse = [f"{QUANTITIES[c.quantity]} (beside {c.baseline})" for c in compared if c.worse]
     yield f"- Errors that are larger over all counts, with 95 % confidence: {'; '.join(worse) or 'none'}."
     more = [
@@ -135,6 +134,18 @@ def verdicts(plan: Plan, compared: Sequence[Comparison]) -> Iterator[str]:
         if share.low > 1
     ]
     yield f"- Errors that take more labels, with 95 % confidence: {'; '.join(more) or 'none'}."
+
+
+def _halved(shares: Mapping[int, Interval]) -> str:
+    """For which errors of the baseline half its labels are enough: shown, on the mean only, or not."""
+    words = {
+        "half the labels or fewer, with 95 % confidence": [at for at, s in shares.items() if s.high <= HALF],
+        "half or fewer on the mean, not shown with 95 % confidence": [
+            at for at, s in shares.items() if s.value <= HALF < s.high
+        ],
+        "more than half": [at for at, s in shares.items() if s.value > HALF],
+    }
+    return "; ".join(f"{word}, for its error at {', '.join(map(str, ats))}" for word, ats in words.items() if ats)
 
 
 def _text(interval: Interval) -> str:

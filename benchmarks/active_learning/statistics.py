@@ -43,22 +43,21 @@ def labels_for(counts: Sequence[int], errors: FloatArray, target: float) -> floa
 
 
 def share_of_labels(counts: Sequence[int], mine: FloatArray, theirs: FloatArray, at: int) -> Interval:
-    """Labels that ``mine`` needs for the error that ``theirs`` has reached by count ``at``, as a share of ``at``.
+    """Labels that ``mine`` needs for the lowest error of ``theirs`` up to count ``at``, over those ``theirs`` needs.
 
-    Of geometric means over seeds, each error the lowest up to its count. The interval is a percentile bootstrap over
-    seeds, which stay pairs.
+    Those are fewer than ``at`` where ``theirs`` had that error before. Of geometric means over seeds, each error the
+    lowest up to its count. The interval is a percentile bootstrap over seeds, which stay pairs.
     """
     column = list(counts).index(at)
 
-    def share(rows: NDArray[np.int64]) -> float:
-        curve, target = _mean(mine[rows]), float(_mean(theirs[rows])[: column + 1].min())
-        return labels_for(counts, curve, target) / at
+    def share(curve: FloatArray, baseline: FloatArray) -> float:
+        target = float(baseline[: column + 1].min())
+        return labels_for(counts, curve, target) / labels_for(counts, baseline, target)
 
-    everyone = np.arange(len(mine))
     draws = np.random.default_rng(0).integers(len(mine), size=(RESAMPLES, len(mine)))
-    found = np.sort([share(rows) for rows in draws])
+    found = np.sort([share(*pair) for pair in zip(_means(mine, draws), _means(theirs, draws), strict=True)])
     edge = round(RESAMPLES * (1 - LEVEL) / 2)
-    return Interval(share(everyone), float(found[edge]), float(found[-1 - edge]))
+    return Interval(share(_mean(mine), _mean(theirs)), float(found[edge]), float(found[-1 - edge]))
 
 
 def error_ratio(mine: FloatArray, theirs: FloatArray) -> Interval:
@@ -78,3 +77,9 @@ def mean_and_interval(errors: FloatArray) -> tuple[FloatArray, FloatArray, Float
 def _mean(errors: FloatArray) -> FloatArray:
     mean: FloatArray = np.exp(np.log(errors).mean(axis=0))
     return mean
+
+
+def _means(errors: FloatArray, draws: NDArray[np.int64]) -> FloatArray:
+    """Geometric means over the seeds of each draw."""
+    means: FloatArray = np.exp(np.log(errors)[draws].mean(axis=1))
+    return means
