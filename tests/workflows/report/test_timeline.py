@@ -1,5 +1,7 @@
 """A row per round, and which jobs ran when."""
 
+from dataclasses import replace
+
 import pytest
 
 from workflows.report.collect import collect
@@ -15,6 +17,13 @@ def test_rounds_have_labels_cost_training_verdict_and_decision(material):
     assert [row["training"] for row in rows] == [120.0, 135.0, 150.0, 165.0]
     assert rows[-1]["why"].startswith("all targets are met")
     assert all(row["core_seconds"] > 0 for row in rows)
+
+
+def test_a_round_without_any_label_is_a_row_without_a_model(material, trained):
+    (failure,) = collect(trained.options, trained.store, trained.evaluated).failures
+    lost = [failure.model_copy(update={"generation": 4})] * PER_ROUND
+    row = round_rows(replace(material, failures=lost))[-1]
+    assert (row["generation"], row["accepted"], row["lost"], row["verdict"]) == (4, 0, PER_ROUND, "")
 
 
 def test_course_leaves_pauses_out_and_knows_what_was_cut_off(material):
