@@ -109,16 +109,16 @@ def test_a_status_changes_nothing(course):
 
 
 def test_a_failed_job_is_named_with_its_file_and_an_exit_code(tmp_path):
-    tiny_campaign(tmp_path, structures__deformations=[{"kind": "none"}])  # two labels: too few to set some aside
+    tiny_campaign(tmp_path, split={"fractions": [0.7, 0, 0.3]})  # no labels for validation
     assert in_this_process(tmp_path, "run", "tiny.yaml").returncode == 1
     told = asked(tmp_path, code=1)
-    assert (told["state"], told["stage"]) == ("failed", "dataset")
+    assert (told["state"], told["stage"]) == ("failed", "train")
     (failure,) = told["failures"]
-    assert failure["job"] == "dataset 0"
-    assert "cannot be set aside" in failure["error"]
+    assert failure["job"] == "train 0 member 0"
+    assert "val.extxyz: no frames" in failure["error"]
     assert "Traceback" in Path(failure["file"]).read_text()
     shown = in_this_process(tmp_path, "status", "tiny.yaml")
-    assert "failed: dataset 0:" in shown.stdout
+    assert "failed: train 0 member 0:" in shown.stdout
 
 
 def test_no_campaign_file(tmp_path):
