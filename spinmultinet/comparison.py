@@ -34,31 +34,42 @@ _ON_MAGNETIC_SITES = ("moments", "magnetic_forces", "agrees", "label_length", "p
 def compare(atoms: Atoms, p: dict[str, Any], where: str) -> Row:
     """Errors [n, ...] of one structure per task in eV, Angstrom, muB; tasks without prediction or label are left out.
 
+    A prediction that is not finite where the label is has an infinite error: it must not vanish from a mean. A stress
+    that is NaN throughout counts as not predicted (see `evaluate.predict`).
     Beside them: `magnetic` [N]; on magnetic sites `agrees` (predicted and calculated moment point the same way),
     `label_length` and `predicted_length` (muB).
     """
     found = labels(atoms, axes_of(p), where)
     magnetic = np.linalg.norm(input_moments(atoms, where, required=False).reshape(len(atoms), -1), axis=1) > 0
     row = {
-        "energy": np.atleast_1d(p["energy"] - found["energy"][0]) / len(atoms),
-        "forces": p["forces"] - found["forces"],
-        "stress": (np.asarray(p["stress"]) - found["stress"][0])[None],
+        "energy": errors_of(p["energy"], found["energy"]) / len(atoms),
+        "forces": errors_of(p["forces"], found["forces"]),
         "magnetic": magnetic,
     }
+    if not np.all(np.isnan(p["stress"])):
+        row["stress"] = errors_of(p["stress"], found["stress"])
     if keys.MAGNETIC_FORCES in p:
         predicted = np.asarray(p[keys.MAGNETIC_FORCES]).reshape(len(atoms), -1)
-        row["magnetic_forces"] = (predicted - found["magnetic_forces"])[magnetic]
+        row["magnetic_forces"] = errors_of(predicted, found["magnetic_forces"])[magnetic]
     if "magmoms" in p:
         row |= _compare_moments(np.asarray(p["magmoms"]).reshape(len(atoms), -1), found["moments_out"], magnetic)
-    return {k: v for k, v in row.items() if v.dtype == bool or (v.size and np.all(np.isfinite(v)))}
+    return {k: v for k, v in row.items() if v.dtype == bool or (v.size and not np.any(np.isnan(v)))}
+
+
+def errors_of(predicted: Any, label: np.ndarray) -> np.ndarray:
+    """Predicted minus label, in the shape of labels: infinite where a prediction is not finite, NaN without a label."""
+    values = np.where(np.isfinite(predicted), predicted, np.inf)
+    return np.where(np.isfinite(label), values - np.where(np.isfinite(label), label, 0.0), np.nan)
 
 
 def _compare_moments(predicted: np.ndarray, label: np.ndarray, magnetic: np.ndarray) -> Row:
-    row = {"moments_all": predicted - label, "moments": (predicted - label)[magnetic]}
+    errors = errors_of(predicted, label)
+    row = {"moments_all": errors, "moments": errors[magnetic]}
     if np.all(np.isfinite(label)):
-        row["agrees"] = ((predicted * label).sum(1) > 0)[magnetic]
+        known = np.where(np.isfinite(predicted), predicted, 0.0)  # what is no number has no sign and no length
+        row["agrees"] = ((known * label).sum(1) > 0)[magnetic]
         row["label_length"] = np.linalg.norm(label, axis=1)[magnetic]
-        row["predicted_length"] = np.linalg.norm(predicted, axis=1)[magnetic]
+        row["predicted_length"] = np.linalg.norm(known, axis=1)[magnetic]
     return row
 
 

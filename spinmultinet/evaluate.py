@@ -198,7 +198,8 @@ class ConstantPerOrdering:
     """The honest baseline: per ordering of the training set, the mean energy per atom and the mean stress; no forces.
 
     Moments: mean |m| per (ordering, element) times the sign of the input moment; mean signed where the input is zero.
-    An ordering the training set lacks gets the mean over all of it. `metadata`: level_id and moment_role of that set.
+    An ordering the training set lacks gets the mean over all of it; a structure with an element it lacks gets no
+    moments. `metadata`: level_id and moment_role of that set.
     """
 
     def __init__(self, train: Sequence[Atoms]) -> None:
@@ -236,12 +237,8 @@ class ConstantPerOrdering:
             magmoms[k] = mean * (np.sign(m_in) if m_in != 0 else 1.0)
         energy = self.energy.get(name, np.mean(list(self.energy.values())))
         stress = self.stress.get(name, np.mean(list(self.stress.values()), axis=0))
-        return {
-            "energy": float(energy) * len(atoms),
-            "forces": np.zeros((len(atoms), 3)),
-            "stress": stress,
-            "magmoms": magmoms,
-        }
+        found = {"energy": float(energy) * len(atoms), "forces": np.zeros((len(atoms), 3)), "stress": stress}
+        return found | {"magmoms": magmoms} if np.all(np.isfinite(magmoms)) else found
 
 
 def _mean_by(names: Sequence[Any], values: Sequence[Any]) -> dict[Any, Any]:

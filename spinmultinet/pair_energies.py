@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from . import keys
+from .comparison import errors_of
 from .data import labels, name_of
 
 
@@ -18,6 +19,7 @@ def pair_energies(frames: Sequence[Atoms], energies: Sequence[float]) -> dict[st
 
     `energies`: predicted total energies (eV). MAE and RMSE of the differences, the fraction with the right sign, the
     same `per_orderings` (such as 'FM - AFM-II') with mean differences, and all `rows`. None if there is no pair.
+    Where an energy is not finite the error is infinite.
     """
     rows = [row for members in _groups(frames) for row in _differences(frames, energies, members)]
     if not rows:
@@ -62,7 +64,7 @@ def _label(frames: Sequence[Atoms], k: int) -> float:
 
 
 def _scores(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    error = np.array([r["predicted"] - r["label"] for r in rows])
+    error = errors_of([r["predicted"] for r in rows], np.array([r["label"] for r in rows]))
     order = np.mean([r["predicted"] * r["label"] > 0 for r in rows])
     return {
         "n": len(rows),

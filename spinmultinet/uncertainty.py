@@ -61,7 +61,11 @@ def uncertainty(rows: Sequence[Row], frames: Sequence[Atoms], predictions: Seque
 def _sample(
     task: Task, rows: Sequence[Row], frames: Sequence[Atoms], predictions: Sequence[dict[str, Any]]
 ) -> _Sample | None:
-    known = [k for k, (r, p) in enumerate(zip(rows, predictions, strict=True)) if task in r and SPREADS[task] in p]
+    known = [
+        k
+        for k, (r, p) in enumerate(zip(rows, predictions, strict=True))
+        if task in r and SPREADS[task] in p and np.all(np.isfinite(r[task]))  # an infinite error has no scale
+    ]
     if not known:
         return None
     errors = [FACTORS[task] * rows[k][task].reshape(len(rows[k][task]), -1) for k in known]

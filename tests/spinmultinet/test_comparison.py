@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 
 from spinmultinet.comparison import compare, grouped, per_element, right_sign, summary
+from spinmultinet.pair_energies import pair_energies
 
 
 def cell(ordering="FM", lengths=(1.7, -2.6, 0.05)):
@@ -53,6 +54,42 @@ def test_a_vanished_moment_has_no_sign():
     assert right_sign([compare(vanished, good, "here")]) == 1.0
     assert right_sign([compare(vanished, good, "here"), compare(vanished, bad, "here")]) == 0.5
     assert right_sign([compare(cell(lengths=(0.02, -0.02, 0.0)), good, "here")]) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("key", ["energy", "forces", "magmoms"])
+def test_a_prediction_that_is_not_finite_is_an_infinite_error_and_a_missing_label_none(key, bad):
+    broken = prediction()
+    broken[key] = np.array(broken[key]) * np.where(np.array(broken[key]) == 0, np.nan, bad)
+    task = "moments" if key == "magmoms" else key
+    rows = [compare(cell(), p, "here") for p in (prediction(), broken)]
+    scores = summary(rows)
+    assert scores[task]["mae"] == scores[task]["rmse"] == np.inf
+    assert scores[task]["n"] == 2 * summary(rows[:1])[task]["n"]
+    assert all(np.isfinite(found["mae"]) for name, found in scores.items() if not name.startswith(task))
+    assert grouped(rows, [cell("FM"), cell("AFM-I")], "ordering")["FM"][task]["mae"] < np.inf
+    unlabelled = cell()
+    unlabelled.info.pop("free_energy")
+    unlabelled.arrays.pop("forces")
+    unlabelled.arrays.pop("magmom_out")
+    assert task not in compare(unlabelled, broken, "here")
+
+
+def test_a_moment_that_is_no_number_has_the_wrong_sign():
+    assert right_sign([compare(cell(), prediction((np.nan, -2.4, 0.0)), "here")]) == 0.5
+
+
+def test_a_stress_of_nan_is_not_predicted():
+    """As models give it for what is not periodic in three directions."""
+    assert "stress" not in compare(cell(), prediction() | {"stress": np.full((3, 3), np.nan)}, "here")
+
+
+def test_a_pair_with_an_energy_that_is_no_number_has_an_infinite_error():
+    frames = [cell("AFM-II"), cell("FM")]
+    for atoms in frames:
+        atoms.info["pair_id"] = "p"
+    assert pair_energies(frames, [-10.0, np.nan])["mae"] == np.inf
+    assert pair_energies(frames, [-10.0, -9.97])["mae"] == pytest.approx(10.0)
 
 
 def test_direction_of_vectors_is_their_sign():

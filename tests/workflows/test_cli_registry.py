@@ -3,10 +3,11 @@
 import json
 
 import pytest
+import yaml
 
 from datastore import open_store
-from datastore.registry import champion, history
-from tests.support.registry import example, flip_a_byte
+from datastore.registry import champion, history, promote
+from tests.support.registry import CAMPAIGN, example, flip_a_byte
 from workflows import cli
 
 
@@ -81,6 +82,25 @@ def test_a_model_of_another_level_is_not_promoted_by_hand(place, capsys):
     code, _, error = run(capsys, place, "promote", "good", "--reason", "x", "--force")
     assert (code, in_use(place)) == (1, "poor")
     assert "a campaign does not mix them" in error
+
+
+def test_the_file_of_one_campaign_does_not_act_on_another_in_the_same_store(place, capsys, tmp_path):
+    with open_store(place.options.store) as store:
+        promote(store, "nio", "poor", "Ada", ["the first"], "")
+        promote(store, "nio", "good", "Ada", ["better"], "poor")
+    content = {**CAMPAIGN, "name": "other", "folder": str(tmp_path / "other"), "store": place.options.store}
+    file = tmp_path / "other.yaml"
+    file.write_text(yaml.safe_dump(content))
+    for command, arguments in (("promote", ["poor", "--force"]), ("rollback", ["--to", "poor"])):
+        capsys.readouterr()
+        code = cli.run(["models", command, str(file), *arguments, "--reason", "x"])
+        error = capsys.readouterr().err
+        assert (code, in_use(place)) == (2, "good")
+        assert "model poor is of campaign 'nio', not of 'other'" in error
+        assert error.count("\n") == 1
+    code, _, error = run(capsys, place, "rollback", "--to", "poor", "--campaign", "other", "--reason", "x")
+    assert (code, in_use(place)) == (2, "good")
+    assert "is of campaign 'nio'" in error
 
 
 @pytest.mark.parametrize(

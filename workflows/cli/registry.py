@@ -115,25 +115,23 @@ def compare(
     """
     from datastore.registry import resolve
     from workflows.policy.promotion import overall
-    from workflows.registry.judging import compare_records
+    from workflows.registry.judging import compare_records, left_out
 
     with _open(place) as store:
         old, new = resolve(store, first), resolve(store, second)
-        rows, left_out = compare_records(store, old, new)
+        rows, tests = compare_records(store, old, new)
     ratio = overall(rows)
     if as_json:
-        about = {"first": old.model_id, "second": new.model_id, "labels_left_out": left_out, "ratio": ratio}
-        print_json({**about, "rows": [_compared(row) for row in rows]})
+        about = {"first": old.model_id, "second": new.model_id, "labels_left_out": tests.left_out, "ratio": ratio}
+        print_json({**about, "labels_unknown": tests.unknown, "rows": [_compared(row) for row in rows]})
         return
     if not rows:
-        raise InputError(
-            f"one of the two was trained on all {left_out} labels of the test split: nothing to compare on"
-        )
+        raise InputError(f"nothing to compare on; {'; '.join(left_out(tests)) or 'the test split has no labels'}")
     names = (old.model_id[:8], new.model_id[:8])
     columns = ["", "task", "unit", "labels", *names, "change", "better"]
     print_table(columns, [_cells(row, names) for row in rows], title="mean absolute errors")
-    if left_out:
-        typer.echo(f"{left_out} labels of the test split were left out: one of the two was trained on them")
+    for line in left_out(tests):
+        typer.echo(line)
     if ratio is not None:
         typer.echo(
             f"{names[1]} against {names[0]}: errors {ratio - 1:+.1%} in the geometric mean of test sets and tasks"
@@ -169,6 +167,7 @@ def promote(
     options = _rules(place)
     with _open(place) as store, reported("checking the model"):
         record = resolve(store, model)
+        _check_campaign(record, _campaign_of(place))
         entry = promote_by_hand(store, record, options, by or login(), reason, force, report)
     _conclude(entry, as_json)
 
@@ -200,6 +199,8 @@ def rollback(
     _check_reason(reason)
     with _open(place) as store:
         record = resolve(store, to) if to else None
+        if record is not None:
+            _check_campaign(record, campaign or _campaign_of(place))
         name = record.campaign if record is not None else _one_campaign(store, place, campaign)
         entry = rollback_by_hand(store, name, by or login(), reason, record.model_id if record is not None else "")
     _conclude(entry, as_json)
@@ -208,6 +209,22 @@ def rollback(
 def _check_reason(reason: str) -> None:
     if not reason.strip():
         raise InputError("--reason is empty; say why, it is kept in the log")
+
+
+def _campaign_of(place: str) -> str:
+    """Name of the campaign whose file ``place`` is; empty where it is none."""
+    from workflows.campaign import load_campaign
+
+    return load_campaign(Path(place))[0].name if place.endswith((".yaml", ".yml")) else ""
+
+
+def _check_campaign(record: ModelRecord, name: str) -> None:
+    """Refuse a model of another campaign than ``name`` (empty: any): several may share a store."""
+    if name and record.campaign != name:
+        raise InputError(
+            f"model {record.model_id} is of campaign {record.campaign!r}, not of {name!r}; give the campaign file of "
+            f"{record.campaign!r}, or a model of {name!r}"
+        )
 
 
 def _rules(place: str) -> PromoteOptions:
@@ -224,10 +241,7 @@ def _campaigns(store: SpinStore, place: str, name: str) -> list[str]:
     """Campaigns to show: the one named, the one whose file ``place`` is, else all of the store."""
     from datastore.registry import campaigns
 
-    if not name and place.endswith((".yaml", ".yml")):
-        from workflows.campaign import load_campaign
-
-        name = load_campaign(Path(place))[0].name
+    name = name or _campaign_of(place)
     known = campaigns(store)
     if name and name not in known:
         raise InputError(f"no model of campaign {name!r} in this store; there are {', '.join(known) or 'none'}")
@@ -321,7 +335,7 @@ def _compared(row: Compared) -> dict[str, Any]:
 
 
 def _better(row: Compared, names: tuple[str, str]) -> str | None:
-    if row.geometries < 2:
+    if row.geometries < 2 and row.finite:
         return None
     return names[1] if row.chance > 1 - CLEAR else names[0] if row.chance < CLEAR else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -90,4 +91,12 @@ def _honest(generation: int, previous: Document) -> Document | None:
 
 def _round(entry: Document) -> Round:
     wanted = asdict(Round(0, 0))
-    return Round(**{name: entry[name] for name in wanted})
+    return Round(**{name: entry[name] for name in wanted} | {"errors": _numbers(entry["errors"])})
+
+
+def _numbers(errors: Document) -> dict[str, dict[str, float]]:
+    """Stores keep an infinite error as null."""
+    return {
+        test: {task: math.inf if error is None else error for task, error in found.items()}
+        for test, found in errors.items()
+    }

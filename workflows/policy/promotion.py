@@ -4,6 +4,9 @@ Errors of both models are compared on the same labels, geometry by geometry. A g
 where its error grew by more than is allowed *and* by more than chance explains: by a paired t test over geometries
 (labels of one geometry in several orderings are not independent), at a level that is divided by the number of groups
 (Bonferroni), so that a model which is as good is rarely refused by accident, however many groups there are.
+
+Predictions that are not finite, or are missing where the model in use has some, are infinite errors: they speak against
+the new model whatever else it gained.
 """
 
 from __future__ import annotations
@@ -34,19 +37,29 @@ class Compared:
     geometries: int
     """Independent ones among the labels."""
     new: float
+    """Infinite where a prediction is missing or not finite; so is ``old``."""
     old: float
     error: float
     """Standard error of ``new - old``, paired by geometry; 0 where there is one geometry only."""
 
     @property
+    def finite(self) -> bool:
+        """Whether both errors are numbers."""
+        return math.isfinite(self.new) and math.isfinite(self.old)
+
+    @property
     def growth(self) -> float:
-        """Share by which the error grew; negative where it shrank."""
+        """Share by which the error grew; negative where it shrank. Infinite where the new one is not finite."""
+        if not self.finite:
+            return -1.0 if math.isfinite(self.new) else math.inf
         least = LEAST[self.task]
         return max(self.new, least) / max(self.old, least) - 1
 
     @property
     def chance(self) -> float:
         """Chance of such a growth, or a larger one, if both models were equally good (one-sided paired t test)."""
+        if not self.finite:
+            return 1.0 if math.isfinite(self.new) else 0.0
         if self.geometries < 2:
             return 1.0
         if self.error == 0:
@@ -105,9 +118,18 @@ def judge(compared: Sequence[Compared] | None, options: PromoteOptions, findings
 
 
 def overall(compared: Sequence[Compared]) -> float | None:
-    """Geometric mean of new over old error, over test sets and tasks; None where there are none."""
-    logs = [math.log1p(row.growth) for row in compared if row.kind == "test"]
-    return math.exp(sum(logs) / len(logs)) if logs else None
+    """Geometric mean of new over old error, over test sets and tasks; None where there are none.
+
+    Infinite where a new one is not finite. Where only the old one is not, there is no ratio: the rest counts, and 0 is
+    the answer where nothing is left.
+    """
+    tests = [row for row in compared if row.kind == "test"]
+    if not tests:
+        return None
+    if not all(math.isfinite(row.new) for row in tests):
+        return math.inf
+    logs = [math.log1p(row.growth) for row in tests if row.finite]
+    return math.exp(sum(logs) / len(logs)) if logs else 0.0
 
 
 def worse(compared: Sequence[Compared], options: PromoteOptions) -> list[Compared]:
@@ -120,17 +142,21 @@ def _comparison(compared: Sequence[Compared], options: PromoteOptions) -> tuple[
     """Lines that speak against the new model, and those that only tell."""
     ratio = overall(compared)
     if ratio is None:
-        return ["no label of a test set that neither model was trained on: nothing can be compared"], []
+        why = "no label of a test set that both models can predict and neither was trained on"
+        return [f"{why}: nothing can be compared"], []
+    broken = [f"{row.task} on {row.name}" for row in compared if not math.isfinite(row.new)]
+    if broken:
+        return [f"predictions are missing or not finite where there are labels: {', '.join(broken)}"], []
     tests = sum(row.kind == "test" for row in compared)
     line = f"errors changed by {ratio - 1:+.1%} in the geometric mean of {tests} test sets and tasks"
-    not_better = ratio > 1 - options.better
+    not_better = not ratio <= 1 - options.better
     against = [f"{line}; they have to shrink by at least {options.better:.0%}"] if not_better else []
     bad = worse(compared, options)
     against += [
         f"{row}: more than {options.worse:.0%} is not allowed (chance of that by accident {row.chance:.1e})"
         for row in sorted(bad, key=lambda row: -row.growth)
     ]
-    tolerated = sum(row.growth > options.worse for row in compared) - len(bad)
+    tolerated = sum(not row.growth <= options.worse for row in compared) - len(bad)
     told = [] if not_better else [line]
     if not bad:
         told.append(f"no group of {len(compared)} is worse by more than {options.worse:.0%} beyond chance")

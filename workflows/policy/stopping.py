@@ -10,7 +10,7 @@ from workflows.learning import StopOptions
 
 UNITS = {"energy": "meV/atom", "forces": "meV/Angstrom", "moments": "muB"}
 Errors = Mapping[str, Mapping[str, float]]
-"""Test set -> task -> mean absolute error in UNITS."""
+"""Test set -> task -> mean absolute error in UNITS; infinite, so above any target, where a prediction is no number."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _gain(history: Sequence[Round], stop: StopOptions) -> float | None:
         now.errors[test][task] / error
         for test, tasks in before.errors.items()
         for task, error in tasks.items()
-        if error > 0 and now.errors.get(test, {}).get(task, 0.0) > 0 and _counts(test, task, stop)
+        if 0 < error < math.inf and 0 < now.errors.get(test, {}).get(task, 0.0) < math.inf and _counts(test, task, stop)
     ]
     if not ratios:
         return None

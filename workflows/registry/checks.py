@@ -17,6 +17,7 @@ from datastore.schema import ModelRecord
 from spinmultinet import keys
 from spinmultinet.calculator import SpinMultiNetCalculator
 from spinmultinet.checkpoint import from_content, load_model, to_content
+from spinmultinet.committee import Committee
 from spinmultinet.dynamics import MDOptions, run_md
 from spinmultinet.errors import SpinMultiNetError
 from spinmultinet.levels import UNKNOWN
@@ -69,6 +70,18 @@ def check_behaviour(
     if options.md_steps:
         findings.append(_dynamics(members, chosen[0], options, said))
     return findings
+
+
+def check_finite(members: Sequence[SpinMultiNet], frames: Sequence[Atoms]) -> Finding:
+    """Whether the committee of ``members`` predicts numbers for the labelled structures ``frames``."""
+    names = ("energy", "forces", "magmoms")
+    found = Committee(list(members)).predict(frames) if frames else []
+    bad = [k for k, p in enumerate(found) if not all(np.all(np.isfinite(p[name])) for name in names if name in p)]
+    if bad:
+        first = frames[bad[0]].info.get(keys.CONFIG_ID, "unknown")
+        text = f"no finite prediction for {len(bad)} of {len(frames)} test labels, such as structure {first}"
+        return Finding("finite", False, text)
+    return Finding("finite", True, f"energies, forces and moments of {len(frames)} test labels")
 
 
 def _foreign(record: ModelRecord, member: SpinMultiNet) -> str:

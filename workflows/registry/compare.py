@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from datastore.schema import ModelRecord
 from datastore.snapshot import Snapshot, load_snapshot
 from datastore.splits import SplitOptions
 from spinmultinet import keys
-from spinmultinet.comparison import FACTORS, REPORT_UNITS, compare
+from spinmultinet.comparison import FACTORS, REPORT_UNITS, compare, errors_of
 from spinmultinet.data import name_of
 from spinmultinet.evaluate import Predictor
 from spinmultinet.pair_energies import pair_energies
@@ -34,6 +35,8 @@ class FrozenTests:
     snapshot_id: str
     left_out: int = 0
     """Labels of the test split that one of the models was trained on."""
+    unknown: int = 0
+    """Further labels with an element that one of the models does not know."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class _Errors:
 
 
 def frozen_tests(store: SpinStore, records: Sequence[ModelRecord]) -> FrozenTests:
-    """The test split of the newest snapshot of ``records``, without labels that one of them was trained on.
+    """The test split of the newest snapshot of ``records``: labels that all can predict and none was trained on.
 
     Raises DataError where no snapshot of theirs can be read.
     """
@@ -54,7 +57,10 @@ def frozen_tests(store: SpinStore, records: Sequence[ModelRecord]) -> FrozenTest
     newest = max(documents, key=lambda document: str(document["created"]))
     if newest.get("folder") is None:
         raise DataError(f"snapshot {newest['snapshot_id']} does not say where it lies; make it again with a new run")
-    return tests_of(load_snapshot(newest["folder"]), documents)
+    tests = tests_of(load_snapshot(newest["folder"]), documents)
+    known = set.intersection(*(set(record.species) for record in records))
+    frames = [atoms for atoms in tests.frames if known.issuperset(atoms.get_chemical_symbols())]
+    return replace(tests, frames=frames, unknown=len(tests.frames) - len(frames))
 
 
 def tests_of(snapshot: Snapshot, documents: Iterable[dict[str, Any]]) -> FrozenTests:
@@ -66,8 +72,9 @@ def tests_of(snapshot: Snapshot, documents: Iterable[dict[str, Any]]) -> FrozenT
 
 
 def compare_models(new: Predictor, old: Predictor, tests: FrozenTests) -> list[Compared]:
-    """Mean absolute errors of both on ``tests``, in the units of reports; tasks that one of them lacks are left out.
+    """Mean absolute errors of both on ``tests``, in the units of reports; tasks that ``old`` lacks are left out.
 
+    Where ``new`` lacks what ``old`` predicts its error is infinite, as where a prediction is not finite.
     Test sets: ``random``, ``orderings``, ``compositions`` (:func:`datastore.splits.name_test_set`) and ``pairs``
     (differences of energy between orderings of one geometry, meV/atom). Groups: orderings, deformations, compositions.
     """
@@ -112,19 +119,20 @@ def _errors(rows: Sequence[dict[str, np.ndarray]], frames: Sequence[Atoms], task
 def _pair_errors(frames: Sequence[Atoms], energies: Sequence[float]) -> _Errors:
     found = pair_energies(frames, energies)
     rows = [] if found is None else found["rows"]
-    errors = [abs(row["predicted"] - row["label"]) for row in rows]
-    return _Errors(errors, [1] * len(rows), [row["pair_id"] for row in rows])
+    errors = errors_of([row["predicted"] for row in rows], np.array([row["label"] for row in rows]))
+    return _Errors(np.abs(errors).tolist(), [1] * len(rows), [row["pair_id"] for row in rows])
 
 
 def _compared(kind: Kind, name: str, task: str, pair: Sequence[_Errors]) -> list[Compared]:
-    """One row, where both models have errors for the same labels."""
+    """One row, where the old model has errors; infinite errors of the new one where it has none for the same labels."""
     new, old = pair
-    if not new.counts or new.geometries != old.geometries or new.counts != old.counts:
+    if not old.counts:
         return []
-    total = sum(new.counts)
-    means = [sum(side.sums) / total for side in pair]
-    number, error = _standard_error(new, old)
-    return [Compared(kind, name, task, REPORT_UNITS[task], len(new.counts), number, means[0], means[1], error)]
+    if new.geometries != old.geometries or new.counts != old.counts:
+        new = replace(old, sums=[math.inf] * len(old.sums))
+    means = [sum(side.sums) / sum(side.counts) for side in (new, old)]
+    number, error = _standard_error(new, old) if all(map(math.isfinite, means)) else (len(set(old.geometries)), 0.0)
+    return [Compared(kind, name, task, REPORT_UNITS[task], len(old.counts), number, means[0], means[1], error)]
 
 
 def _standard_error(new: _Errors, old: _Errors) -> tuple[int, float]:

@@ -7,6 +7,7 @@ from workflows.learning import PromoteOptions
 from workflows.policy.promotion import Compared, Finding, judge, overall, worse
 
 RULES = PromoteOptions(worse=0.2, better=0.0, least=4, chance=0.05)
+NAN, INF = float("nan"), float("inf")
 PASSED = [Finding("files", True, "2 members"), Finding("symmetry", True, "within 0.001")]
 
 
@@ -28,6 +29,12 @@ def row(new, old, error=0.01, labels=20, name="random", kind="test", task="energ
         ([row(0.5, 1.0), row(9.0, 1.0, labels=3, kind="group", name="FM")], True, "too few labels"),
         ([row(0.5, 1.0), row(9.0, 1.0, geometries=1, kind="group", name="FM")], True, "too few labels"),
         ([row(0.001, 0.002), row(0.009, 0.001, kind="group", name="FM")], True, "no group of 2 is worse"),
+        ([row(NAN, 1.0)], False, "missing or not finite where there are labels: energy on random"),
+        ([row(INF, INF)], False, "missing or not finite"),
+        ([row(0.5, 1.0), row(NAN, 1.0, labels=1, kind="group", name="FM")], False, "energy on FM"),
+        ([row(1.0, INF)], True, "errors changed by -100.0%"),
+        ([row(0.9, 1.0), row(1.0, NAN, task="forces")], True, "errors changed by -10.0%"),
+        ([row(1.1, 1.0), row(1.0, INF, task="forces")], False, "errors changed by +10.0%"),
         ([], False, "nothing can be compared"),
         ([row(1.0, 1.0, kind="group", name="FM")], False, "nothing can be compared"),
     ],

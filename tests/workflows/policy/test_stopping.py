@@ -1,5 +1,7 @@
 """When active learning stops: a table of histories, and what never happens."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,20 @@ def test_only_errors_with_a_target_count_for_the_gain():
     wanted = {"min_gain": 0.05, "targets": {"random": {"energy": 1}}}
     assert not decide(history, StopOptions.model_validate(wanted), LIMITS)[0]
     assert decide(history, StopOptions.model_validate({"min_gain": 0.05}), LIMITS)[0]
+
+
+@pytest.mark.parametrize("broken", [math.inf, math.nan])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_error_that_is_not_finite_meets_no_target_and_gains_nothing(broken, at):
+    energies = [3.0, 2.0, 1.0]
+    energies[at] = broken
+    wanted = StopOptions.model_validate({"targets": {"random": {"energy": 5}}, "min_gain": 1e-9})
+    stop, why = decide(rounds(*energies), wanted, LIMITS)
+    assert why.startswith(
+        "all targets are met" if at < 2 else "round 3 of at most 5 follows; not met: energy on random"
+    )
+    assert stop == (at < 2)
+    assert not decide(rounds(*energies), StopOptions(min_gain=1e-9), LIMITS)[0]  # unknown, not zero
 
 
 def test_without_a_round_there_is_none():

@@ -5,17 +5,25 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 from datastore import open_store
+from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.registry import champion, history, promote, rollback
+from datastore.schema import ModelFile
 from datastore.splits import SplitOptions
+from spinmultinet import build_model, load_model
+from spinmultinet.checkpoint import save_model
 from spinmultinet.committee import Committee
 from spinmultinet.evaluate import evaluate
-from tests.support.registry import example, flip_a_byte
+from spinmultinet.hypers import ModelOptions
+from tests.support.registry import MODEL, example, flip_a_byte
+from workflows.policy.promotion import judge, overall
 from workflows.registry import judging
+from workflows.registry.checks import check_finite
 from workflows.registry.compare import FrozenTests, _Errors, _standard_error, compare_models, frozen_tests
-from workflows.registry.judging import compare_records, decide
+from workflows.registry.judging import compare_records, decide, left_out
 
 
 @pytest.fixture
@@ -97,6 +105,17 @@ def test_what_a_person_went_back_from_is_not_promoted_again(place):
     assert champion(store, "nio").model_id == "poor"
 
 
+def test_a_model_that_a_person_put_to_use_again_may_come_back(place):
+    """After a rollback from it, forth again, and another one in its place: the newest entry counts."""
+    found, store, rules = place
+    promote(store, "nio", "poor", "Ada", ["the first"], "")
+    promote(store, "nio", "good", "Ada", ["better"], "poor")
+    rollback(store, "nio", "Ada", "explodes at 900 K")
+    rollback(store, "nio", "Ada", "it was the thermostat", to="good")
+    promote(store, "nio", "poor", "Bob", ["a mistake"], "good")
+    assert decide(store, found.good, rules, "campaign nio").promoted
+
+
 def test_a_damaged_challenger_leaves_the_champion(place):
     found, store, rules = place
     decide(store, found.poor, rules, "campaign nio")
@@ -118,16 +137,120 @@ def test_a_damaged_champion_is_in_nobodys_way(place):
 
 @pytest.mark.parametrize(
     ("change", "part"),
-    [({"level_id": "f" * 16}, "another level of theory"), ({"species": ["O"]}, "does not know Ni")],
+    [
+        ({"level_id": "f" * 16}, "another level of theory"),
+        ({"moment_role": "constraint"}, "input moments as constraint"),
+    ],
 )
-def test_models_that_cannot_be_compared_are_not(place, change, part):
+def test_another_level_or_role_is_refused_not_waved_through(place, change, part):
     found, store, rules = place
     store.put_model(found.poor.model_copy(update={"status": "champion", **change}))
     verdict = decide(store, found.good, rules, "campaign nio")
-    assert verdict.promoted
+    assert not verdict.promoted
     assert any(part in line for line in verdict.reasons)
+    assert champion(store, "nio").model_id == "poor"
     with pytest.raises(DataError, match="cannot be compared"):
         compare_records(store, found.poor.model_copy(update=change), found.good)
+
+
+def grown(found, name, species):
+    """A record like that of ``good`` of a model without training that knows other species."""
+    model = build_model(ModelOptions(**MODEL), species)
+    model.metadata = dict(load_model(found.file("good")).metadata)
+    path = save_model(model, found.folder / f"{name}.pt")
+    change = {"model_id": name, "species": species, "files": [ModelFile(path=str(path), sha256=file_sha256(path))]}
+    return found.good.model_copy(update=change)
+
+
+def test_one_more_element_is_no_way_around_the_comparison(place):
+    """On the labels that both can predict; as before on all of them where it is the one in use that knows more."""
+    found, store, rules = place
+    wider = grown(found, "wider", ["Mn", "Ni", "O"])
+    store.put_model(wider)
+    promote(store, "nio", "good", "Ada", ["the first"], "")
+    verdict = decide(store, wider, rules, "campaign nio")
+    assert not verdict.promoted
+    assert any("errors changed by +" in line for line in verdict.reasons)
+    rows, tests = compare_records(store, wider, found.good)
+    assert overall(rows) < 1
+    assert tests.unknown == 0
+
+
+def test_an_element_that_is_lost_speaks_against_a_model(place):
+    found, store, rules = place
+    wider = grown(found, "wider", ["Mn", "Ni", "O"])
+    store.put_model(wider)
+    promote(store, "nio", "wider", "Ada", ["the first"], "")
+    verdict = decide(store, found.good, rules, "campaign nio")
+    assert not verdict.promoted
+    assert verdict.reasons[0] == "it does not know Mn, which the model in use does"
+
+
+def test_labels_with_an_element_that_one_does_not_know_are_left_out(place):
+    found, store, _ = place
+    narrow = found.poor.model_copy(update={"species": ["O"]})
+    tests = frozen_tests(store, [narrow, found.good])
+    assert (tests.frames, tests.unknown > 0) == ([], True)
+    assert left_out(tests) == [
+        f"{tests.unknown} labels of the test split were left out: one of the models does not know all of their elements"
+    ]
+
+
+class Broken:
+    """A committee that breaks down on the first of its structures, or has no prediction of moments at all."""
+
+    def __init__(self, model, key, value=None):
+        self.model, self.key, self.value = model, key, value
+
+    def predict(self, frames):
+        predictions = self.model.predict(frames)
+        if self.value is None:
+            return [{k: v for k, v in p.items() if k != self.key} for p in predictions]
+        return [{**predictions[0], self.key: np.multiply(predictions[0][self.key], self.value)}, *predictions[1:]]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "task"),
+    [
+        ("energy", np.nan, "energy"),
+        ("forces", np.nan, "forces"),
+        ("magmoms", np.nan, "moments"),
+        ("magmoms", None, "moments"),
+    ],
+)
+def test_a_prediction_that_is_not_finite_or_missing_is_an_infinite_error(place, key, value, task):
+    """Of a model that is better everywhere else; the other way round it is no vote against anybody."""
+    found, store, rules = place
+    tests = frozen_tests(store, [found.poor, found.good])
+    good, poor = (Committee([found.file(name)]) for name in ("good", "poor"))
+    rows = compare_models(Broken(good, key, value), poor, tests)
+    row = next(row for row in rows if (row.kind, row.name, row.task) == ("test", "random", task))
+    assert (row.new, row.chance) == (np.inf, 0.0)
+    judged = judge(rows, rules, [])
+    assert not judged.promote
+    assert f"{task} on random" in judged.against[0]
+    assert judge(compare_models(good, Broken(poor, key, value), tests), rules, []).promote
+
+
+def test_a_first_model_without_finite_predictions_is_refused(place):
+    found, store, rules = place
+    broken = load_model(found.file("good"))
+    with torch.no_grad():
+        for weights in broken.parameters():
+            weights.mul_(1e30)
+    assert all(bool(torch.isfinite(weights).all()) for weights in broken.parameters())
+    frames = frozen_tests(store, [found.good]).frames
+    assert check_finite([load_model(found.file("good"))], frames).passed
+    finding = check_finite([broken], frames)
+    assert not finding.passed
+    assert f"of {len(frames)} test labels" in finding.text
+    path = save_model(broken, found.folder / "broken.pt")
+    file = ModelFile(path=str(path), sha256=file_sha256(path))
+    record = found.good.model_copy(update={"model_id": "broken", "files": [file]})
+    store.put_model(record)
+    verdict = decide(store, record, rules, "campaign nio")
+    assert not verdict.promoted
+    assert any("check finite failed" in line for line in verdict.reasons)
 
 
 def test_a_champion_that_changes_while_a_model_is_judged_is_judged_against(place):
