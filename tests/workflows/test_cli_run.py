@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from datastore import open_store
-from datastore.registry import champion, history
 from datastore.locks import Held, LockLostError
+from datastore.registry import champion, history
 from tests.support.cli import (
     MODEL,
     ROOT,
@@ -259,10 +259,10 @@ def test_lock_names_its_holder_and_is_released(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 600 kB; skipped where this process may not mount one."""
+    """A file system of 800 kB; skipped where this process may not mount one."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=800k", "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs; test_file_size_limit covers the rest")
     yield folder

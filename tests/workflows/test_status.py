@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support.cli import assert_one_line, command, environment, in_this_process, tiny_campaign
+from tests.support.cli import MODEL, TRAINING, assert_one_line, command, environment, in_this_process, tiny_campaign
 from workflows.status import mean_errors
 
 FEW = {"active_learning": {"rounds": 1, "labels": 2, "candidates": 4, "stop": {"targets": {"random": {"energy": 1e4}}}}}
@@ -109,16 +110,21 @@ def test_a_status_changes_nothing(course):
 
 
 def test_a_failed_job_is_named_with_its_file_and_an_exit_code(tmp_path):
-    tiny_campaign(tmp_path, split={"fractions": [0.7, 0, 0.3]})  # no labels for validation
+    tiny_campaign(tmp_path, split={"fractions": [0.7, 0, 0.3]})
+    best = {"model": MODEL, "training": {**TRAINING, "keep": "best"}}  # of no labels for validation
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(best))
     assert in_this_process(tmp_path, "run", "tiny.yaml").returncode == 1
     told = asked(tmp_path, code=1)
     assert (told["state"], told["stage"]) == ("failed", "train")
     (failure,) = told["failures"]
     assert failure["job"] == "train 0 member 0"
-    assert "val.extxyz: no frames" in failure["error"]
+    assert "keep: best need a validation set, and there is none" in failure["error"]
     assert "Traceback" in Path(failure["file"]).read_text()
     shown = in_this_process(tmp_path, "status", "tiny.yaml")
     assert "failed: train 0 member 0:" in shown.stdout
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump({"model": MODEL, "training": TRAINING}))
+    assert in_this_process(tmp_path, "run", "tiny.yaml").returncode == 0  # which needs no validation
+    assert asked(tmp_path)["state"] == "finished"
 
 
 def test_no_campaign_file(tmp_path):

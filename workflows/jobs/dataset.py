@@ -96,5 +96,7 @@ def _kept_instead(store: SpinStore, point_ids: set[str]) -> set[str]:
 
 
 def split_atoms(snapshot: Snapshot, split: Split) -> list[Atoms]:
-    """The labels of one split as ASE Atoms, the border to the model."""
+    """The labels of one split as ASE Atoms, the border to the model; none where the split is empty."""
+    if not snapshot.points[split]:
+        return []
     return [point_to_atoms(point, split, snapshot.heads) for point in read_points(snapshot.path(split))]

@@ -288,9 +288,7 @@ def ordering_energies(results: dict[str, Any]) -> list[OrderingEnergy]:
 
 def _versions(engine: str, engine_version: str) -> dict[str, str]:
     """Versions of what decides the numbers, here and now; the engine's as its labels say."""
-    versions = {"spinmultinet-workflows": __version__}
-    if engine:
-        versions[engine] = engine_version
+    versions = {"spinmultinet-workflows": __version__} | ({engine: engine_version} if engine else {})
     versions["python"] = platform.python_version()
     for package in ("torch", "e3nn", "numpy", "ase", "pymatgen", "jobflow"):
         try:
@@ -396,6 +394,6 @@ def _order_table(summary: Summary) -> Table:
         table.add_column(column, justify="left" if not column else "right")
     for row in summary.order:
         cells = [f"{value:+.1f}" for value in (row.engine, row.model)]
-        order = f"{row.right_sign} of {row.pairs}"
-        table.add_row(f"{row.ordering} - {row.reference}", str(row.pairs), *cells, f"{row.mae:.1f}", order)
+        cells += [f"{row.mae:.1f}", f"{row.right_sign} of {row.pairs}"]
+        table.add_row(f"{row.ordering} - {row.reference}", str(row.pairs), *cells)
     return table
