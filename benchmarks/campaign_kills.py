@@ -175,14 +175,17 @@ def ending(campaign: Path) -> dict[str, Any]:
     return {"labels": sorted(end["point_ids"]), "decisions": [(d["generation"], d["stop"], d["why"]) for d in told]}
 
 
-def campaign_with_kills(folder: Path, number: int, kills: int, typical: float, rng: random.Random) -> list[Kill]:
-    """Kill a new campaign at most so many times, then let it end. Problems of the end are in the last kill."""
+def campaign_with_kills(folder: Path, number: int, kills: int, window: float, rng: random.Random) -> list[Kill]:
+    """Kill a new campaign at most so many times, within ``window`` seconds from the first job on, then let it end.
+
+    Problems of the end are in the last kill.
+    """
     campaign = write(folder / f"campaign{number}")
     met: list[Kill] = []
     known: set[str] = set()  # stored at the last kill
     while True:
         before = len(computed(campaign))
-        found = kill(campaign, number, rng.uniform(0.5, 2 * typical / kills)) if len(met) < kills else None
+        found = kill(campaign, number, rng.uniform(0.0, window)) if len(met) < kills else None
         if found is None:
             finish(campaign)
         again = sorted(known & set(computed(campaign)[before:]))
@@ -232,6 +235,7 @@ def experiment(folder: Path, kills: int, each: int, rng: random.Random) -> int:
     whole = write(folder / "undisturbed")
     finish(whole)
     typical = seconds_of_jobs(options_of(whole))
+    window = 2 * typical / each
     labels = len(ending(whole)["labels"])
     print(f"undisturbed: {typical:.0f} s, {labels} labels, {len(computed(whole))} computed\n", flush=True)
     print("| campaign | seconds to the kill | at work | labels stored | model in use, generation |")
@@ -240,7 +244,7 @@ def experiment(folder: Path, kills: int, each: int, rng: random.Random) -> int:
     lost, number = 0, 0
     while len(met) < kills:
         number += 1
-        met += campaign_with_kills(folder, number, min(each, kills - len(met)), typical, rng)
+        met += campaign_with_kills(folder, number, min(each, kills - len(met)), window, rng)
         lost += len(computed(folder / f"campaign{number}" / whole.name)) - labels
     problems = [f"campaign {found.campaign}: {problem}" for found in met for problem in found.problems]
     print(
