@@ -22,6 +22,7 @@ SIZES = {
     "soc_small": 314_176,
     "nospin_small": 303_975,
     "tiny": 38_944,
+    "quick": 17_112,
     "nospin_tiny": 11_488,
     "tables": 262_368,
     "tables_gpaw": 126_272,
