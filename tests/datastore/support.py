@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from datastore.schema import SpinFailure, SpinPoint
+from datastore.stores import SpinStore, open_store
 
 LEVEL = {"engine": "test", "U": {"Ni": 6.2}}
+KINDS = ("local", "memory", "mongodb")
+"""Of stores."""
+
+
+@contextmanager
+def new_store(kind: str, folder: Path) -> Iterator[SpinStore]:
+    """An empty store of one of KINDS; in MongoDB, which is skipped where none is named, a database that is dropped."""
+    if kind == "mongodb":
+        base = os.environ.get("SPINMULTINET_TEST_MONGO_URI", "")
+        if not base:
+            pytest.skip("SPINMULTINET_TEST_MONGO_URI names no MongoDB server")
+        uri = f"{base.rstrip('/')}/test_{uuid4().hex[:8]}"
+    else:
+        uri = {"local": f"local:{folder / 'data'}", "memory": "memory:"}[kind]
+    with open_store(uri) as opened:
+        yield opened
+        if kind == "mongodb":
+            opened.points._collection.database.client.drop_database(opened.points.database)
 
 
 def make_fields(**changes: Any) -> dict[str, Any]:

@@ -16,23 +16,15 @@ from datastore.registry import SupersededError, champion, history, promote, refu
 from datastore.schema import ModelRecord
 from datastore.stores import insert_new, open_store, stamped
 from datastore.verify import verify
+from tests.datastore.support import KINDS, new_store
 from tests.datastore.test_promotion import make_promotion
 from tests.datastore.test_stores import make_model
 
 
-@pytest.fixture(params=["local", "memory", "mongodb"])
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
-    if request.param == "mongodb":
-        base = os.environ.get("SPINMULTINET_TEST_MONGO_URI", "")
-        if not base:
-            pytest.skip("SPINMULTINET_TEST_MONGO_URI names no MongoDB server")
-        uri = f"{base.rstrip('/')}/test_{uuid4().hex[:8]}"
-    else:
-        uri = {"local": f"local:{tmp_path / 'data'}", "memory": "memory:"}[request.param]
-    with open_store(uri) as opened:
+    with new_store(request.param, tmp_path) as opened:
         yield filled(opened)
-        if request.param == "mongodb":
-            opened.points._collection.database.client.drop_database(opened.points.database)
 
 
 def filled(store, count=4):

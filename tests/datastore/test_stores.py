@@ -1,8 +1,6 @@
 """One contract for every kind of store, and the messages for stores that cannot be used."""
 
-import os
 import time
-from uuid import uuid4
 
 import pytest
 
@@ -11,22 +9,13 @@ from datastore.errors import DataError
 from datastore.schema import ModelRecord, SpinFailure
 from datastore.stores import COLLECTIONS, mask, open_store
 from datastore.upgrade import parse
-from tests.datastore.support import make_failure, make_point
+from tests.datastore.support import KINDS, make_failure, make_point, new_store
 
 
-@pytest.fixture(params=["local", "memory", "mongodb"])
+@pytest.fixture(params=KINDS)
 def store(request, tmp_path):
-    if request.param == "mongodb":
-        base = os.environ.get("SPINMULTINET_TEST_MONGO_URI", "")
-        if not base:
-            pytest.skip("SPINMULTINET_TEST_MONGO_URI names no MongoDB server")
-        uri = f"{base.rstrip('/')}/test_{uuid4().hex[:8]}"
-    else:
-        uri = {"local": f"local:{tmp_path / 'data'}", "memory": "memory:"}[request.param]
-    with open_store(uri) as opened:
+    with new_store(request.param, tmp_path) as opened:
         yield opened
-        if request.param == "mongodb":
-            opened.points._collection.database.client.drop_database(opened.points.database)
 
 
 def make_model(**changes):

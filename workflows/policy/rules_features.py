@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
-from workflows.learning import SelectOptions
+from workflows.learning import RuleName, SelectOptions
 from workflows.policy.contract import Need, Rule, Scores
 from workflows.policy.pool import FloatArray, Pool, PoolError
 
@@ -70,7 +70,7 @@ class MaxDet(Rule):
     (2023).
     """
 
-    name = "max-det"
+    name: ClassVar[RuleName] = "max-det"
     needs = frozenset({"gradients"})
 
     def __init__(self, ridge: float = 1e-3, scaling: Scaling = "none"):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import numpy as np
 
-from workflows.learning import SelectOptions
-from workflows.policy.contract import Rule, Scores
+from workflows.policy.contract import Scores
 from workflows.policy.pool import FloatArray, Pool
-from workflows.policy.rules_features import Scaling, scaled
+from workflows.policy.rules_features import MaxDet, scaled
 
 
-class Transductive(Rule):
+class Transductive(MaxDet):
     """The candidate whose label lowers the mean variance of the predictions on all candidates most.
 
     Bayesian linear regression on the gradient features, as max-det; but max-det takes what is least known itself, often
@@ -24,15 +21,6 @@ class Transductive(Rule):
     """
 
     name = "transductive"
-    needs = frozenset({"gradients"})
-
-    def __init__(self, ridge: float = 1e-3, scaling: Scaling = "none"):
-        self.ridge, self.scaling = ridge, scaling
-
-    @classmethod
-    def of(cls, options: SelectOptions) -> Self:
-        """With the ridge and the scaling of the options."""
-        return cls(options.ridge, options.scaling)
 
     def begin(self, pool: Pool, rng: np.random.Generator) -> Scores:
         """Falls of the mean variance."""
