@@ -218,7 +218,7 @@ def main() -> int:
     """Number of violations as an exit code: 0 or 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--each", type=int, default=2, help="most kills of one campaign")
+    parser.add_argument("--each", type=int, default=4, help="most kills of one campaign")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
