@@ -40,17 +40,22 @@ def contradictions(learning: ActiveLearningOptions, structures: StructureOptions
             "active_learning.explore.decorations needs a parent of mixed cations, such as species: {Mn: 0.5, Ni: 0.5}, "
             "and there is none; add one to structures.parents or remove decorations"
         )
-    asked = explore.files or any(getattr(explore, name) is not None for name in SOURCES)
-    if not asked and all(deformation.kind == "none" for deformation in structures.deformations):
-        yield (
-            "active_learning.rounds have no candidates, as all of structures.deformations are none; add displacement, "
-            "shear, tensile or volume, or a source under active_learning.explore, or set rounds: 0"
-        )
     stop = learning.stop
     if stop.min_gain is not None and stop.patience >= learning.rounds:
         yield (
             f"active_learning.stop.min_gain looks back patience: {stop.patience} rounds, and can end none of "
             f"{learning.rounds}; lower patience, raise rounds, or remove min_gain"
+        )
+
+
+def without_candidates(learning: ActiveLearningOptions, structures: StructureOptions) -> Iterator[str]:
+    """A line where rounds are asked for and no source could find a candidate for them; asked before a run only."""
+    explore = learning.explore
+    asked = explore.files or any(getattr(explore, name) is not None for name in SOURCES)
+    if learning.rounds and not asked and all(deformation.kind == "none" for deformation in structures.deformations):
+        yield (
+            "active_learning.rounds have no candidates, as all of structures.deformations are none; add displacement, "
+            "shear, tensile or volume, or a source under active_learning.explore, or set rounds: 0"
         )
 
 

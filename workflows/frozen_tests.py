@@ -11,14 +11,17 @@ from datastore.leaks import geometry_of
 from datastore.schema import SpinConfig
 from datastore.splits import Member, divide, name_test_set
 from workflows.campaign import CampaignError, CampaignOptions
+from workflows.contradictions import without_candidates
 
 
 def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None:
-    """Refuse a campaign that must end after its first labels: no test to judge by, or targets on tests it has not.
+    """Refuse a campaign that must end after its first labels: no test to judge by, no candidates, unknown targets.
 
     ``configs``: those of generation 0, divided here as their labels will be if all are accepted and none are twins.
     Raises CampaignError.
     """
+    for problem in without_candidates(options.active_learning, options.structures):
+        raise _error(options, problem)
     members = [_member(config) for config in configs]
     _check_names(options, members)
     trained = {symbol for m in members if _test_of(options, m) != "compositions" for symbol in m.elements}

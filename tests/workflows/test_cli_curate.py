@@ -75,7 +75,8 @@ def test_verify(place, capsys):
     content = json.loads(run(capsys, "verify", "local:store", "--json", code=1))
     assert [problem["what"][:19] for problem in content["problems"]] == ["its verdict is not "]
     text = run(capsys, "verify", "local:store", "--rejudge")
-    assert "checked 11 points, 0 failures, 0 decisions, 1 models, 1 snapshots, 0 jobs, 0 ingested, 3 files" in text
+    assert "checked 11 points, 0 failures, 0 decisions, 1 models, 0 promotions, 0 retrainings, 0 retrain_flags" in text
+    assert "1 snapshots, 0 jobs, 0 ingested, 3 files" in text
     assert "no problems" in text
     assert "1 verdicts are new" in text
     (folder,) = (place / "snapshots").iterdir()

@@ -11,10 +11,6 @@ MISTAKES = {
     "spread of one": ({"active_learning": {"select": {"rule": "spread"}}}, "committee: 1 has none; set committee: 3"),
     "threshold of one": ({"active_learning": {"select": {"rule": "threshold"}}}, "rule threshold needs the spread"),
     "nothing to decorate": ({"active_learning": {"explore": {"decorations": {}}}}, "needs a parent of mixed cations"),
-    "no candidates": (
-        {"structures__deformations": UNDEFORMED},
-        "have no candidates, as all of structures.deformations",
-    ),
     "gain of too many rounds": (
         {"active_learning": {"rounds": 2, "stop": {"min_gain": 0.01}}},
         "looks back patience: 2 rounds, and can end none of 2; lower patience",
@@ -35,6 +31,14 @@ def test_one_line_that_names_key_and_remedy(tmp_path, name):
     changes, part = MISTAKES[name]
     campaign = tiny_campaign(tmp_path, **changes)
     assert_one_line(in_this_process(tmp_path, "run", campaign.name), 2, "tiny.yaml: ", part)
+
+
+def test_rounds_without_candidates_are_refused_before_a_run_and_can_be_looked_at(tmp_path):
+    campaign = tiny_campaign(tmp_path, structures__deformations=UNDEFORMED)
+    said = "campaign tiny: active_learning.rounds have no candidates, as all of structures.deformations"
+    assert_one_line(in_this_process(tmp_path, "run", campaign.name), 2, said)
+    assert not (tmp_path / "runs/tiny/calculations.jsonl").exists()
+    assert in_this_process(tmp_path, "structures", campaign.name).returncode == 0
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))

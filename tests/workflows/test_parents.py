@@ -165,7 +165,7 @@ def test_a_given_lattice_leaves_the_campaign_as_it_is(tmp_path):
         options, engine = load_campaign(campaign_file(tmp_path, parents=[parent]))
         flows.append([job.uuid for job, _ in CampaignMaker(options, engine).make().iterflow()])
     assert flows[0] == flows[1]
-    assert len(flows[0]) == 8 + 4
+    assert len(flows[0]) == 8 + 5  # labels; dataset, training, evaluation, promotion, decision
 
 
 def plan_of(lattice, engine, **changes):

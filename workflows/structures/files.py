@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Lattice, Structure
 
-from datastore.atoms import MAGMOM_IN
 from workflows.structures.deformations import Geometry
 from workflows.structures.errors import StructureError
 from workflows.structures.identity import parent_id
@@ -247,6 +246,8 @@ def _with_ase(path: Path) -> list[Structure]:
 
 def _with_initial_moments(atoms: Any) -> Any:
     """ASE atoms without results; initial moments are the input ones of the file, or else the converged ones."""
+    from datastore.atoms import MAGMOM_IN  # loads ase.io, which takes its time and may warn
+
     results = atoms.calc.results if atoms.calc is not None else {}
     given = atoms.arrays.get(MAGMOM_IN, atoms.arrays.get("initial_magmoms", results.get("magmoms")))
     bare = type(atoms)(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)

@@ -90,7 +90,9 @@ def test_a_model_that_predicts_nan_gives_no_candidates(make_task, trained, tmp_p
         members.append(str(tmp_path / f"{number}.pt"))
         save_model(model, members[-1])
     for source, expected in {"relaxations": "failed", "dynamics": "", "spin-moves": "force"}.items():
-        task = make_task(source, structures=NIO, relaxations={"steps": 2}, dynamics={"steps": 2}, spin_moves={})
+        task = make_task(
+            source, structures=NIO, relaxations={"steps": 2}, dynamics={"steps": 2, "interval": 1}, spin_moves={}
+        )
         task.members = members
         found, dropped = explore(task)
         assert found == []
