@@ -57,19 +57,23 @@ class Counted(SpinMultiNetCalculator):
     asked = 0
 
     def calculate(self, *args, **kwargs):
+        """One more."""
         self.asked += 1
         super().calculate(*args, **kwargs)
 
     def calculate_many(self, frames):
+        """One for each frame."""
         self.asked += len(frames)
         return super().calculate_many(frames)
 
     def states(self, atoms, moments):
+        """One for each state."""
         self.asked += len(moments)
         return super().states(atoms, moments)
 
 
 def main() -> None:
+    """Train a small committee, ask every source once, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=60)
     arguments = parser.parse_args()

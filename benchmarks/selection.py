@@ -77,6 +77,7 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
+    """Print what choosing costs, rule by rule, and what its inputs cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 5000, 20_000])
     parser.add_argument("--labels", type=int, default=500, help="size of the batch")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 EPOCHS = 8
 LEARNING = {
     **{"rounds": 0, "labels": 2, "candidates": 4},
-    "promote": {"md_steps": 0, "structures": 1, "symmetry": 1.0},
+    "promote": {"md_steps": 0, "structures": 1},
     "retrain": {"new_points": 4, "drift": None},
 }
 

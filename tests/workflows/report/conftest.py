@@ -27,7 +27,7 @@ from workflows.report import write_report
 from workflows.report.collect import Material, collect
 from workflows.structures.generate import candidates, generate
 
-from .rounds import SPLIT, run_rounds
+from .rounds import SPLIT, record_of, run_rounds
 
 UGLY = '<script>alert("x")</script> & "quotes"'
 
@@ -203,22 +203,7 @@ def _record(
     parents: list[str],
 ) -> ModelRecord:
     scores = evaluate(Noisy(error, 20 * error, 3 * error, 3), _frames(snapshot, points, "test"))
-    return ModelRecord(
-        model_id=f"model-{generation}",
-        campaign=options.name,
-        generation=generation,
-        created="2026-01-01T00:00:00+00:00",
-        snapshot_id=snapshot.snapshot_id,
-        level_id=snapshot.level_id,
-        level_of_theory=snapshot.level_of_theory,
-        moment_role="guess",
-        species=snapshot.species,
-        hypers={"model": {"layers": 2}, "training": {"epochs": 10}},
-        files=[],
-        scores={"model": scores["overall"]},
-        parents=parents,
-        code_version="0.1.0",
-    )
+    return record_of(options, snapshot, generation, {"model": scores["overall"]}, parents)
 
 
 def _scored(config: SpinConfig, rng: np.random.Generator) -> Candidate:

@@ -73,7 +73,9 @@ def run_rounds(options: CampaignOptions, store: SpinStore, engine: Engine, point
             points = [*points, *new]
         snapshot = make_snapshot(store, folder / "snapshot", options.name, options=SPLIT, previous=snapshot)
         results = _results(number, committee, snapshot, points)
-        record = _record(options, snapshot, number, results["model"], told.get("model_id", ""))
+        scores = {"model": results["model"]["overall"]} | {k: results["model"][k] for k in ("tests", "groups")}
+        parents = [told["model_id"]] if "model_id" in told else []
+        record = record_of(options, snapshot, number, scores, parents)
         store.put_model(record)
         champion = _judge(store, options.name, record.model_id, champion, worse=number == 2)
         told |= _finish(number, record, results, snapshot, folder, champion)
@@ -118,9 +120,10 @@ def _results(number: int, committee: NoisyCommittee, snapshot: Snapshot, points:
     return {"generation": number, "model": model, "constant": constant_per_ordering(train, test)}
 
 
-def _record(
-    options: CampaignOptions, snapshot: Snapshot, number: int, result: dict[str, Any], parent: str
+def record_of(
+    options: CampaignOptions, snapshot: Snapshot, number: int, scores: dict[str, Any], parents: list[str]
 ) -> ModelRecord:
+    """Record of a model of that generation, made a minute after the one before."""
     return ModelRecord(
         model_id=f"model-{number}",
         campaign=options.name,
@@ -133,8 +136,8 @@ def _record(
         species=snapshot.species,
         hypers={"model": {"layers": 2}, "training": {"epochs": 10}},
         files=[],
-        scores={"model": result["overall"], "tests": result["tests"], "groups": result["groups"]},
-        parents=[parent] if parent else [],
+        scores=scores,
+        parents=parents,
         code_version="0.1.0",
     )
 
