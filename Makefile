@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help env gpaw dev quickstart test check format clean
+.PHONY: help env gpaw dev quickstart test check docs format clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ check: dev                        ## style, types and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: dev                         ## the documentation site in build/docs; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs build/docs
 
 format: dev                       ## put the code into the project's format
 	$(BIN)/ruff check --fix .

@@ -27,7 +27,7 @@ def with_tables(page: str) -> str:
 def table(options: type[BaseModel]) -> str:
     """Name, default and meaning of each option; groups of options are left to their own tables."""
     rows = [
-        f"| `{name}` | {_default(field)} | {_meaning(field)} |\n"
+        f"| `{name}` | {default_of(field)} | {meaning_of(field)} |\n"
         for name, field in options.model_fields.items()
         if not _is_group(field) and name != "content"
     ]
@@ -39,7 +39,8 @@ def _is_group(field: FieldInfo) -> bool:
     return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds if get_origin(kind) is None)
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """The default as a reader of YAML knows it; "needed" where there is none."""
     value: Any = field.get_default(call_default_factory=True, validated_data={})
     if value is PydanticUndefined:
         return "needed"
@@ -50,7 +51,8 @@ def _default(field: FieldInfo) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value}"
 
 
-def _meaning(field: FieldInfo) -> str:
+def meaning_of(field: FieldInfo) -> str:
+    """The explanation of the field, for a cell of a Markdown table."""
     return (field.description or "").replace("|", "\\|")
 
 
