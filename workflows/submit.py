@@ -15,10 +15,10 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jobflow import Flow, Job
 from monty.json import MontyDecoder, MontyEncoder
@@ -48,6 +48,16 @@ class RunError(RuntimeError):
     """Jobs that failed: what the first say, and how many more. Nothing finished is lost; the same command continues."""
 
 
+class Elsewhere(Protocol):
+    """A place that does some of the jobs of a run, such as the queue of a cluster, after the run has ended."""
+
+    def takes(self, job: Job) -> bool:
+        """Whether a job that is ready is done there, and not here."""
+
+    def give(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Hand over such jobs, also those that are there already; uuid -> error of those that cannot be done."""
+
+
 @dataclass
 class RunResult:
     """What one call of :func:`run_local` did."""
@@ -56,6 +66,8 @@ class RunResult:
     reused: int = 0
     seconds: float = 0.0
     executed_by_kind: dict[str, int] = field(default_factory=dict)
+    away: int = 0
+    """Jobs that are not done because they are somewhere else; what depends on them was not begun."""
     uuids: dict[str, list[str]] = field(default_factory=dict)
     """Kind -> uuids of all jobs of the flow, run now or taken from the store, in the order they were added."""
 
@@ -66,15 +78,17 @@ def run_local(
     folder: Path,
     workers: int | None = None,
     watch: Callable[[Event], None] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> RunResult:
     """Run ``flow`` and every flow its jobs add, ``workers`` jobs at a time (default: one per core).
 
-    ``watch`` receives events: ``added`` (name, kind, done), ``started``, ``progress``, ``done``, ``failed``.
+    ``watch`` receives events: ``added`` (name, kind, done), ``started``, ``progress``, ``done``, ``failed``. Ready jobs
+    that ``elsewhere`` takes are handed over, and the run ends when nothing is left to do here.
     Raises RunError when jobs failed; jobs that do not depend on them are finished first, but no calculation is begun
     any more where the machine is what stands in the way (no time, no space).
     """
     started = time.time()
-    run = _Run(open_job_store(store_uri), store_uri, folder.resolve(), watch or (lambda event: None))
+    run = _Run(open_job_store(store_uri), store_uri, folder.resolve(), watch or (lambda event: None), elsewhere)
     run.add(flow)
     try:
         run.loop(workers or len(os.sched_getaffinity(0)))
@@ -104,8 +118,15 @@ def folder_of(name: str, uuid: str) -> str:
 class _Run:
     """State of one run: jobs waiting, running and done."""
 
-    def __init__(self, store: CampaignJobStore, uri: str, folder: Path, watch: Callable[[Event], None]):
-        self.store, self.uri, self.folder, self.watch = store, uri, folder, watch
+    def __init__(
+        self,
+        store: CampaignJobStore,
+        uri: str,
+        folder: Path,
+        watch: Callable[[Event], None],
+        elsewhere: Elsewhere | None = None,
+    ):
+        self.store, self.uri, self.folder, self.watch, self.elsewhere = store, uri, folder, watch, elsewhere
         self.jobs: dict[Key, Job] = {}
         self.parents: dict[Key, set[str]] = {}
         self.waiting: deque[Key] = deque()
@@ -152,6 +173,7 @@ class _Run:
         """Hand out ready jobs and take in answers until nothing is left to do."""
         selector = selectors.DefaultSelector()
         while True:
+            self._hand_over()
             self._skip_dead()
             while self.waiting and (key := self._next_ready()):
                 worker = self._idle_worker(workers, selector)
@@ -165,6 +187,22 @@ class _Run:
             for ready, _ in selector.select(timeout=1.0):
                 self._take(ready.data, selector)
             self.watch({"kind": "tick"})
+
+    def _hand_over(self) -> None:
+        """Give away the ready jobs that are done elsewhere; what depends on them stays waiting."""
+        if self.elsewhere is None:
+            return
+        ready = [key for key in self.waiting if not any(self.open_uuids.get(uuid) for uuid in self.parents[key])]
+        leaving = {key for key in ready if self.elsewhere.takes(self.jobs[key])}
+        if not leaving:
+            return
+        self.waiting = deque(key for key in self.waiting if key not in leaving)
+        jobs = [self.jobs[key] for key in ready if key in leaving]
+        refused = self.elsewhere.give(jobs)
+        self.result.away += len(jobs) - len(refused)
+        for job in jobs:
+            if job.uuid in refused:
+                self._finish((job.uuid, job.index), {"kind": "failed", "error": refused[job.uuid]})
 
     def _next_ready(self) -> Key | None:
         for _ in range(len(self.waiting)):
