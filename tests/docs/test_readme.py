@@ -2,55 +2,36 @@
 
 import os
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer
 
 from spinmultinet.hypers import read_config
+from tests.support.pages import COMMAND, FENCE, PAGES, ROOT, arguments_of, blocks, command_lines, name_of, parse
 from workflows import cli
 from workflows.campaign import load_campaign
 from workflows.engines import get_engine
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-INDENTED = re.compile(r"^ {4}(.+)$", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"")
-COMMAND = re.compile(r"^(?:\$ )?(?:\S*/bin/)?spinmultinet (.+)$")
 
 
-def command_lines() -> list[str]:
+def readme_lines() -> list[str]:
     """Lines of code blocks, and code spans, that call the command line."""
-    text = FENCE.sub("", README)
-    blocks = "\n".join(body for _, body in FENCE.findall(README)).splitlines()
-    spans = [span for span in SPAN.findall(text) if "/bin/spinmultinet " in span]
-    return [line.strip() for line in [*blocks, *INDENTED.findall(text), *spans] if COMMAND.match(line.strip())]
-
-
-def parse(arguments: list[str]) -> str:
-    """Parse a command line as click does, and run nothing; returns the command's name."""
-    context = typer.main.get_command(cli.app).make_context("spinmultinet", list(arguments))
-    path = []
-    while hasattr(context.command, "commands"):
-        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
-        path.append(name)
-        context = command.make_context(name, rest, parent=context)
-    return " ".join(path)
+    spans = [span for span in SPAN.findall(FENCE.sub("", README)) if "/bin/spinmultinet " in span]
+    return [line for line in [*command_lines(README), *spans] if COMMAND.match(line)]
 
 
 def test_the_readme_shows_commands():
-    assert len(command_lines()) >= 6
+    assert len(readme_lines()) >= 6
 
 
-@pytest.mark.parametrize("line", command_lines())
+@pytest.mark.parametrize("line", readme_lines())
 def test_commands_of_the_readme_are_understood(line):
-    arguments = shlex.split(COMMAND.match(line)[1], comments=True)
+    arguments = arguments_of(line)
     assert parse(arguments)
     for path in (argument for argument in arguments if argument.startswith("configs/")):
         assert (ROOT / path).is_file()
@@ -72,7 +53,7 @@ def test_commands_of_the_table_exist():
 
 
 def test_python_of_the_readme_runs(tmp_path):
-    source = "\n".join(body for language, body in FENCE.findall(README) if language == "python")
+    source = "\n".join(blocks(README, "python"))
     assert "get_engine" in source
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", source]
@@ -83,12 +64,12 @@ def test_python_of_the_readme_runs(tmp_path):
     assert "accepted" in done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_placeholder_is_left(page):
     assert not re.findall(r"@@\w*|TODO|FIXME|XXX", page.read_text())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     text = FENCE.sub("", page.read_text())
     targets = [first or second for first, second in LINK.findall(text)]
