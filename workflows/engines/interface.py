@@ -151,6 +151,10 @@ class Engine(BaseModel, ABC):
         """Processes times threads that :meth:`compute` occupies; core hours are this times wall time."""
         return 1
 
+    def with_costs(self, costs: dict[str, int]) -> Engine:
+        """The same engine on other resources: ``processes``, ``threads``, ``ncore``, ``kpar``; those it knows count."""
+        return self
+
     def level_id(self) -> str:
         """Hash of :meth:`level_of_theory`, as on every label."""
         return content_hash(self.level_of_theory(), 16)

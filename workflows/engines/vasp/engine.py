@@ -85,6 +85,15 @@ class VaspEngine(VaspSettings, Engine):
         """Processes times threads."""
         return self.processes * self.run.threads
 
+    def with_costs(self, costs: dict[str, int]) -> Self:
+        """Processes, threads, NCORE and KPAR of the job that runs it; they take the place of those stated."""
+        tags = {tag.upper(): costs[tag] for tag in ("ncore", "kpar") if tag in costs}
+        gone = {*tags, "NPAR"} if "NCORE" in tags else set(tags)  # VASP prefers NPAR to NCORE
+        incar = {**{tag: value for tag, value in self.incar.items() if tag.upper() not in gone}, **tags}
+        run = self.run.model_copy(update={"threads": costs.get("threads", self.run.threads)})
+        processes = costs.get("processes", self.processes)
+        return self.model_copy(update={"processes": processes, "run": run, "incar": incar})
+
     def missing(self) -> list[str]:
         """The command and every POTCAR that lack, or are others than stated; with remedies."""
         command = command_problem(self.run, vector=self.spins != "collinear")
