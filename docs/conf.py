@@ -26,6 +26,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["torch_sim"]  # wants Python 3.12
 
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True

@@ -118,10 +118,10 @@ def evaluate(
     `overall`, `per_ordering`, `per_deformation`, `per_element` (sites): MAE and RMSE per task (`moments` and
     `magnetic_forces` on magnetic sites, i.e. with an input moment; `moments_all` on all), and but for overall their
     `right_sign`. `pairs`: differences of energy between structures of one pair_id. `right_sign`: fraction of magnetic
-    sites with the sign of the label. `spin_states`: fraction with the right sign and the right branch of |m|; branches
-    are seen in the labels, or parted at `boundaries` (see `spin_states`). `uncertainty`: spread of a committee against
-    its errors (see `uncertainty`). `structures`: arrays for parity plots. Tasks that are not predicted or not labelled
-    are absent.
+    sites with the sign of the label. `spin_states`: fraction with the right sign and the right branch of `|m|`;
+    branches are seen in the labels, or parted at `boundaries` (see `spin_states`). `uncertainty`: spread of a committee
+    against its errors (see `uncertainty`). `structures`: arrays for parity plots. Tasks that are not predicted or not
+    labelled are absent.
 
     Raises SpinMultiNetError for an empty list, for structures without any label, for labels that mix levels of theory
     or are of another one than the model's, and for boundaries of elements that are not there; warns (LevelWarning) if a
@@ -197,7 +197,7 @@ def _structure(atoms: Atoms, p: Prediction, row: dict[str, np.ndarray]) -> dict[
 class ConstantPerOrdering:
     """The honest baseline: per ordering of the training set, the mean energy per atom and the mean stress; no forces.
 
-    Moments: mean |m| per (ordering, element) times the sign of the input moment; mean signed where the input is zero.
+    Moments: mean `|m|` per (ordering, element) times the sign of the input moment; mean signed where the input is zero.
     An ordering the training set lacks gets the mean over all of it; a structure with an element it lacks gets no
     moments. `metadata`: level_id and moment_role of that set.
     """

@@ -3,6 +3,8 @@
 The tables of the reference are made of the classes at each build, so that they cannot differ from the code.
 """
 
+import inspect
+from collections.abc import Iterable
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -12,30 +14,49 @@ from docutils.statemachine import StringList
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.nodes import nested_parse_with_titles
 
+from datastore.stores import COLLECTIONS
 from workflows.cli.option_tables import default_of, meaning_of
 
 HEAD = "| name | type | default | |\n| --- | --- | --- | --- |\n"
+TARGET = "fields-"
+"""Begins the label of a class, so that types lead to the table of their class; one without a table is a warning."""
 HIDDEN = ("content",)
 """Fields that the program fills in by itself."""
 
 
 class Fields(SphinxDirective):
-    """The table of one class; ``:own:`` leaves out those of its bases."""
+    """What a class is for, and the table of its fields; ``:own:`` leaves out the fields of its bases."""
 
     required_arguments = 1
     option_spec: ClassVar[dict[str, Any]] = {"own": lambda _: True}
 
     def run(self) -> list[nodes.Node]:
-        """Nodes of the table."""
+        """Nodes of the first paragraph of the docstring and of the table."""
         module, _, name = self.arguments[0].rpartition(".")
         kind = getattr(import_module(module), name)
-        self.env.note_dependency(import_module(kind.__module__).__file__)
-        text = StringList(field_table(kind, own="own" in self.options).splitlines(), source=self.arguments[0])
+        self.env.note_dependency(inspect.getsourcefile(kind))
+        purpose = f"({TARGET}{name})=\n{inspect.getdoc(kind).split(chr(10) * 2)[0]}\n\n"
+        text = StringList((purpose + field_table(kind, "own" in self.options)).splitlines(), source=self.arguments[0])
         found = nodes.container()
-        nested_parse_with_titles(self.state, text, found)
+        self.state.nested_parse(text, self.content_offset, found)
         return found.children
+
+
+class Collections(SphinxDirective):
+    """The collections of a store: what identifies a document, and what queries are fast on."""
+
+    def run(self) -> list[nodes.Node]:
+        """Nodes of the table."""
+        rows = [f"| `{name}` | `{key}` | {_code(fast)} |" for name, (key, fast) in COLLECTIONS.items()]
+        text = StringList(["| collection | key | indexes |", "| --- | --- | --- |", *rows], source="COLLECTIONS")
+        found = nodes.container()
+        self.state.nested_parse(text, self.content_offset, found)
+        return found.children
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def field_table(kind: type[BaseModel], own: bool = False) -> str:
@@ -66,10 +87,13 @@ def _name(kind: Any) -> str:
         return f"list of {_name(inner[0])}"
     if origin is dict:
         return f"{_name(inner[0])}: {_name(inner[1])}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"[{kind.__name__}](#{TARGET}{kind.__name__})"
     return {str: "text", float: "number", int: "integer", bool: "yes/no", Any: "any"}.get(kind, kind.__name__)
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("fields", Fields)
+    app.add_directive("collections", Collections)
     return {"parallel_read_safe": True}

@@ -41,13 +41,13 @@ VIEW = (14.0, -68.0)
 def draw_structure(structure: Structure, title: str = "", size: float = 4.2) -> Any:
     """Matplotlib Figure of one cell with its boundary atoms repeated; arrows show the ``magmom`` site property (muB).
 
-    Moments are signed numbers, drawn along z, or Cartesian vectors. Arrow length grows with |moment| relative to the
+    Moments are signed numbers, drawn along z, or Cartesian vectors. Arrow length grows with `|moment|` relative to the
     largest one. ``size`` is the width in inches. The figure belongs to no global state: save it with
     ``figure.savefig(path)``.
     """
     from matplotlib.figure import Figure
 
-    symbols, positions, moments = _shown_atoms(structure)
+    symbols, positions, moments = shown_atoms(structure)
     collinear = not moments[:, :2].any()
     points, depth = project(positions)
     corners, _ = project(_corners(structure))
@@ -81,7 +81,7 @@ def project(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
     return positions @ np.stack([right, up], axis=1), positions @ towards
 
 
-def _shown_atoms(structure: Structure) -> tuple[list[str], FloatArray, FloatArray]:
+def shown_atoms(structure: Structure) -> tuple[list[str], FloatArray, FloatArray]:
     """Atoms of the cell and their images on its far faces: symbols, (N, 3) Angstrom, (N, 3) muB (0 where unset)."""
     moments = structure.site_properties.get("magmom", [0.0] * len(structure))
     symbols, fractional, shown = [], [], []
@@ -169,16 +169,15 @@ def _draw_arrows(axes: Any, points: FloatArray, moments: FloatArray, order: Floa
     """
     lengths = np.linalg.norm(moments, axis=1)
     largest = float(lengths.max()) if len(moments) else 0.0
-    first = moments[int(np.argmax(lengths > 0.02 * largest))]
-    for point, moment, length, zorder in zip(points, moments, lengths, order, strict=True):
-        if largest == 0 or length < 0.02 * largest:
+    colours = arrow_colours(moments)
+    for point, moment, length, zorder, colour in zip(points, moments, lengths, order, colours, strict=True):
+        if not colour:
             continue
         half = 0.95 * (0.45 + 0.55 * length / largest)
         if collinear:
-            _arrow(axes, point, np.array([0.0, math.copysign(half, moment[2])]), UP if moment[2] > 0 else DOWN, zorder)
+            _arrow(axes, point, np.array([0.0, math.copysign(half, moment[2])]), colour, zorder)
             continue
         flat, depth = project(moment / length)
-        colour = _along()((1 + float(moment @ first) / (length * float(np.linalg.norm(first)))) / 2)
         if np.linalg.norm(flat) < FORESHORTENED:
             _arrow_head_on(axes, point, float(depth) > 0, colour, zorder)
         else:
@@ -216,6 +215,22 @@ def _arrow_head_on(axes: Any, point: Any, towards: bool, colour: Any, zorder: fl
     for slope in (1, -1):
         x, y = point[0] + 0.2 * np.array([-1, 1]), point[1] + 0.2 * slope * np.array([-1, 1])
         axes.plot(x, y, color=colour, linewidth=1.4, zorder=zorder + 0.5)
+
+
+def arrow_colours(moments: FloatArray) -> list[str]:
+    """A colour per moment, (N, 3) muB; empty where it is too small to be drawn.
+
+    UP and DOWN for moments along z; other sets fade from UP to DOWN by the angle to their first moment.
+    """
+    from matplotlib.colors import to_hex
+
+    lengths = np.linalg.norm(moments, axis=1)
+    drawn = lengths > 0.02 * lengths.max(initial=0.0)
+    if not moments[:, :2].any():
+        return [(UP if z > 0 else DOWN) if seen else "" for z, seen in zip(moments[:, 2], drawn, strict=True)]
+    first = moments[int(np.argmax(drawn))]
+    cosines = (moments @ first) / np.maximum(lengths * np.linalg.norm(first), 1e-12)
+    return [to_hex(_along()((1 + cosine) / 2)) if seen else "" for cosine, seen in zip(cosines, drawn, strict=True)]
 
 
 def _along() -> Any:
