@@ -16,6 +16,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["_ext"]
 source_suffix = {".md": "markdown"}
 default_role = "code"
+smartquotes = False
 
 # Markdown is written for GitHub as well: its anchors, and links to files beside the docs.
 myst_heading_anchors = 4
@@ -34,16 +35,18 @@ copybutton_prompt_is_regexp = True
 html_theme = "pydata_sphinx_theme"
 html_title = project
 html_show_sourcelink = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
     "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],
-    "footer_start": ["copyright"],
+    "footer_start": [],
     "footer_end": [],
 }
-project_copyright = "MIT licence"
 
 LISTS = ("decisions/README", "results/README")
 """Pages that list all others in their folder."""

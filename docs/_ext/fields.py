@@ -63,11 +63,16 @@ def field_table(kind: type[BaseModel], own: bool = False) -> str:
     """Markdown table of the fields of ``kind``; ``own``: without those of its bases."""
     names = set(kind.__annotations__) if own else set(kind.model_fields)
     rows = [
-        f"| `{name}` | {type_name(field)} | {default_of(field)} | {meaning_of(field)} |\n"
+        f"| `{name}` | {type_name(field)} | {_default(field)} | {meaning_of(field)} |\n"
         for name, field in kind.model_fields.items()
         if name in names and name not in HIDDEN
     ]
     return "".join([HEAD, *rows])
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return "its defaults" if isinstance(value, BaseModel) else default_of(field)
 
 
 def type_name(field: FieldInfo) -> str:
@@ -86,7 +91,7 @@ def _name(kind: Any) -> str:
     if origin in (list, tuple, set, frozenset):
         return f"list of {_name(inner[0])}"
     if origin is dict:
-        return f"{_name(inner[0])}: {_name(inner[1])}"
+        return f"mapping of {_name(inner[0])} to {_name(inner[1])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"[{kind.__name__}](#{TARGET}{kind.__name__})"
     return {str: "text", float: "number", int: "integer", bool: "yes/no", Any: "any"}.get(kind, kind.__name__)
