@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from datastore.costs import Work, core_seconds
-from datastore.schema import SpinConfig, point_id
+from datastore.schema import SpinConfig
 from datastore.stores import SpinStore
 from workflows.engines import Engine, LabelError
-from workflows.jobs.label import stable_uuid
+from workflows.jobs.label import label_uuid
 
 
 def not_done(store: SpinStore, engine: Engine, configs: Sequence[SpinConfig]) -> list[SpinConfig]:
     """Those whose label job has no stored output: what a run would start."""
     level = engine.level_id()
-    uuids = [stable_uuid("label", point_id(config.config_id, level)) for config in configs]
+    uuids = [label_uuid(config.config_id, level) for config in configs]
     known = {document["uuid"] for document in store.jobs.query({"uuid": {"$in": uuids}}, ["uuid"])}
     return [config for uuid, config in zip(uuids, configs, strict=True) if uuid not in known]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from datastore.errors import DataError
 from datastore.leaks import geometry_of
@@ -13,8 +13,10 @@ from datastore.splits import Member, divide, name_test_set
 from workflows.campaign import CampaignError, CampaignOptions
 from workflows.contradictions import without_candidates
 
+PAIR = "pair:"
 
-def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None:
+
+def check_tests(options: CampaignOptions, configs: Iterable[SpinConfig]) -> None:
     """Refuse a campaign that must end after its first labels: no test to judge by, no candidates, unknown targets.
 
     ``configs``: those of generation 0, divided here as their labels will be if all are accepted and none are twins.
@@ -22,7 +24,7 @@ def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None
     """
     for problem in without_candidates(options.active_learning, options.structures):
         raise _error(options, problem)
-    members = [_member(config) for config in configs]
+    members = list(_members(configs))
     _check_names(options, members)
     trained = {symbol for m in members if _test_of(options, m) != "compositions" for symbol in m.elements}
     unknown = sorted({symbol for m in members for symbol in m.elements} - trained)
@@ -33,21 +35,21 @@ def check_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> None
             "held out; hold out a mixture whose elements other parents contain",
         )
     most = options.active_learning.stop.labels
-    if most is not None and most < len(configs):
+    if most is not None and most < len(members):
         raise _error(
             options,
-            f"active_learning.stop.labels is {most}, and the first labels are {len(configs)} already; raise it, or ask "
+            f"active_learning.stop.labels is {most}, and the first labels are {len(members)} already; raise it, or ask "
             "for fewer under structures",
         )
     tested = _tested(options, members)
-    pairs = Counter(c.pair_id for c, m in zip(configs, members, strict=True) if m.point_id in tested and c.pair_id)
+    pairs = Counter(token for m in members if m.point_id in tested for token in m.tokens if token.startswith(PAIR))
     names: set[str] = {_test_of(options, m) for m in members if m.point_id in tested}
     _check_targets(options, names | ({"pairs"} if max(pairs.values(), default=0) > 1 else set()))
 
 
-def first_tests(options: CampaignOptions, configs: Sequence[SpinConfig]) -> set[str]:
+def first_tests(options: CampaignOptions, configs: Iterable[SpinConfig]) -> set[str]:
     """config_ids of generation 0 that the tests are made of. Raises CampaignError where there are none."""
-    return _tested(options, [_member(config) for config in configs])
+    return _tested(options, list(_members(configs)))
 
 
 def _error(options: CampaignOptions, text: str) -> CampaignError:
@@ -88,20 +90,30 @@ def _test_of(options: CampaignOptions, member: Member) -> str:
     return name_test_set(member.ordering, member.formula, member.elements, options.split)
 
 
-def _member(config: SpinConfig) -> Member:
-    """A label of ``config`` as :mod:`datastore.snapshot` describes it to the split, before twins are looked for."""
-    how = config.deformation_parameters.get("parent")
-    return Member(
-        point_id=config.config_id,
-        tokens=(geometry_of(config).token, *([f"pair:{config.pair_id}"] if config.pair_id else [])),
-        stratum=config.deformation,
-        generation=config.generation,
-        parent=config.parent,
-        ordering=config.ordering,
-        formula=config.formula,
-        elements=frozenset(config.species),
-        start=str(how.get("start", "")) if isinstance(how, dict) else "",
-    )
+def _members(configs: Iterable[SpinConfig]) -> Iterator[Member]:
+    """Labels of ``configs`` as :mod:`datastore.snapshot` describes them to the split, before twins are looked for."""
+    tokens: dict[str, str] = {}
+    formulas: dict[tuple[str, ...], str] = {}
+    for config in configs:
+        how = config.deformation_parameters.get("parent")
+        species = tuple(config.species)
+        if species not in formulas:
+            formulas[species] = config.formula
+        pair = (f"{PAIR}{config.pair_id}",) if config.pair_id else ()
+        # Orderings of one geometry follow one another: hashing it takes most of the time.
+        if not pair or pair[0] not in tokens:
+            tokens = {pair[0] if pair else "": geometry_of(config).token}
+        yield Member(
+            point_id=config.config_id,
+            tokens=(tokens[pair[0] if pair else ""], *pair),
+            stratum=config.deformation,
+            generation=config.generation,
+            parent=config.parent,
+            ordering=config.ordering,
+            formula=formulas[species],
+            elements=frozenset(species),
+            start=str(how.get("start", "")) if isinstance(how, dict) else "",
+        )
 
 
 def _check_targets(options: CampaignOptions, there: set[str]) -> None:

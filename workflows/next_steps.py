@@ -13,6 +13,7 @@ from workflows.learning import StopOptions
 STEPS = {
     "parent": ("{n} lattice to relax", "{n} lattices to relax"),
     "structures": ("make the first configurations", ""),
+    "chunk": ("add the labels of the next chunk", ""),
     "label": ("{n} label", "{n} labels"),
     "starts": ("start labels again that look metastable", ""),
     "dataset": ("take the labels into the dataset", ""),

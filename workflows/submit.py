@@ -21,17 +21,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jobflow import Flow, Job
-from monty.json import MontyDecoder, MontyEncoder
 
 from datastore.costs import LOG_FILE
+from workflows.job_graph import JobGraph, Key, OpenJob, jobs_in, kind_of
 from workflows.job_store import CampaignJobStore, open_job_store
 from workflows.jobs.label import crash_document
 from workflows.names import short_name
 from workflows.processes import SINGLE_THREAD
 
 Event = dict[str, Any]
-Key = tuple[str, int]
-
 
 JOBS = "jobs"
 """Folder of the jobs' files, in that of the run."""
@@ -102,7 +100,7 @@ def run_local(
 
 def job_kind(job: Job) -> str:
     """``label``, ``train``... as the job's maker recorded it; used for display and accounting only."""
-    return str(job.metadata.get("kind", "job"))
+    return kind_of(job.metadata)
 
 
 def folder_name(job: Job) -> str:
@@ -127,34 +125,32 @@ class _Run:
         elsewhere: Elsewhere | None = None,
     ):
         self.store, self.uri, self.folder, self.watch, self.elsewhere = store, uri, folder, watch, elsewhere
-        self.jobs: dict[Key, Job] = {}
-        self.parents: dict[Key, set[str]] = {}
-        self.waiting: deque[Key] = deque()
-        self.open_uuids: dict[str, int] = {}  # uuid -> jobs of it that are not done (a replace adds one)
+        self.graph = JobGraph()
+        self.ready: deque[OpenJob] = deque()
         self.failed: list[str] = []
         self.halted = False  # the machine has no time or space for calculations
-        self.dead: set[str] = set()  # uuids whose job, or one of whose parents, failed
         self.workers: list[_Worker] = []
         self.result = RunResult()
 
-    def add(self, flow: Flow) -> None:
-        """Register the jobs of a flow; those with a stored output are done, and the flows they added follow."""
-        new = [(job, set(parents)) for job, parents in flow.iterflow() if (job.uuid, job.index) not in self.jobs]
-        done = self._stored([job for job, _ in new])
-        for job, parents in new:
-            key = (job.uuid, job.index)
-            self.jobs[key], self.parents[key] = job, parents
-            self.result.uuids.setdefault(job_kind(job), []).append(job.uuid)
-            self.watch({"kind": "added", "job": job.name, "type": job_kind(job), "done": key in done, "uuid": job.uuid})
-            if key in done:
-                self.result.reused += 1
-                for text in done[key]:
-                    self.add(MontyDecoder().decode(text))
-            else:
-                self.waiting.append(key)
-                self.open_uuids[job.uuid] = self.open_uuids.get(job.uuid, 0) + 1
+    def add(self, *flows: Flow | str) -> None:
+        """Register the jobs of flows; those with a stored output are done, and the flows they added follow."""
+        waiting: deque[Flow | str] = deque(flows)
+        added: list[OpenJob] = []
+        while waiting:
+            found = {job.key: job for job in jobs_in(waiting.popleft()) if job.key not in self.graph.known}
+            done = self._stored(list(found.values()))
+            for key, job in found.items():
+                self._tell("added", job, done=key in done)
+                self.result.uuids.setdefault(job.kind, []).append(job.uuid)
+            self.graph.known.update(found)
+            self.result.reused += len(done)
+            left = [job for key, job in found.items() if key not in done]
+            self.graph.add(left)
+            added += left
+            waiting.extend(text for texts in done.values() for text in texts)
+        self.graph.link(added)
 
-    def _stored(self, jobs: list[Job]) -> dict[Key, list[str]]:
+    def _stored(self, jobs: Sequence[OpenJob]) -> dict[Key, list[str]]:
         """Keys of jobs whose output is stored -> flows they added.
 
         A job marked dynamic counts only with its flows: a kill between the two writes makes it run again.
@@ -164,9 +160,9 @@ class _Run:
         stored = {(d["uuid"], d["index"]) for d in spin_store.jobs.query(wanted, properties=["uuid", "index"])}
         flows = {(d["uuid"], d["index"]): d["flows"] for d in spin_store.flows.query(wanted)}
         return {
-            key: flows.get(key, [])
+            job.key: flows.get(job.key, [])
             for job in jobs
-            if (key := (job.uuid, job.index)) in stored and (key in flows or not job.metadata.get("dynamic"))
+            if job.key in stored and (job.key in flows or not job.dynamic)
         }
 
     def loop(self, workers: int) -> None:
@@ -174,59 +170,50 @@ class _Run:
         selector = selectors.DefaultSelector()
         while True:
             self._hand_over()
-            self._skip_dead()
-            while self.waiting and (key := self._next_ready()):
+            while (job := self._next_ready()) is not None:
                 worker = self._idle_worker(workers, selector)
                 if worker is None:
-                    self.waiting.appendleft(key)
+                    self.ready.appendleft(job)
                     break
-                if not self._done_elsewhere(key):
-                    self._start(worker, key)
-            if not any(worker.key for worker in self.workers):
+                if not self._done_elsewhere(job):
+                    self._start(worker, job)
+            if not any(worker.job for worker in self.workers):
                 break
             for ready, _ in selector.select(timeout=1.0):
                 self._take(ready.data, selector)
             self.watch({"kind": "tick"})
 
     def _hand_over(self) -> None:
-        """Give away the ready jobs that are done elsewhere; what depends on them stays waiting."""
-        if self.elsewhere is None:
+        """Give away those of the newly ready jobs that are done elsewhere; what depends on them stays waiting."""
+        new = self.graph.take_ready()
+        leaving = [] if self.elsewhere is None else [job for job in new if self.elsewhere.takes(job.job())]
+        away = {job.key for job in leaving}
+        for job in new:
+            if job.dynamic and job.key not in away:  # it adds jobs: the others should never run out of work
+                self.ready.appendleft(job)
+            elif job.key not in away:
+                self.ready.append(job)
+        if self.elsewhere is None or not leaving:
             return
-        ready = [key for key in self.waiting if not any(self.open_uuids.get(uuid) for uuid in self.parents[key])]
-        leaving = {key for key in ready if self.elsewhere.takes(self.jobs[key])}
-        if not leaving:
-            return
-        self.waiting = deque(key for key in self.waiting if key not in leaving)
-        jobs = [self.jobs[key] for key in ready if key in leaving]
-        refused = self.elsewhere.give(jobs)
-        self.result.away += len(jobs) - len(refused)
-        for job in jobs:
+        refused = self.elsewhere.give([job.job() for job in leaving])
+        self.result.away += len(leaving) - len(refused)
+        for job in leaving:
             if job.uuid in refused:
-                self._finish((job.uuid, job.index), {"kind": "failed", "error": refused[job.uuid]})
+                self._finish(job, {"kind": "failed", "error": refused[job.uuid]})
+            else:
+                self.graph.leave(job.key)
 
-    def _next_ready(self) -> Key | None:
-        for _ in range(len(self.waiting)):
-            key = self.waiting.popleft()
-            held = self.halted and job_kind(self.jobs[key]) in SHARED
-            if not held and not any(self.open_uuids.get(parent) for parent in self.parents[key]):
-                return key
-            self.waiting.append(key)
+    def _next_ready(self) -> OpenJob | None:
+        """The next job, but no calculation where the machine has no time or space for one: those are not begun."""
+        while self.ready:
+            job = self.ready.popleft()
+            if not (self.halted and job.kind in SHARED):
+                return job
         return None
-
-    def _skip_dead(self) -> None:
-        """Drop jobs that can never run because a parent failed."""
-        changed = True
-        while changed:
-            changed = False
-            for key in list(self.waiting):
-                if self.parents[key] & self.dead:
-                    self.waiting.remove(key)
-                    self.dead.add(key[0])
-                    changed = True
 
     def _idle_worker(self, most: int, selector: selectors.BaseSelector) -> _Worker | None:
         for worker in self.workers:
-            if worker.key is None:
+            if worker.job is None:
                 return worker
         if len(self.workers) >= most:
             return None
@@ -235,24 +222,24 @@ class _Run:
         self.workers.append(worker)
         return worker
 
-    def _done_elsewhere(self, key: Key) -> bool:
+    def _done_elsewhere(self, job: OpenJob) -> bool:
         """Whether another run has finished the job meanwhile; then it counts as reused."""
-        job = self.jobs[key]
-        stored = self._stored([job]) if job_kind(job) in SHARED else {}
-        if key not in stored:
+        stored = self._stored([job]) if job.kind in SHARED else {}
+        if job.key not in stored:
             return False
-        for text in stored[key]:
-            self.add(MontyDecoder().decode(text))
+        self.add(*stored[job.key])
         self.result.reused += 1
-        self.open_uuids[job.uuid] -= 1
-        self.watch({"kind": "done", "reused": True, "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+        self.graph.done(job.key)
+        self._tell("done", job, reused=True)
         return True
 
-    def _start(self, worker: _Worker, key: Key) -> None:
-        job = self.jobs[key]
-        self.watch({"kind": "started", "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+    def _start(self, worker: _Worker, job: OpenJob) -> None:
+        self._tell("started", job)
         self._ledger("started", job)
-        worker.give(key, job)
+        worker.give(job)
+
+    def _tell(self, event: str, job: OpenJob, **more: Any) -> None:
+        self.watch({**more, "kind": event, "job": job.name, "type": job.kind, "uuid": job.uuid})
 
     def _take(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
         """Read what a worker has to say; an end of file means that it died."""
@@ -264,56 +251,55 @@ class _Run:
             return
         for message in messages:
             if message["kind"] == "progress":
-                self.watch({**message, "job": self.jobs[worker.key].name if worker.key else ""})
-            elif message["kind"] in ("done", "failed") and worker.key:
-                key, worker.key = worker.key, None
-                self._finish(key, message)
+                self.watch({**message, "job": worker.job.name if worker.job else ""})
+            elif message["kind"] in ("done", "failed") and worker.job:
+                job, worker.job = worker.job, None
+                self._finish(job, message)
 
-    def _finish(self, key: Key, message: Event) -> None:
-        job = self.jobs[key]
+    def _finish(self, job: OpenJob, message: Event) -> None:
         self._ledger(message["kind"], job, seconds=message.get("seconds"))
         if message["kind"] == "failed":
             self.failed.append(f"{job.name}: {message['error']}")
-            self.dead.add(job.uuid)
+            self.graph.failed(job.key)
             self.halted = self.halted or bool(message.get("later"))
         else:
-            for text in message["flows"]:
-                self.add(MontyDecoder().decode(text))
+            self.add(*message["flows"])
             self.result.executed += 1
             count = self.result.executed_by_kind
-            count[job_kind(job)] = count.get(job_kind(job), 0) + 1
-        self.open_uuids[job.uuid] -= 1
-        self.watch({**message, "job": job.name, "type": job_kind(job), "uuid": job.uuid})
+            count[job.kind] = count.get(job.kind, 0) + 1
+            self.graph.done(job.key)
+        self._tell(job=job, event=message["kind"], **{name: message[name] for name in message.keys() - {"kind"}})
 
     def _died(self, worker: _Worker) -> None:
         """A worker that vanished takes one job with it: a label becomes a recorded failure, anything else an error.
 
         Unless it vanished between storing the output and saying so: then the job is done.
         """
-        if worker.key is None:
+        if (job := worker.job) is None:
             return
-        job, reason = self.jobs[worker.key], f"its process ended with {worker.ending()}"
+        reason = f"its process ended with {worker.ending()}"
         stored, seconds = self._stored([job]), time.time() - worker.given
-        if worker.key in stored:
-            self._finish(worker.key, {"kind": "done", "flows": stored[worker.key], "seconds": seconds})
-        elif job_kind(job) == "label":
-            document = crash_document(job, reason, seconds, self.folder / JOBS / folder_name(job))
+        if job.key in stored:
+            self._finish(job, {"kind": "done", "flows": stored[job.key], "seconds": seconds})
+        elif job.kind == "label":
+            folder = self.folder / JOBS / folder_of(job.name, job.uuid)
+            document = crash_document(job.job(), reason, seconds, folder)
             self.store.update([{**document, "uuid": job.uuid, "index": job.index}], key=["uuid", "index"])
-            self._finish(worker.key, {"kind": "done", "flows": [], "seconds": seconds})
+            self._finish(job, {"kind": "done", "flows": [], "seconds": seconds})
         else:
-            self._finish(worker.key, {"kind": "failed", "error": reason, "seconds": seconds})
+            self._finish(job, {"kind": "failed", "error": reason, "seconds": seconds})
 
-    def _ledger(self, event: str, job: Job, seconds: float | None = None) -> None:
+    def _ledger(self, event: str, job: OpenJob, seconds: float | None = None) -> None:
         """Append to ``calculations.jsonl``: what was started and finished, for accounting after a crash."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        entry = {"time": time.time(), "event": event, "type": job_kind(job), "job": job.name, "uuid": job.uuid}
+        entry = {"time": time.time(), "event": event, "type": job.kind, "job": job.name, "uuid": job.uuid}
         with (self.folder / LOG_FILE).open("a") as file:
             file.write(json.dumps(entry if seconds is None else {**entry, "seconds": seconds}) + "\n")
 
     def told(self) -> str:
         """The first failures, how many more there are, and how many calculations were not begun."""
         more = len(self.failed) - MOST_TOLD
-        waiting = sum(job_kind(self.jobs[key]) in SHARED for key in self.waiting)
+        waiting = sum(job.kind in SHARED for job in self.graph.jobs.values())
         rest = [f"and {more} more"] if more > 0 else []
         if waiting:
             rest.append(f"{waiting} calculations were not begun; the same command continues with them")
@@ -331,7 +317,7 @@ class _Worker:
     """A worker process and the job it has."""
 
     def __init__(self, uri: str, folder: Path):
-        self.key: Key | None = None
+        self.job: OpenJob | None = None
         self.given = 0.0  # when it got its job
         self.buffer = b""
         folder.mkdir(parents=True, exist_ok=True)
@@ -344,16 +330,11 @@ class _Worker:
         )
         self._send({"store": uri})  # it may hold a password, and everybody can read arguments
 
-    def give(self, key: Key, job: Job) -> None:
+    def give(self, job: OpenJob) -> None:
         """Send a job; its files go to ``jobs/NAME-UUID``."""
-        self.key, self.given = key, time.time()
-        request = {
-            "uuid": job.uuid,
-            "index": job.index,
-            "folder": folder_name(job),
-            "job": json.dumps(job, cls=MontyEncoder),
-        }
-        self._send(request)
+        self.job, self.given = job, time.time()
+        folder = folder_of(job.name, job.uuid)
+        self._send({"uuid": job.uuid, "index": job.index, "folder": folder, "job": job.text()})
 
     def _send(self, message: Event) -> None:
         assert self.process.stdin is not None

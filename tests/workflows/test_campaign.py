@@ -229,9 +229,9 @@ def test_further_starts_are_off_unless_asked_for_and_change_no_ids_of_others(wri
 
 
 def fingerprint_of(maker: CampaignMaker) -> str:
-    """As it was before there were further starts, and copies of models."""
+    """As it was before there were further starts, copies of models and chunks."""
     options = maker.options.model_dump(mode="json")
-    del options["starts"], options["models"]
+    del options["starts"], options["models"], options["chunk"]
     return content_hash([options, maker.engine.model_dump(mode="json"), maker.hypers, maker.baseline], 12)
 
 

@@ -2,7 +2,8 @@
 
 Three kinds of dynamic jobs let the flow grow on any jobflow manager. *select* adds the labels of a generation and what
 follows them, up to *decide*, which adds the exploration of the next generation and its *select*, or the conclusion.
-Where the options ask for further starts, *starts* after the labels adds those, and what follows them.
+Where the options ask for further starts, *starts* after the labels adds those, and what follows them. More labels than
+one chunk are added slice by slice (:mod:`workflows.jobs.chunk`); what follows them is the same, under the same uuids.
 
 Jobs pass references and paths. Uuids are derived from the work, so running the same campaign again finds what is done.
 Those of dynamic jobs hold the whole campaign file: after an edit they decide anew, and what they then ask for is found
@@ -11,8 +12,9 @@ where it was done before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,20 @@ from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
 from workflows.frozen_tests import check_tests
 from workflows.jobs.champion import with_champion
+from workflows.jobs.chunk import chunk_job, configurations_job
 from workflows.jobs.conclude import conclude_job
 from workflows.jobs.dataset import snapshot_job
 from workflows.jobs.decide import decision, write_decision
 from workflows.jobs.evaluate import evaluate_job
 from workflows.jobs.explore import explore_job, sources
 from workflows.jobs.honest import honest_job
-from workflows.jobs.label import stable_uuid
+from workflows.jobs.label import LabelJob, stable_uuid
 from workflows.jobs.promote import promote_job
 from workflows.jobs.select import choose_next
 from workflows.jobs.starts import choose_starts
 from workflows.jobs.train import train_job
 from workflows.parents import plan_parents
+from workflows.slices import Slices, sliced
 from workflows.structures.generate import generate
 from workflows.structures.preparation import with_lattices
 
@@ -82,9 +86,14 @@ class CampaignMaker(Maker):
             jobs = {plan.job.uuid: plan.job for plan in plans}
             results = [jobs[plan.job.uuid].output for plan in plans]
             return Flow([*jobs.values(), self._begin(results, list(jobs))], name=f"{self.options.name} parents")
-        configs = list(generate(self.options.structures, campaign=self.options.name, generation=0))
-        check_tests(self.options, configs)
-        return self.generation(0, configs, known=[], previous=None)
+        place = self._first_place()
+        if not Slices(place).exists:
+            slices = self._first_configs()
+            first, second = next(slices, []), next(slices, [])
+            check_tests(self.options, chain(first, second, chain.from_iterable(slices)))
+            if not second:
+                return self.generation(0, first, known=[], previous=None)
+        return Flow([configurations_job(self, place)], name=f"{self.options.name} 0, in chunks")
 
     def generation(
         self, number: int, configs: Iterable[SpinConfig], known: list[str], previous: dict[str, Any] | None
@@ -95,14 +104,48 @@ class CampaignMaker(Maker):
         """
         labels = LabelFlowMaker(self.engine, name=f"labels {number}").make(configs)
         jobs = list(labels.jobs)
-        if self.options.starts is None:
-            after = self.learn(number, jobs, [], known, previous)
-        else:
-            after = [self._start_again(number, jobs, known, previous)]
+        after = self._after_labels(number, jobs, known, previous)
         return Flow([*([labels] if jobs else []), *after], name=f"{self.options.name} {number}")
 
+    def begin(self, number: int, configs: list[SpinConfig], known: list[str], previous: dict[str, Any] | None) -> Flow:
+        """As :meth:`generation`, in chunks where there are more ``configs`` than one."""
+        slices = self.write(number, configs, {"known": known, "previous": previous, "labelled": None})
+        return self.generation(number, configs, known, previous) if slices is None else self.in_chunks(number, slices)
+
+    def in_chunks(self, number: int, slices: Slices) -> Flow:
+        """Flow that adds the labels of ``slices``, chunk by chunk, and then what follows them."""
+        return Flow([chunk_job(self, number, slices, 0)], name=f"{self.options.name} {number}, in chunks")
+
+    def chunk(self, number: int, slices: Slices, at: int) -> Flow:
+        """Labels of slice ``at``, and the job that adds the next ones, or what follows."""
+        labels = LabelFlowMaker(self.engine, name=f"labels {number}, {at + 1} of {len(slices)}").make(slices.read(at))
+        return Flow([labels, chunk_job(self, number, slices, at + 1)], name=f"{self.options.name} {number}, {at + 1}")
+
+    def gathered(self, number: int, slices: Slices, labels: Sequence[LabelJob]) -> Flow:
+        """What follows the ``labels`` of all ``slices``, which are done."""
+        known, previous, labelled = (slices.follows[key] for key in ("known", "previous", "labelled"))
+        if labelled is None:
+            after = self._after_labels(number, labels, known, previous)
+        else:
+            after = self.learn(number, labels, labelled, known, previous)
+        return Flow(after, name=f"{self.options.name} {number}, labelled")
+
+    def first_slices(self, tell: Callable[[int], None] | None = None) -> Slices:
+        """Configurations of generation 0, written where they are not yet."""
+        follows: dict[str, Any] = {"known": [], "previous": None, "labelled": None}
+        return Slices.write(self._first_place(), self._first_configs(), follows, self.engine.seconds_estimate, tell)
+
+    def slices_of(self, folder: str) -> Slices:
+        """The slices in ``folder``; the first ones are made again where they are gone."""
+        return self.first_slices() if folder == str(self._first_place()) else Slices(folder)
+
     def learn(
-        self, number: int, labels: list[Job], labelled: list[str], known: list[str], previous: dict[str, Any] | None
+        self,
+        number: int,
+        labels: Sequence[LabelJob],
+        labelled: list[str],
+        known: list[str],
+        previous: dict[str, Any] | None,
     ) -> list[Job]:
         """What follows the labels of a generation, made by the jobs ``labels`` and before (``labelled``, point_ids)."""
         folder = self._folder(number)
@@ -169,8 +212,8 @@ class CampaignMaker(Maker):
         Also what decides no number: stored flows hold the engine with all its options, and a longer wall time would not
         reach the labels of later rounds if those flows were found again.
         """
-        # An option that came later changes nothing for campaigns without it, nor does the place of copies.
-        later = {"models"} | ({"starts"} if self.options.starts is None else set())
+        # An option that came later changes nothing for campaigns without it, nor do the place of copies and the chunks.
+        later = {"models", "chunk"} | ({"starts"} if self.options.starts is None else set())
         parts = [
             self.options.model_dump(mode="json", exclude=later),
             self.engine.model_dump(mode="json"),
@@ -202,7 +245,32 @@ class CampaignMaker(Maker):
         new.update_metadata({"kind": "structures", "dynamic": True}, dynamic=False)
         return new
 
-    def _start_again(self, number: int, labels: list[Job], known: list[str], previous: dict[str, Any] | None) -> Job:
+    def _first_configs(self) -> Iterator[list[SpinConfig]]:
+        return sliced(generate(self.options.structures, campaign=self.options.name, generation=0), self.options.chunk)
+
+    def _first_place(self) -> Path:
+        return self._folder(0) / f"configurations-{content_hash([self.fingerprint, self.options.chunk], 12)}"
+
+    def write(self, number: int, configs: list[SpinConfig], follows: dict[str, Any]) -> Slices | None:
+        """Slices of these configurations, on disk; None where there is one only."""
+        slices = list(sliced(configs, self.options.chunk))
+        if len(slices) < 2:
+            return None
+        key = content_hash([self.fingerprint, self.options.chunk, [c.config_id for c in configs], follows], 12)
+        place = self._folder(number) / f"configurations-{key}"
+        return Slices.write(place, slices, follows, self.engine.seconds_estimate)
+
+    def _after_labels(
+        self, number: int, labels: Sequence[LabelJob], known: list[str], previous: dict[str, Any] | None
+    ) -> list[Job]:
+        """The rest of a generation, or further starts before it."""
+        if self.options.starts is None:
+            return self.learn(number, labels, [], known, previous)
+        return [self._start_again(number, labels, known, previous)]
+
+    def _start_again(
+        self, number: int, labels: Sequence[LabelJob], known: list[str], previous: dict[str, Any] | None
+    ) -> Job:
         new: Job = further_starts(self, number, [job.output["point_id"] for job in labels], known, previous)
         new.name = f"starts {number}"
         parts = [previous["model_id"] if previous else "", *(job.uuid for job in labels)]
@@ -251,10 +319,14 @@ def further_starts(
     assert wanted is not None
     path = maker.folder / f"generation_{number}" / f"starts-{maker.fingerprint}.json"
     configs, reasons = choose_starts(maker.options, wanted, number, labelled, previous, path)
+    output = {"started_again": reasons}
+    slices = maker.write(number, configs, {"known": known, "previous": previous, "labelled": labelled})
+    if slices is not None:
+        return Response(output=output, addition=maker.in_chunks(number, slices))
     labels = LabelFlowMaker(maker.engine, name=f"starts {number}").make(configs)
     rest = maker.learn(number, list(labels.jobs), labelled, known, previous)
     flow = Flow([*([labels] if labels.jobs else []), *rest], name=f"{maker.options.name} {number}, continued")
-    return Response(output={"started_again": reasons}, addition=flow)
+    return Response(output=output, addition=flow)
 
 
 @job
@@ -287,7 +359,7 @@ def select_labels(
         ended = {"stop": True, "why": "no candidate is left to choose from"}
         return Response(output=output | ended, addition=maker.conclusion(number - 1, previous))
     following = {**previous, "selections": [*previous["selections"], str(path)]}
-    flow = maker.generation(number, configs, known=previous["point_ids"], previous=following)
+    flow = maker.begin(number, configs, known=previous["point_ids"], previous=following)
     return Response(output=output, addition=flow)
 
 

@@ -18,12 +18,12 @@ from datastore.snapshot import Snapshot, load_snapshot, make_snapshot
 from datastore.splits import Split, SplitOptions
 from datastore.stores import explained
 from workflows import progress
-from workflows.jobs.label import stable_uuid
+from workflows.jobs.label import LabelJob, stable_uuid
 
 
 def snapshot_job(
     store: str,
-    labels: list[Job],
+    labels: Sequence[LabelJob],
     previous: str | None,
     known: list[str],
     split: SplitOptions,

@@ -20,7 +20,7 @@ from workflows.campaign import CampaignOptions
 from workflows.jobs.champion import with_champion
 from workflows.jobs.evaluate import champion_members
 from workflows.jobs.files import write_atomically
-from workflows.jobs.label import stable_uuid
+from workflows.jobs.label import LabelJob, stable_uuid
 from workflows.jobs.tested import untrained
 
 TOLD: tuple[str, ...] = ("generation", "model_id", "n", "twins", "overall", "groups")
@@ -33,7 +33,7 @@ SLIM = ("n", "rms_error", "rms_spread", "rank_correlation", "ratio")
 def honest_job(
     options: CampaignOptions,
     generation: int,
-    labels: Sequence[Job],
+    labels: Sequence[LabelJob],
     labelled: Sequence[str],
     previous: dict[str, Any],
     folder: Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,27 @@ def stable_uuid(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "|".join(parts)))
 
 
+def label_uuid(config_id: str, level_id: str) -> str:
+    """Uuid of the job that labels a configuration at a level of theory."""
+    return stable_uuid("label", point_id(config_id, level_id))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A label job that has run. Stands for it where labels are too many to be passed by reference."""
+
+    uuid: str
+    point_id: str
+
+    @property
+    def output(self) -> dict[str, str]:
+        """As far as other jobs refer to it."""
+        return {"point_id": self.point_id}
+
+
+LabelJob = Job | Finished
+
+
 def label_job(engine: Engine, config: SpinConfig, campaign: str = "") -> Job:
     """Job that labels ``config``; its uuid is that of the point, so no run computes it twice.
 
@@ -34,7 +56,7 @@ def label_job(engine: Engine, config: SpinConfig, campaign: str = "") -> Job:
     payer = {"calculated_by": campaign} if campaign and campaign != config.campaign else {}
     new: Job = label(engine, config, **payer)
     new.name = f"{engine.type} {config.formula} {short_name(config.ordering)} {config.deformation}"
-    new.set_uuid(stable_uuid("label", point_id(config.config_id, engine.level_id())))
+    new.set_uuid(label_uuid(config.config_id, engine.level_id()))
     new.update_metadata({"kind": "label"}, dynamic=False)
     return new
 
