@@ -97,9 +97,9 @@ def apply_decisions(store: SpinStore) -> int:
     return late
 
 
-def decisions(store: SpinStore) -> Iterator[Decision]:
-    """The whole log, oldest first."""
-    for document in store.decisions.query({}, sort={"created": 1}):
+def decisions(store: SpinStore, point_id: str = "") -> Iterator[Decision]:
+    """The log, oldest first: all of it, or what was decided on one label."""
+    for document in store.decisions.query({"point_id": point_id} if point_id else {}, sort={"created": 1}):
         yield parse(Decision, document)
 
 

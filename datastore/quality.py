@@ -124,6 +124,14 @@ def with_verdict(point: SpinPoint, reasons: Sequence[str]) -> SpinPoint:
     return point.model_copy(update=fields)
 
 
+def moment_changes(point: SpinPoint) -> dict[str, list[int]]:
+    """Sites by what became of their moments (``flipped``, ``turned``, ``moment appeared``, ``collapsed``).
+
+    Against the moments asked for, modulo one reversal of all.
+    """
+    return {what: sites.tolist() for what, sites in _changes(point, point.magmoms_out).items()}
+
+
 def signs_changed(point: SpinPoint) -> str | None:
     """A magnetic site flipped or turned against the others, or a moment appeared where none was asked."""
     changes = _changes(point, point.magmoms_out)
