@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from datastore.schema import _Document, content_hash
+from datastore.schema import HASHED_VERSION, _Document, content_hash
 
 Outcome = Literal["", "promoted", "refused", "unchanged", "failed", "abandoned"]
 """Empty: not at its end; unchanged: there was nothing new to train on; abandoned: the campaign file was changed on the
@@ -55,7 +55,7 @@ class RetrainFlag(_Document):
     @property
     def flag_id(self) -> str:
         """24 hex digits of the content."""
-        return content_hash(self.model_dump())
+        return content_hash({**self.model_dump(), "schema_version": HASHED_VERSION})
 
     def to_document(self) -> dict[str, Any]:
         """Stored dict with ``flag_id``, which identifies it."""

@@ -18,6 +18,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pymatgen.core import Composition, Lattice, Structure
 
 SCHEMA_VERSION = 1
+HASHED_VERSION = 1
+"""The version that ids of content are made with for good, so that an upgrade changes no id."""
+
+SEARCH = "search"
+"""Key of what labels are searched by (:mod:`datastore.search`); it follows from the rest and is no part of a label."""
 
 MomentRole = Literal["guess", "constraint"]
 Verdict = Literal["accepted", "rejected"]
@@ -73,8 +78,10 @@ class _Document(BaseModel):
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """Parse a stored dict; bookkeeping of stores (``_id``, ``last_updated``, ``checksum``, ``@...``) is ignored."""
-        extra = {key for key in document if key.startswith(("_", "@")) or key in ("last_updated", "checksum")}
+        """Parse a stored dict; bookkeeping of stores (``_id``, ``last_updated``, ``checksum``, ``search``, ``@...``) is
+        ignored.
+        """
+        extra = {key for key in document if key.startswith(("_", "@")) or key in ("last_updated", "checksum", SEARCH)}
         extra |= {key for key in cls.derived_keys() if key in document}
         return cls(**{key: value for key, value in document.items() if key not in extra})
 
@@ -320,7 +327,8 @@ class Decision(_Document):
     @property
     def decision_id(self) -> str:
         """24 hex digits of the content."""
-        return content_hash({k: v for k, v in self.model_dump().items() if k != "salvaged_from" or v})
+        content = {**self.model_dump(), "schema_version": HASHED_VERSION}
+        return content_hash({k: v for k, v in content.items() if k != "salvaged_from" or v})
 
     def to_document(self) -> dict[str, Any]:
         """Stored dict with ``decision_id``, which identifies it."""

@@ -7,11 +7,12 @@ is simply left to the matcher. MongoDB looks *into* arrays (``{"species": "Ni"}`
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from maggma.core import Sort
@@ -99,16 +100,56 @@ def index_expressions(field: str) -> list[str]:
     return [value, *_parents(field)]
 
 
-def where(criteria: Criteria | None) -> tuple[str, list[Any]]:
-    """SQL condition (a superset of the matches) and its parameters."""
-    terms: list[str] = []
-    parameters: list[Any] = []
-    for field, value in (criteria or {}).items():
-        term, values = _junction(field, value) if field.startswith("$") else _field(field, value)
-        if term != _EVERYTHING:
-            terms.append(f"({term})")
-            parameters += values
-    return (" AND ".join(terms) or _EVERYTHING), parameters
+class Condition(NamedTuple):
+    """A WHERE clause."""
+
+    sql: str
+    parameters: list[Any]
+    exact: bool
+    """Whether it selects the matches and nothing else, so that nobody has to look into the documents."""
+    equal: bool = False
+    """Whether it asks a field that an index may lead with for one value, so that rows come in order of insertion."""
+
+
+def quoted(table: str) -> str:
+    """Name of a table in SQL."""
+    return '"' + table.replace('"', '""') + '"'
+
+
+def index_statements(table: str, fields: Sequence[str], plain: bool, unique: bool) -> dict[str, str]:
+    """Name -> SQL of the index of some fields; for a single one that is not ``plain``, of arrays on its way, too.
+
+    ``unique``: that of the values is.
+    """
+    expressions = index_expressions(fields[0])[: 1 if plain else None]
+    if len(fields) > 1:
+        expressions = [", ".join(index_expressions(field)[0] for field in fields)]
+    statements = {}
+    for position, columns in enumerate(expressions):
+        kind = "UNIQUE INDEX" if unique and not position else "INDEX"
+        name = "ix_" + hashlib.sha256(f"{table}|{columns}|{unique}".encode()).hexdigest()[:16]
+        statements[name] = f"CREATE {kind} IF NOT EXISTS {name} ON {quoted(table)} ({columns})"
+    return statements
+
+
+def where(criteria: Criteria | None, plain: Callable[[str], bool] = lambda _: False) -> Condition:
+    """SQL condition (a superset of the matches).
+
+    ``plain``: tells which fields hold, in every document, nothing or one value of one kind (text, number, truth value,
+    time).
+    """
+    found = [
+        _junction(field, value, plain) if field.startswith("$") else _field(field, value, plain(field))
+        for field, value in (criteria or {}).items()
+    ]
+    return _joined(found, " AND ")
+
+
+def _joined(parts: list[Condition], word: str) -> Condition:
+    known = [part for part in parts if part.sql != _EVERYTHING]
+    sql = word.join(f"({part.sql})" for part in known) or _EVERYTHING
+    equal = any(part.equal for part in known) if word == " AND " else False
+    return Condition(sql, [v for part in known for v in part.parameters], all(part.exact for part in parts), equal)
 
 
 def order_by(sort: Mapping[str, Sort | int] | None) -> str:
@@ -166,43 +207,60 @@ def _parents(field: str) -> list[str]:
     return [f"json_type(doc,'{_path('.'.join(segments[:i]))}')" for i in range(1, len(segments))]
 
 
-def _junction(operator: str, parts: Any) -> tuple[str, list[Any]]:
+def _junction(operator: str, parts: Any, plain: Callable[[str], bool]) -> Condition:
     if operator not in ("$and", "$or"):
-        return _EVERYTHING, []
-    translated = [where(part) for part in parts]
-    known = [item for item in translated if item[0] != _EVERYTHING]
-    if not known or (operator == "$or" and len(known) < len(translated)):
-        return _EVERYTHING, []
-    word = " AND " if operator == "$and" else " OR "
-    return word.join(f"({text})" for text, _ in known), [value for _, values in known for value in values]
+        return Condition(_EVERYTHING, [], exact=False)
+    translated = [where(part, plain) for part in parts]
+    if operator == "$or" and any(part.sql == _EVERYTHING for part in translated):
+        return Condition(_EVERYTHING, [], exact=any(part.sql == _EVERYTHING and part.exact for part in translated))
+    return _joined(translated, " AND " if operator == "$and" else " OR ")
 
 
-def _field(field: str, value: Any) -> tuple[str, list[Any]]:
+def _field(field: str, value: Any, plain: bool) -> Condition:
     target = expression(field)
     if target is None:
-        return _EVERYTHING, []
+        return Condition(_EVERYTHING, [], exact=False)
     operators = value if isinstance(value, Mapping) else {"$eq": value}
-    terms: list[str] = []
-    parameters: list[Any] = []
+    if plain:
+        return _joined([_plain_condition(target, *item) for item in operators.items()], " AND ")
+    terms: list[Condition] = []
     for operator, operand in operators.items():
         condition = _condition(target, operator, operand)
         if condition is None:
+            terms.append(Condition(_EVERYTHING, [], exact=False))
             continue
         # '\' follows '[' in ASCII: the range selects every array, through the same index.
         arrays = [f"({target} >= '[' AND {target} < '\\')", *(f"{kind} = 'array'" for kind in _parents(field))]
-        terms.append(f"({' OR '.join([condition[0], *arrays])})")
-        parameters += condition[1]
-    return (" AND ".join(terms) or _EVERYTHING), parameters
+        terms.append(Condition(" OR ".join([condition[0], *arrays]), condition[1], exact=False))
+    return _joined(terms, " AND ")
+
+
+def _plain_condition(target: str, operator: str, operand: Any) -> Condition:
+    """Of a plain field. MongoDB compares numbers with numbers and texts with texts only."""
+    if operator == "$ne" and (operand is None or _scalar(operand) is not None):
+        return Condition(f"{target} IS NOT ?", [_scalar(operand)], exact=True)
+    condition = _condition(target, operator, operand)
+    if condition is None:
+        return Condition(_EVERYTHING, [], exact=False)
+    if operator not in ("$gt", "$gte", "$lt", "$lte"):
+        return Condition(*condition, exact=operator != "$exists", equal=operator == "$eq")
+    # In SQLite every number is smaller than every text.
+    bound = f"{target} >= ''" if isinstance(condition[1][0], str) else f"{target} < ''"
+    return Condition(f"{condition[0]} AND {bound}", condition[1], exact=True)
 
 
 def _condition(target: str, operator: str, operand: Any) -> tuple[str, list[Any]] | None:
-    if operator == "$exists" and operand:
-        return target.replace("json_extract", "json_type", 1) + " IS NOT NULL", []
+    if operator == "$exists":
+        kind = target.replace("json_extract", "json_type", 1)
+        return (f"{kind} IS NOT NULL" if operand else f"{target} IS NULL"), []
+    if operator == "$eq" and operand is None:
+        return f"{target} IS NULL", []
     if operator == "$in" and isinstance(operand, list | tuple | set):
-        values = [_scalar(item) for item in operand]
+        values = [_scalar(item) for item in operand if item is not None]
         if any(item is None for item in values):
             return None
-        return f"{target} IN (SELECT value FROM json_each(?))", [orjson.dumps(values).decode()]
+        missing = f" OR {target} IS NULL" if None in operand else ""
+        return f"{target} IN (SELECT value FROM json_each(?)){missing}", [orjson.dumps(values).decode()]
     if operator not in _COMPARE:
         return None
     scalar = _scalar(operand)

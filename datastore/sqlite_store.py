@@ -8,13 +8,11 @@ machine: SQLite's log does not work across hosts on a network file system. There
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,15 @@ import orjson
 from maggma.core import Sort, Store
 from pydash import get, has, set_
 
+from datastore import sqlite_connection as files
 from datastore import sqlite_query as q
 from datastore.errors import DataError
 from datastore.sqlite_query import Criteria, Document
 
-BUSY_SECONDS = 60.0
 BATCH = 128
 """Documents fetched at a time: bounded memory, and no read transaction stays open while the caller works."""
 
+_ALL_BELOW = ".$**"
 _FORKED: list[sqlite3.Connection] = []
 
 Properties = Mapping[str, Any] | Sequence[str] | None
@@ -53,19 +52,32 @@ class SqliteStore(Store):
     Args:
         path: the file; folder and file are created on ``connect``.
         collection_name: the table.
+        plain: fields that hold, in every document, nothing or one value of one kind (text, number, truth value, time);
+            ``NAME.*`` for all below NAME. Conditions on them are decided by indexes alone.
+        readonly: the file has to exist and is not written, not even where somebody else's connection left work to do.
         kwargs: ``key``, ``last_updated_field``, ``last_updated_type``, ``validator`` as for every maggma Store.
 
     Documents have no ``_id``. All database errors are raised as DataError with the remedy.
     """
 
-    def __init__(self, path: str | Path, collection_name: str, **kwargs: Any):
+    def __init__(
+        self,
+        path: str | Path,
+        collection_name: str,
+        plain: Sequence[str] = (),
+        readonly: bool = False,
+        **kwargs: Any,
+    ):
         self.path = str(path)
         self.collection_name = collection_name
+        self.plain = list(plain)
+        self.readonly = readonly
         self.kwargs = kwargs
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._lock = threading.RLock()
-        self._indexed: set[str] = set()
+        self._indexed: set[tuple[str, ...]] = set()
+        self._below: set[str] = set()
         super().__init__(**kwargs)
 
     @property
@@ -79,34 +91,55 @@ class SqliteStore(Store):
 
     @property
     def _table(self) -> str:
-        return '"' + self.collection_name.replace('"', '""') + '"'
+        return q.quoted(self.collection_name)
 
     def connect(self, force_reset: bool = False) -> None:
         """Open the file and make the table. Raises DataError where the file is damaged or cannot be written."""
         if self._connection is not None and self._pid == os.getpid() and not force_reset:
             return
         with self._lock, self._explained():
-            Path(self.path).expanduser().parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(
-                Path(self.path).expanduser(), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            _execute_patiently(connection, "PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
+            path = Path(self.path).expanduser()
+            connection = files.connect_readonly(path) if self.readonly else files.connect(path)
             self._connection, self._pid, self._indexed = connection, os.getpid(), set()
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table} (id INTEGER PRIMARY KEY, doc TEXT NOT NULL)")
-            self.ensure_index(self.key)
+            if not self.readonly:
+                self._create_table("TABLE")
+                self.ensure_index(self.key)
+            elif not connection.execute(f"PRAGMA table_info({self._table})").fetchall():
+                self._create_table("TEMP TABLE")  # a collection that came with a later version is empty
+
+    def _create_table(self, kind: str) -> None:
+        columns = "(id INTEGER PRIMARY KEY, doc TEXT NOT NULL)"
+        self._database().execute(f"CREATE {kind} IF NOT EXISTS {self._table} {columns}")
 
     def close(self) -> None:
         """Close the file; a later call needs ``connect`` again."""
         if self._connection is not None and self._pid == os.getpid():
+            if self._connection.total_changes >= files.ANALYSED:
+                with suppress(sqlite3.Error):  # knowing less only makes queries slower
+                    files.learn(self._connection)
             self._connection.close()
         self._connection = None
 
     def count(self, criteria: Criteria | None = None) -> int:
         """Number of documents that match."""
-        if not criteria:
-            return int(self._rows(f"SELECT COUNT(*) FROM {self._table}")[0][0])
-        return sum(1 for _ in self.query(criteria))
+        condition = self._where(criteria)
+        if not condition.exact:
+            return sum(1 for _ in self.query(criteria))
+        sql = f"SELECT COUNT(*) FROM {self._table} WHERE {condition.sql}"
+        return int(self._rows(sql, condition.parameters)[0][0])
+
+    def count_by(self, fields: Sequence[str], criteria: Criteria | None = None) -> dict[tuple[Any, ...], int] | None:
+        """Documents for each combination of values of plain fields; None where indexes alone cannot tell.
+
+        A document without the field counts under None.
+        """
+        condition = self._where(criteria)
+        columns = [q.expression(field) for field in fields if self._is_plain(field)]
+        if not condition.exact or None in columns or len(columns) < len(fields):
+            return None
+        sql = f"SELECT {', '.join(map(str, columns))}, COUNT(*) FROM {self._table} WHERE {condition.sql}"
+        groups = ", ".join(map(str, range(1, len(fields) + 1)))
+        return {tuple(row[:-1]): int(row[-1]) for row in self._rows(f"{sql} GROUP BY {groups}", condition.parameters)}
 
     def query(
         self,
@@ -120,7 +153,7 @@ class SqliteStore(Store):
 
         ``criteria``: MongoDB filter; ``properties``: fields to return (list or projection); ``limit`` 0 means all.
         """
-        found = (document for _, document in self._matching(criteria, sort))
+        found = (document for _, document in self._matching(criteria, sort, skip + limit if limit else 0))
         chosen = islice(found, skip, skip + limit if limit else None)
         return (q.project(document, properties) for document in chosen)
 
@@ -134,6 +167,7 @@ class SqliteStore(Store):
         if not prepared:
             return
         self.ensure_index(keys[0])
+        self._index_below(documents)
         with self._transaction() as database:
             for identity, text in prepared:
                 self._write(database, next(self._matching(identity, None), None), text)
@@ -179,17 +213,34 @@ class SqliteStore(Store):
             ids = [(row_id,) for row_id, _ in self._matching(criteria, None)]
             database.executemany(f"DELETE FROM {self._table} WHERE id = ?", ids)
 
-    def ensure_index(self, key: str, unique: bool = False) -> bool:
-        """Index a (dotted) field. ``unique`` is refused by DataError where documents share a value."""
-        if key in self._indexed:
-            return True
-        for position, expression in enumerate(q.index_expressions(key)):
-            mark = hashlib.sha256(f"{self.collection_name}|{expression}|{unique}".encode()).hexdigest()[:16]
-            kind = "UNIQUE INDEX" if unique and position == 0 else "INDEX"
-            with self._explained():
-                self._database().execute(f"CREATE {kind} IF NOT EXISTS ix_{mark} ON {self._table} ({expression})")
-        self._indexed.add(key)
+    def ensure_index(self, key: str | Sequence[str], unique: bool = False) -> bool:
+        """Index a (dotted) field, or several in this order. ``unique`` is refused by DataError where documents share
+        a value.
+
+        ``NAME.$**``, as in MongoDB, is each field below NAME, from the first document on that has it.
+        """
+        return self.ensure_indexes([key], unique)
+
+    def ensure_indexes(self, keys: Sequence[str | Sequence[str]], unique: bool = False) -> bool:
+        """:meth:`ensure_index` of several, in one transaction where some are missing."""
+        wanted: dict[str, str] = {}
+        for key in keys:
+            fields = (key,) if isinstance(key, str) else tuple(key)
+            if fields[0].endswith(_ALL_BELOW):
+                self._below.add(fields[0].removesuffix(_ALL_BELOW))
+            elif fields not in self._indexed:
+                wanted |= q.index_statements(self.collection_name, fields, self._is_plain(fields[0]), unique)
+                self._indexed.add(fields)
+        there = {row[0] for row in self._rows("SELECT name FROM sqlite_master WHERE type = 'index'")} if wanted else ()
+        if missing := [sql for name, sql in wanted.items() if name not in there]:
+            with self._transaction() as database:
+                for sql in missing:
+                    database.execute(sql)
         return True
+
+    def _index_below(self, documents: Sequence[Document]) -> None:
+        found = [(name, get(document, name) or ()) for name in self._below for document in documents]
+        self.ensure_indexes([f"{name}.{field}" for name, fields in found for field in fields])
 
     def groupby(
         self,
@@ -239,11 +290,12 @@ class SqliteStore(Store):
     def __hash__(self) -> int:
         return hash((self.path, self.collection_name, self.last_updated_field))
 
-    def explain(self, criteria: Criteria) -> list[str]:
-        """SQLite's plan for a query, to see whether an index is used."""
-        condition, values = q.where(criteria)
-        rows = self._rows(f"EXPLAIN QUERY PLAN SELECT id FROM {self._table} WHERE {condition}", values)
-        return [str(row[3]) for row in rows]
+    def explain(self, criteria: Criteria, sort: Order = None) -> list[str]:
+        """SQLite's plan for the first documents of a query, to see whether an index is used."""
+        condition = self._where(criteria)
+        order = self._order(sort, condition)
+        sql = f"SELECT id FROM {self._table} WHERE {condition.sql} ORDER BY {order} LIMIT 20"
+        return [str(row[3]) for row in self._rows(f"EXPLAIN QUERY PLAN {sql}", condition.parameters)]
 
     def verify(self) -> list[str]:
         """Problems SQLite finds in the file; empty when sound."""
@@ -262,10 +314,23 @@ class SqliteStore(Store):
         with self._lock, self._explained():
             return self._database().execute(sql, values).fetchall()
 
-    def _matching(self, criteria: Criteria | None, sort: Order) -> Iterator[tuple[int, Document]]:
-        condition, values = q.where(criteria)
-        order = q.order_by(sort)
-        ids = [row[0] for row in self._rows(f"SELECT id FROM {self._table} WHERE {condition} ORDER BY {order}", values)]
+    def _where(self, criteria: Criteria | None) -> q.Condition:
+        return q.where(criteria, self._is_plain)
+
+    def _is_plain(self, field: str) -> bool:
+        return field in self.plain or any(field.startswith(name[:-1]) for name in self.plain if name.endswith(".*"))
+
+    @staticmethod
+    def _order(sort: Order, condition: q.Condition) -> str:
+        # SQLite likes to walk through the whole table where a limit and the order of rows are asked for; '+' says no.
+        ranged = not sort and not condition.equal and condition.parameters
+        return "+id" if ranged else q.order_by(sort)
+
+    def _matching(self, criteria: Criteria | None, sort: Order, limit: int = 0) -> Iterator[tuple[int, Document]]:
+        condition = self._where(criteria)
+        sql = f"SELECT id FROM {self._table} WHERE {condition.sql} ORDER BY {self._order(sort, condition)}"
+        sql += f" LIMIT {limit}" if limit and condition.exact else ""
+        ids = [row[0] for row in self._rows(sql, condition.parameters)]
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
             marks = ",".join("?" * len(batch))
@@ -274,6 +339,7 @@ class SqliteStore(Store):
                 if row_id not in texts:  # removed since by somebody else
                     continue
                 document = self._decode(row_id, texts[row_id])
+                # What was exact when the rows were chosen may have been changed since.
                 if not criteria or q.matches(criteria, document):
                     yield row_id, document
 
@@ -330,16 +396,3 @@ class SqliteStore(Store):
             text = str(error)
             remedy = next((r for k, r in _REMEDIES.items() if k in text), "check path, permissions and disk")
             raise DataError(f"store {self.path} cannot be used: {text}; {remedy}") from error
-
-
-def _execute_patiently(connection: sqlite3.Connection, sql: str) -> None:
-    """SQLite does not wait for others when the journal mode changes, so two processes that open a new file collide."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute(sql)
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)

@@ -23,7 +23,8 @@ from pymongo.errors import DocumentTooLarge, DuplicateKeyError, InvalidURI, Oper
 
 from datastore.checksums import sealed
 from datastore.errors import DataError
-from datastore.schema import Decision, ModelRecord, SpinFailure, SpinPoint
+from datastore.schema import SEARCH, Decision, ModelRecord, SpinFailure, SpinPoint
+from datastore.search import PER_ELEMENT, searchable
 from datastore.sqlite_store import SqliteStore
 from datastore.upgrade import parse
 from datastore.verdicts import PAST, decided, followed
@@ -33,13 +34,20 @@ DATABASE = "spinmultinet"
 TIMEOUT_MS = 3000
 URI = "mongodb://USER:PASSWORD@HOST/DATABASE"
 
-_PROVENANCE = ("config_id", "campaign", "formula", "ordering", "level_id", "pair_id", "generation", "last_updated")
-COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "points": (
-        "point_id",
-        (*_PROVENANCE, "cell", "parent", "verdict", "ordering_found", "deformation", "salvaged_from"),
-    ),
-    "failures": ("point_id", ("config_id", "campaign", "level_id")),
+Index = str | tuple[str, ...]
+_POINT_INDEXES: tuple[Index, ...] = (
+    *("config_id", "generation", "cell", "salvaged_from", "last_updated"),
+    *((name, "verdict") for name in ("formula", "ordering", "ordering_found", "deformation", "level_id", "engine")),
+    *(("campaign", "generation"), ("parent", "deformation"), ("pair_id", "level_id")),
+    *((f"{SEARCH}.system", "verdict"), (f"{SEARCH}.flipped", "verdict"), ("verdict", f"{SEARCH}.fmax")),
+    *(f"{SEARCH}.{name}" for name in ("layout", "fmax", "energy_per_atom", "atoms")),
+    *(f"{SEARCH}.{name}.$**" for name in PER_ELEMENT),
+)
+"""What is asked for one value stands before what is asked for a range or sorted by; ``$**``: each element."""
+
+COLLECTIONS: dict[str, tuple[str, tuple[Index, ...]]] = {
+    "points": ("point_id", _POINT_INDEXES),
+    "failures": ("point_id", ("config_id", ("campaign", "error_type"), "level_id")),
     "decisions": ("decision_id", ("point_id", "created")),
     "models": ("model_id", ("campaign", "status", "snapshot_id")),
     "promotions": ("promotion_id", ("campaign", "number")),
@@ -52,11 +60,34 @@ COLLECTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "retrainings": ("retraining_id", ("campaign",)),
     "retrain_flags": ("flag_id", ("campaign",)),
 }
-"""Collection -> the field that identifies a document, and the fields that queries are fast on."""
+"""Collection -> the field that identifies a document, and the indexes: fields, or several in their order."""
+
+PLAIN = (
+    *(name for name, field in SpinPoint.model_fields.items() if field.annotation in (str, int, float, float | None)),
+    *("moment_role", "verdict", *SpinPoint.derived_keys(), "last_updated", f"{SEARCH}.*"),
+)
+"""Fields of labels that hold one value, which is what SQLite has to know to answer from an index alone."""
 
 
 class MaskedMongoStore(MongoStore):
     """MongoStore whose name, which ends in logs and messages, does not show the password."""
+
+    readonly = False
+    """Set on those of a store that was opened to read."""
+
+    def update(self, *arguments: Any, **options: Any) -> None:
+        """As in maggma. Raises DataError where the store was opened to read."""
+        self._may_write()
+        super().update(*arguments, **options)
+
+    def remove_docs(self, criteria: dict[str, Any]) -> None:
+        """As in maggma. Raises DataError where the store was opened to read."""
+        self._may_write()
+        super().remove_docs(criteria)
+
+    def _may_write(self) -> None:
+        if self.readonly:
+            raise DataError(f"store {self.name} was opened to read only; open it without readonly=True to write")
 
     @property
     def name(self) -> str:
@@ -106,6 +137,12 @@ class SpinStore:
         """Close all connections; every write so far is already safe."""
         for store in self._stores.values():
             store.close()
+
+    def index(self) -> None:
+        """Make the indexes of :data:`COLLECTIONS` that are not there yet; over many documents that takes a while."""
+        for name, store in self._stores.items():
+            key, indexes = COLLECTIONS[name]
+            _index(store, [key, *indexes])
 
     def put_point(self, point: SpinPoint) -> None:
         """Store a label, replacing an earlier one of the same calculation and its failure.
@@ -179,17 +216,19 @@ class SpinStore:
             return store.query_one(criteria, properties)
 
 
-def open_store(uri: str, create: bool = True) -> SpinStore:
+def open_store(uri: str, create: bool = True, readonly: bool = False) -> SpinStore:
     """Open (and by default create) the store that ``uri`` names; see the table at the top.
 
-    Raises DataError where the scheme is unknown, the place cannot be reached or written, or, with ``create=False``,
-    a local store does not exist yet.
+    Indexes are made with ``create`` only. ``readonly`` (then nothing is created) needs no permission to write, and
+    writing raises DataError. Raises DataError where the scheme is unknown, the place cannot be reached or written, or,
+    with ``create=False``, a local store does not exist yet.
     """
+    create = create and not readonly
     scheme, _, rest = uri.partition(":")
     if scheme == "local":
-        stores = _local(rest, create)
+        stores = _local(rest, create, readonly)
     elif scheme in ("mongodb", "mongodb+srv"):
-        stores = _mongo(uri)
+        stores = _mongo(uri, readonly)
     elif scheme == "memory":
         stores = {name: MemoryStore(name, key=key) for name, (key, _) in COLLECTIONS.items()}
     else:
@@ -197,11 +236,14 @@ def open_store(uri: str, create: bool = True) -> SpinStore:
             f"store {mask(uri)!r} has no known scheme; use local:FOLDER, mongodb://HOST/DATABASE or memory:"
         )
     with explained(uri):
-        for name, store in stores.items():
+        for store in stores.values():
             store.connect()
-            if scheme != "memory":  # mongomock pays for indexes and gains nothing
-                _index(store, *COLLECTIONS[name])
-    return SpinStore(uri, stores)
+        opened = SpinStore(uri, stores)
+        if create:
+            opened.index()
+        else:
+            opened.points.query_one({opened.points.key: "?"})  # tells what is wrong with server, user or password
+    return opened
 
 
 def mask(uri: str) -> str:
@@ -212,9 +254,9 @@ def mask(uri: str) -> str:
 def stamped(document: dict[str, Any]) -> dict[str, Any]:
     """The document with ``last_updated`` (UTC, naive, as maggma wants it) set to now, and its checksum.
 
-    Only documents of this project, which have a schema version, get a checksum.
+    Only documents of this project, which have a schema version, get a checksum, and labels what they are searched by.
     """
-    content = sealed(document) if "schema_version" in document else document
+    content = sealed(searchable(document)) if "schema_version" in document else document
     return {**content, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
 
 
@@ -252,13 +294,17 @@ def _first(error: Exception) -> str:
     return mask(str(error).split(", Timeout", maxsplit=1)[0].splitlines()[0])[:200]
 
 
-def _local(path: str, create: bool) -> dict[str, Store]:
+def _local(path: str, create: bool, readonly: bool) -> dict[str, Store]:
     if not path:
         raise DataError("store 'local:' names no folder; use local:FOLDER")
     file = Path(path).expanduser().resolve() / FILE
     if not create and not file.exists():
         raise DataError(f"there is no store at {path}; give the folder of a campaign that ran, or run one first")
-    return {name: SqliteStore(str(file), name, key=key) for name, (key, _) in COLLECTIONS.items()}
+    plain = {"points": PLAIN}
+    return {
+        name: SqliteStore(str(file), name, plain=plain.get(name, ()), readonly=readonly, key=key)
+        for name, (key, _) in COLLECTIONS.items()
+    }
 
 
 def database_of(uri: str) -> str:
@@ -282,16 +328,23 @@ def database_of(uri: str) -> str:
         raise DataError(f"{mask(uri)} cannot be reached: {_first(error)}; check host and network") from error
 
 
-def _mongo(uri: str) -> dict[str, Store]:
+def _mongo(uri: str, readonly: bool) -> dict[str, Store]:
     database = database_of(uri) or DATABASE
     options = {"serverSelectionTimeoutMS": TIMEOUT_MS, "connectTimeoutMS": TIMEOUT_MS}
-    return {
+    stores = {
         name: MaskedMongoStore(database, name, uri=uri, key=key, mongoclient_kwargs=options)
         for name, (key, _) in COLLECTIONS.items()
     }
+    for store in stores.values():
+        store.readonly = readonly
+    return stores
 
 
-def _index(store: Store, key: str, fields: tuple[str, ...]) -> None:
-    for field in (key, *fields):
-        if not store.ensure_index(field):
-            store.count({field: "?"})  # maggma hides why an index failed; a query tells
+def _index(store: Store, indexes: list[Index]) -> None:
+    if isinstance(store, SqliteStore):
+        store.ensure_indexes(indexes)
+    elif isinstance(store, MaskedMongoStore):  # maggma hides why an index failed, and has none of several fields
+        for index in indexes:
+            fields = [index] if isinstance(index, str) else index
+            store._collection.create_index([(field, 1) for field in fields])
+    # mongomock, which is behind memory:, pays for indexes and gains nothing

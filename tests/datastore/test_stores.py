@@ -1,15 +1,25 @@
 """One contract for every kind of store, and the messages for stores that cannot be used."""
 
+import os
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
+from uuid import uuid4
 
+import bson
+import numpy as np
 import pytest
 
 import datastore
 from datastore.errors import DataError
 from datastore.schema import ModelRecord, SpinFailure
-from datastore.stores import COLLECTIONS, mask, open_store
+from datastore.stores import COLLECTIONS, mask, open_store, stamped
 from datastore.upgrade import parse
 from tests.datastore.support import KINDS, make_failure, make_point, new_store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=KINDS)
@@ -156,3 +166,89 @@ def test_mask():
     assert mask("mongodb://u:p@ss@h/d") == "mongodb://u:***@h/d"
     assert mask("mongodb://h/d") == "mongodb://h/d"
     assert mask("local:a/b") == "local:a/b"
+
+
+def test_a_store_that_may_not_be_written_is_read(tmp_path):
+    folder = tmp_path / "data"
+    with open_store(f"local:{folder}") as store:
+        store.put_point(make_point())
+    before = (folder / "store.sqlite").read_bytes()
+    for readonly in (False, True):
+        with open_store(f"local:{folder}", create=False, readonly=readonly) as store:
+            assert store.get_point(make_point().point_id) == make_point()
+    with open_store(f"local:{folder}", readonly=True) as store, pytest.raises(DataError, match="readonly"):
+        store.put_point(make_point(shift=0.1))
+    assert (folder / "store.sqlite").read_bytes() == before
+
+
+READ_AS_NOBODY = """
+import os, sys
+from datastore.stores import open_store
+if os.getuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+assert not os.access(sys.argv[1], os.W_OK)
+with open_store("local:" + sys.argv[1], readonly=True) as store:
+    print(store.points.count(), store.locks.count())
+"""
+
+
+def test_a_folder_that_may_not_be_written_is_read():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        with open_store(f"local:{folder}") as store:
+            store.put_point(make_point())
+            store.locks._collection.execute("DROP TABLE locks")  # a collection that a later version added
+        Path(folder, "store.sqlite").chmod(0o444)
+        Path(folder).chmod(0o555)
+        command = [sys.executable, "-c", READ_AS_NOBODY, folder]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        Path(folder).chmod(0o755)
+    assert done.stdout == "1 0\n", done.stderr
+
+
+def test_opening_a_database_to_read_writes_nothing():
+    base = os.environ.get("SPINMULTINET_TEST_MONGO_URI", "")
+    if not base:
+        pytest.skip("SPINMULTINET_TEST_MONGO_URI names no MongoDB server")
+    for options in ({"create": False}, {"readonly": True}):
+        with open_store(f"{base.rstrip('/')}/test_{uuid4().hex[:8]}", **options) as store:
+            assert store.points.count() == 0
+            database = store.points._collection.database
+            assert database.list_collection_names() == []
+    with pytest.raises(DataError, match="opened to read only"):
+        store.points.update(make_point().to_document())
+    with pytest.raises(DataError, match="opened to read only"):
+        store.points.remove_docs({})
+
+
+def test_indexes_are_those_of_the_table(tmp_path):
+    with new_store("mongodb", tmp_path) as store:
+        for name, (key, indexes) in COLLECTIONS.items():
+            made = getattr(store, name)._collection.index_information().values()
+            fields = {tuple(field for field, _ in index["key"]) for index in made}
+            assert fields >= {(index,) if isinstance(index, str) else index for index in (key, *indexes)}
+
+
+def test_a_label_of_64_atoms_is_small(tmp_path):
+    """As a relaxed, noncollinear VASP run leaves it: every optional array is there."""
+    rng = np.random.default_rng(0)
+    sites, vectors = 64, rng.normal(size=(64, 3))
+    point = make_point(
+        **{name: rng.normal(size=(sites, 3)) for name in ("positions", "forces", "magmoms_out", "magnetic_forces")},
+        species=["Ni"] * 32 + ["O"] * 32,
+        lattice=np.eye(3) * 8.34 + rng.normal(size=(3, 3)) * 0.01,
+        parent_lattice=np.eye(3) * 8.34,
+        magmoms_in=vectors,
+        charges=rng.normal(size=sites).tolist(),
+        level_of_theory={"code": "VASP", "incar": {f"SETTING{i}": rng.normal() for i in range(60)}},
+        history=[
+            {"run": i, "errors": ["brmix", "zbrent"], "actions": [{"ALGO": "All", "NELM": 200}]} for i in range(3)
+        ],
+        source={"file": "x" * 100, "sha256": "0" * 64, "citation": "y" * 300},
+        ordering="AFM[" + "+-" * 16 + "]",
+    )
+    assert len(bson.encode(stamped(point.to_document()))) <= 25_000
+    collinear = point.model_copy(
+        update={"magmoms_in": vectors[:, 0], "magmoms_out": vectors[:, 1], "magnetic_forces": None}
+    )
+    assert len(bson.encode(stamped(collinear.to_document()))) <= 25_000
+    print(len(bson.encode(stamped(point.to_document()))), len(bson.encode(stamped(collinear.to_document()))))
