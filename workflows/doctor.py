@@ -21,10 +21,11 @@ LITTLE_DISK = 2.0
 Findings = dict[str, Any]
 
 
-def inspect(store: str | None = None, engine: str | None = None) -> Findings:
+def inspect(store: str | None = None, engine: str | None = None, remote: str | None = None) -> Findings:
     """Everything below as one JSON-able document; ``ready``: a campaign can run with at least one engine.
 
-    ``engine``: type or YAML file of the one that is judged, instead of each with its defaults.
+    ``engine``: type or YAML file of the one that is judged, instead of each with its defaults. ``remote``: a project of
+    jobflow-remote to look at as well; RemoteSetupError where it cannot be read.
     """
     packages = {name: _version(name) for name in PACKAGES}
     engines, setups = _engines(engine)
@@ -39,9 +40,11 @@ def inspect(store: str | None = None, engine: str | None = None) -> Findings:
         "threads": {name: os.environ.get(name) for name in THREAD_VARIABLES},
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
         "store": None if store is None else _store(store),
+        "remote": [] if remote is None else _remote(remote),
     }
     usable = any(not missing for missing in engines.values())
-    found["ready"] = usable and None not in packages.values() and not (found["store"] or {}).get("problem")
+    problems = [(found["store"] or {}).get("problem"), *(each["problem"] for each in found["remote"])]
+    found["ready"] = usable and None not in packages.values() and not any(problems)
     return found
 
 
@@ -63,6 +66,13 @@ def lines(found: Findings) -> list[str]:
     if found["store"]:
         problem = found["store"]["problem"]
         out.append(f"{'-' if problem else '+'} store {found['store']['uri']}: {problem or 'can be reached'}")
+    out += [
+        f"{'-' if each['problem'] else '+'} {each['what']}: {each['problem'] or 'fine'}" for each in found["remote"]
+    ]
+    if found["remote"]:
+        from workflows.remote.checks import GUI
+
+        out.append(f"note: {GUI}")
     out.append("ready: campaigns can run" if found["ready"] else "not ready: mend what is marked with '-'")
     return out
 
@@ -95,6 +105,12 @@ def _engines(chosen: str | None = None) -> tuple[dict[str, list[str]], dict[str,
         except Exception as error:  # a doctor reports what is broken, whatever it is
             found[name] = [f"cannot be loaded ({type(error).__name__}: {error}); install the package again"]
     return found, setups
+
+
+def _remote(project: str) -> list[Findings]:
+    from workflows.remote.checks import examine
+
+    return examine(project)
 
 
 def _store(uri: str) -> Findings:

@@ -15,12 +15,15 @@ from workflows.cli import (
     data,
     datasets,
     evaluation,
+    exports,
     imports,
     machine,
     models,
     registry,
+    remote_projects,
     retrain,
     schedule,
+    serve,
     simulate,
     states,
     status,
@@ -69,6 +72,8 @@ app.command("doctor")(machine.doctor)
 app.command("structures")(campaign.structures)
 app.command("run")(campaign.run)
 app.command("status")(status.status)
+app.command("serve")(serve.serve)
+data.app.command("export")(exports.export)
 data.app.command("import")(imports.import_files)
 data.app.command("costs")(costs.costs)
 for command in (datasets.snapshot, datasets.leaks, datasets.compare):
@@ -89,6 +94,7 @@ app.command("md")(simulate.md)
 app.command("report")(campaign.report)
 app.command("retrain")(retrain.retrain)
 app.command("schedule")(schedule.schedule)
+app.add_typer(remote_projects.app, name="remote")
 
 
 def main(arguments: list[str] | None = None) -> None:

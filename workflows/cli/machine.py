@@ -8,6 +8,7 @@ import typer
 
 from workflows.cli.errors import MISSING
 from workflows.cli.output import print_json
+from workflows.cli.remote_projects import need_jobflow_remote
 
 
 def doctor(
@@ -18,21 +19,29 @@ def doctor(
         str | None,
         typer.Option(metavar="TYPE|FILE", help="Judge this engine alone, such as a YAML file with your POTCARs."),
     ] = None,
+    remote: Annotated[
+        str | None,
+        typer.Option(metavar="PROJECT", help="Also look at this project of jobflow-remote: keys, database, workers."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")] = False,
 ) -> None:
     """What this machine has and lacks.
 
-    Each problem comes with its remedy. Exit code 3 when no engine, or not the one that is named, can run.
+    Each problem comes with its remedy. Exit code 3 when no engine, or not the one that is named, can run,
+    or when something else is amiss.
 
     \b
     Examples:
       spinmultinet doctor
       spinmultinet doctor --engine configs/engines/vasp.yaml
       spinmultinet doctor --store local:runs/quickstart_nio/store
+      spinmultinet doctor --remote slurm
     """
     from workflows.doctor import inspect, lines
 
-    found = inspect(store, engine)
+    if remote is not None:
+        need_jobflow_remote()
+    found = inspect(store, engine, remote)
     if as_json:
         print_json(found)
     else:
