@@ -21,6 +21,7 @@ from typing import Any, TextIO, TypeVar
 
 import ase.io
 import numpy as np
+import orjson
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
@@ -36,6 +37,8 @@ MAGMOM_IN = "magmom_in"
 MAGMOM_OUT = "magmom_out"
 MAGNETIC_FORCES = "magnetic_forces"
 SPLIT, HEAD = "split", "head"
+EXTRAPOLATED = "energy_extrapolated"
+"""Where a file for other programs has the free energy as ``energy``, the extrapolated one (eV)."""
 LABEL_KIND, LEVEL_FROM, LEVEL_TO = "label_kind", "level_id_from", "level_id_to"
 
 INFO_TEXT = (
@@ -120,6 +123,7 @@ def atoms_to_point(atoms: Atoms, source: str = "atoms") -> SpinPoint:
     fields = _config_fields(atoms, source)
     fields |= _from_info(atoms, INFO_TEXT_POINT, INFO_NUMBERS_POINT, INFO_JSON_POINT, source)
     fields |= {key: results[key] for key in ("energy", "free_energy", "forces")}
+    fields["energy"] = atoms.info.get(EXTRAPOLATED, fields["energy"])
     stress = results.get("stress")
     fields |= {"stress": None if stress is None else voigt_6_to_full_3x3_stress(stress)}
     fields |= {"magmoms_out": atoms.arrays[MAGMOM_OUT]}
@@ -134,12 +138,17 @@ def write_points(
 
     ``heads``: level_id -> name, for a set of several levels.
     """
-    return _write(path, (_frame(point, _place(point, split, heads)) for point in points))
+    return write_frames(path, (_frame(point, _place(point, split, heads)) for point in points))
+
+
+def point_to_text(point: SpinPoint, split: str = "") -> str:
+    """One frame of an extended XYZ file, as :func:`write_points` writes it."""
+    return _frame(point, _place(point, split, None))
 
 
 def write_configs(path: str | Path, configs: Iterable[SpinConfig]) -> int:
     """Write configurations without results, as for a dry run; returns how many."""
-    return _write(path, (_frame(config) for config in configs))
+    return write_frames(path, (_frame(config) for config in configs))
 
 
 def read_points(path: str | Path) -> Iterator[SpinPoint]:
@@ -245,7 +254,8 @@ def read_atoms(path: str | Path) -> Iterator[tuple[Atoms, str]]:
         raise DataError(f"{path}: no frames; the file is empty or cut off, write it again")
 
 
-def _write(path: str | Path, frames: Iterable[str]) -> int:
+def write_frames(path: str | Path, frames: Iterable[str]) -> int:
+    """Write frames (text that ends with a line break), lazily; returns how many. Raises DataError (disk full)."""
     count = 0
     try:
         with open(path, "w", encoding="utf-8") as file:
@@ -278,8 +288,10 @@ def _frame(config: SpinConfig, place: Mapping[str, str] | None = None) -> str:
     widths = [1 if values.ndim == 1 else 3 for _, values in columns]
     properties = ":".join(f"{name}:R:{width}" for (name, _), width in zip(columns, widths, strict=True))
     comment = " ".join(f"{key}={value}" for key, value in info.items())
-    table = np.column_stack([values for _, values in columns]).tolist()
-    rows = [f"{s} {' '.join(map(repr, row))}" for s, row in zip(config.species, table, strict=True)]
+    table = np.column_stack([values for _, values in columns])
+    # The same shortest decimals as repr, ten times as fast.
+    lines = orjson.dumps(table, option=orjson.OPT_SERIALIZE_NUMPY).decode()[2:-2].replace(",", " ").split("] [")
+    rows = [f"{symbol} {line}" for symbol, line in zip(config.species, lines, strict=True)]
     header = f'{len(rows)}\n{comment} Properties=species:S:1:{properties} pbc="T T T"\n'
     return header + "\n".join(rows) + "\n"
 

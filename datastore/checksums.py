@@ -19,6 +19,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def files_of(path: Path) -> list[Path]:
+    """A file itself, or all files in a folder, sorted."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def path_sha256(path: Path) -> str:
+    """SHA-256 of a file; of a folder that of the names and checksums of its files. Raises OSError."""
+    if not path.is_dir():
+        return file_sha256(path)
+    lines = [f"{file.relative_to(path)} {file_sha256(file)}\n" for file in files_of(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def checksum(document: Mapping[str, Any]) -> str:
     """16 hex digits of the content, without the bookkeeping of stores: a changed digit is found by it."""
     content = {key: value for key, value in document.items() if key not in BOOKKEEPING}

@@ -20,6 +20,7 @@ from datastore.mapping import ImportMapping, RefusedError, converted
 from datastore.quality import judge, name_ordering, sign_pattern
 from datastore.schema import SpinConfig, SpinPoint
 from datastore.sqlite_query import decode, encode
+from datastore.upgrade import parse
 
 IMPORTER = "spinmultinet import 1"
 """Written into every imported label; raised when the conversion changes."""
@@ -92,14 +93,21 @@ def own(frame: Frame, where: str) -> SpinPoint:
 
     The label is judged by the rules; the text of a manual decision stays on it (:func:`datastore.decisions.adopt`).
     """
-    if frame.atoms is None or "level_of_theory" not in frame.values:
+    if frame.document is None and (frame.atoms is None or "level_of_theory" not in frame.values):
         raise RefusedError("no label of ours", "it states no level of theory; give --mapping and --level")
     try:
-        point = atoms_to_point(frame.atoms, where)
+        point = _own_point(frame, where)
     except (DataError, OverflowError) as error:
         raise RefusedError("no label of ours", str(error)) from None
     origin = {"source": point.source or {"importer": IMPORTER}, "decision": point.decision}
     return judge(point).model_copy(update=origin)
+
+
+def _own_point(frame: Frame, where: str) -> SpinPoint:
+    if frame.document is not None:
+        return parse(SpinPoint, frame.document)
+    assert frame.atoms is not None
+    return atoms_to_point(frame.atoms, where)
 
 
 def checked(frame: Frame, convert: Converter, where: str) -> SpinPoint:

@@ -1,4 +1,4 @@
-"""Frames of other people's files as plain values: extended XYZ, ASE databases, CSV and JSON lines.
+"""Frames of files as plain values: extended XYZ, ASE databases, CSV, JSON lines, and what this program exports.
 
 Nothing is interpreted here. A frame that cannot be parsed is given with its ``problem``, so that one bad frame does not
 cost the others. Files are read piece by piece, except ASE's ``.json`` databases, which ASE loads as a whole. Formats
@@ -22,6 +22,8 @@ from ase import Atoms
 from ase.io.extxyz import key_val_str_to_dict, read_xyz
 
 from datastore.errors import DataError
+from datastore.exports import deepmd, hdf5, pymatgen_json
+from datastore.exports.labels import LABEL
 
 STRUCTURE = ("species", "lattice", "positions", "pbc")
 """Names under which every format gives its structure; a table has columns of these names, or of others."""
@@ -46,6 +48,8 @@ class Frame:
     """As ASE reads it, where ASE does."""
     problem: str = ""
     """Why it cannot be read; empty where it can."""
+    document: dict[str, Any] | None = None
+    """The label as this program wrote it, in formats that hold all of it."""
 
 
 def read_frames(path: Path) -> Iterator[Frame]:
@@ -53,6 +57,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
     Raises DataError where the file is missing, empty, of no known format or no database; OSError where the disk fails.
     """
+    if deepmd.is_system(path):
+        return _not_empty(_deepmd(path), path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
@@ -152,9 +158,33 @@ def _database(path: Path) -> Iterator[Frame]:
 
 def _row(row: Any, number: int, fraction: float) -> Frame:
     try:
+        if LABEL in row.data:
+            return _document(row.data[LABEL], number, fraction)
         return _of_atoms(row.toatoms(), number, fraction, {**row.data, **row.key_value_pairs})
     except Exception as error:  # as for extended XYZ
         return Frame(number, fraction, problem=_said(error))
+
+
+def _json(path: Path) -> Iterator[Frame]:
+    if not pymatgen_json.has_structures(path):
+        yield from _database(path)
+        return
+    for number, (document, share) in enumerate(pymatgen_json.read(path)):
+        yield _document(document, number, share)
+
+
+def _hdf5(path: Path) -> Iterator[Frame]:
+    for number, (document, share) in enumerate(hdf5.read(path)):
+        yield _document(document, number, share)
+
+
+def _deepmd(path: Path) -> Iterator[Frame]:
+    for number, (values, share) in enumerate(deepmd.read(path)):
+        yield _document(values, number, share) if "level_of_theory" in values else Frame(number, share, values)
+
+
+def _document(document: dict[str, Any], number: int, fraction: float) -> Frame:
+    return Frame(number, fraction, dict(document), document=document)
 
 
 def _csv(path: Path) -> Iterator[Frame]:
@@ -206,7 +236,9 @@ _READERS: dict[str, Callable[[Path], Iterator[Frame]]] = {
     ".extxyz": _xyz,
     ".xyz": _xyz,
     ".db": _database,
-    ".json": _database,
+    ".json": _json,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
     ".csv": _csv,
     ".jsonl": _json_lines,
 }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from datastore.batches import in_batches
-from datastore.checksums import file_sha256
+from datastore.checksums import path_sha256
 from datastore.converters import Converter, checked, own
 from datastore.decisions import UsedIn, adopt, affected, decide
 from datastore.frames import Frame, read_frames
@@ -126,7 +126,7 @@ def import_labels(
 def _take_file(work: ImportWork, path: Path, convert: Converter, watch: Callable[[Path, float], None]) -> None:
     """Take in one file, chunk by chunk."""
     frames = read_frames(path)
-    origin = {"file": path.name, "sha256": file_sha256(path)}
+    origin = {"file": path.name, "sha256": path_sha256(path)}
     faults: Counter[str] = Counter()
     ids: set[str] = set()
     for chunk in in_batches(frames, CHUNK):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workflows.cli.errors import InputError
-from workflows.cli.output import print_json, print_table, whole_file
+from workflows.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from datastore import SpinStore
@@ -133,55 +133,6 @@ def query(
 def _row(document: dict[str, Any], columns: tuple[str, ...]) -> list[Any]:
     """Cells of one document; of its id, which comes first, the beginning."""
     return [str(document[columns[0]])[:12], *(document.get(field) for field in columns[1:])]
-
-
-@app.command()
-def export(
-    place: Place,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Extended XYZ file to write.")],
-    terms: Filter = None,
-    level: Annotated[str, typer.Option(help="Only this level of theory: beginning of its id, or its name.")] = "",
-    rejected: Annotated[bool, typer.Option("--rejected", help="Rejected labels as well.")] = False,
-) -> None:
-    """Write labels to an extended XYZ file.
-
-    Accepted ones at one level of theory, unless told otherwise.
-
-    \b
-    Examples:
-      spinmultinet data export configs/campaigns/quickstart_nio.yaml nio.extxyz
-      spinmultinet data export local:runs/quickstart_nio/store shear.extxyz deformation=shear --rejected
-    """
-    from datastore import queries
-    from datastore.atoms import write_points
-
-    asked = queries.parse_filter(" ".join(terms or []))
-    criteria = [c for c in (asked, {} if rejected else {"verdict": "accepted"}) if c]
-    with _open(place) as opened:
-        found = queries.stats(opened, {"$and": criteria} if criteria else {})
-        chosen = _one_level(found.levels, level)
-        wanted = {"$and": [*criteria, {"level_id": chosen}]}
-        with whole_file(out) as temporary:
-            count = write_points(temporary, queries.find(opened, wanted))
-    typer.echo(f"{out}: {count} labels at level of theory {chosen}")
-
-
-def _one_level(levels: dict[str, tuple[int, dict[str, Any]]], asked: str) -> str:
-    """The level to export; InputError where there is none or more than one."""
-    from datastore.levels import names
-
-    named = names({level: theory for level, (_, theory) in levels.items()})
-    matching = [level for level in levels if level.startswith(asked)] or [
-        k for k, name in named.items() if name == asked
-    ]
-    if len(matching) == 1:
-        return matching[0]
-    listed = "; ".join(f"{level} ({n} labels, {_brief(theory)})" for level, (n, theory) in levels.items())
-    if not levels:
-        raise InputError("no label matches; see what there is with: spinmultinet data stats")
-    if not matching:
-        raise InputError(f"no label at level of theory {asked!r}; there are {listed}")
-    raise InputError(f"these labels have different levels of theory and must not be mixed; choose --level: {listed}")
 
 
 def _brief(theory: dict[str, Any]) -> str:

@@ -24,8 +24,8 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH",
-        help="Extended XYZ, ASE database (.db, .json), CSV or JSON lines; or folders with VASP runs, a JSON file of "
-        "emmet's task documents, mongodb://HOST/DATABASE?collection=tasks.",
+        help="Extended XYZ, ASE database (.db, .json), CSV, JSON lines, DeePMD-kit systems with spin, exported HDF5 or "
+        "JSON; or folders with VASP runs, a JSON file of emmet's task documents, mongodb://HOST/DATABASE?collection=tasks.",
     ),
 ]
 Into = Annotated[
@@ -110,9 +110,12 @@ def import_files(
 
 def _of_vasp(paths: list[str]) -> bool:
     """Whether the paths are VASP runs or task documents; InputError for both, or one file of a run."""
+    from datastore.exports.deepmd import is_system
     from workflows.vasp_import.databases import is_database
     from workflows.vasp_import.files import has_documents
 
+    if any(is_system(Path(path)) for path in paths):
+        return False
     outputs = [path for path in paths if Path(path).is_file() and Path(path).name.startswith(("OUTCAR", "vasprun"))]
     if outputs:
         raise InputError(f"{outputs[0]} is one file of a run; give its folder: {Path(outputs[0]).parent}")
@@ -193,9 +196,10 @@ def _replacement(reason: str, author: str) -> Replacement | None:
 
 def _import(files: list[Path], into: str, convert: Converter, replace: Replacement | None) -> ImportReport:
     """Run it with a bar; the share of a file counts by its size."""
+    from datastore.checksums import files_of
     from datastore.importing import import_labels
 
-    sizes = {path: path.stat().st_size for path in files}
+    sizes = {path: sum(file.stat().st_size for file in files_of(path)) for path in files}
     before = {path: sum(sizes[p] for p in files[:number]) for number, path in enumerate(files)}
     total = max(1, sum(sizes[path] for path in files))
     with _open(into, create=True) as store, share_bar("import") as bar:
