@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,10 +160,13 @@ def _documents(store: SpinStore, batch: Sequence[_Found]) -> dict[str, Document]
 
 def _flows(store: SpinStore, batch: Sequence[_Found]) -> dict[str, list[str]]:
     uuids = [job.uuid for job in batch if job.dynamic]
+    found: defaultdict[str, list[str]] = defaultdict(list)
     if not uuids:
-        return {}
+        return found
     with explained(store.uri):
-        return {d["uuid"]: d["flows"] for d in store.flows.query({"uuid": {"$in": uuids}})}
+        for document in store.flows.query({"uuid": {"$in": uuids}}):  # that of a job, and that of its replacement
+            found[document["uuid"]].extend(document["flows"])
+    return found
 
 
 def _job(

@@ -137,7 +137,9 @@ class Slices:
 
 
 def _remedy(folder: Path) -> str:
-    return f"restore {folder} from a backup, or delete it and run the campaign again"
+    return (
+        f"restore {folder} from a backup; first configurations are made again with another `chunk` in the campaign file"
+    )
 
 
 def _write(path: Path, configs: list[SpinConfig], seconds: Callable[[SpinConfig], float]) -> Document:

@@ -27,7 +27,7 @@ from workflows.engines import Engine
 from workflows.flows.label import LabelFlowMaker
 from workflows.frozen_tests import check_tests
 from workflows.jobs.champion import with_champion
-from workflows.jobs.chunk import chunk_job, configurations_job
+from workflows.jobs.chunk import chunk_jobs, configurations_job, following_job
 from workflows.jobs.conclude import conclude_job
 from workflows.jobs.dataset import snapshot_job
 from workflows.jobs.decide import decision, write_decision
@@ -114,12 +114,10 @@ class CampaignMaker(Maker):
 
     def in_chunks(self, number: int, slices: Slices) -> Flow:
         """Flow that adds the labels of ``slices``, chunk by chunk, and then what follows them."""
-        return Flow([chunk_job(self, number, slices, 0)], name=f"{self.options.name} {number}, in chunks")
-
-    def chunk(self, number: int, slices: Slices, at: int) -> Flow:
-        """Labels of slice ``at``, and the job that adds the next ones, or what follows."""
-        labels = LabelFlowMaker(self.engine, name=f"labels {number}, {at + 1} of {len(slices)}").make(slices.read(at))
-        return Flow([labels, chunk_job(self, number, slices, at + 1)], name=f"{self.options.name} {number}, {at + 1}")
+        chunks = chunk_jobs(self.engine, number, slices)
+        return Flow(
+            [*chunks, following_job(self, number, slices, chunks)], name=f"{self.options.name} {number}, in chunks"
+        )
 
     def gathered(self, number: int, slices: Slices, labels: Sequence[LabelJob]) -> Flow:
         """What follows the ``labels`` of all ``slices``, which are done."""
@@ -134,10 +132,6 @@ class CampaignMaker(Maker):
         """Configurations of generation 0, written where they are not yet."""
         follows: dict[str, Any] = {"known": [], "previous": None, "labelled": None}
         return Slices.write(self._first_place(), self._first_configs(), follows, self.engine.seconds_estimate, tell)
-
-    def slices_of(self, folder: str) -> Slices:
-        """The slices in ``folder``; the first ones are made again where they are gone."""
-        return self.first_slices() if folder == str(self._first_place()) else Slices(folder)
 
     def learn(
         self,

@@ -1,7 +1,7 @@
-"""Labels in chunks: each job adds those of one slice, in time, so that no flow and no process holds all of them.
+"""Labels in chunks: each job is replaced by the labels of one slice, so that no process holds all of them.
 
-The job of slice k waits for the labels of slice k - 2: those of slice k - 1 are at work or wait meanwhile. The last
-one adds a job that waits for all labels and hands their point_ids to what follows.
+The job of slice k waits for the labels of slice k - 2: those of slice k - 1 are at work or wait meanwhile. What follows
+the labels waits for the last two slices, and gets point_ids and no references.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobflow import Job, OutputReference, Response, job
+from jobflow import Flow, Job, Response, job
 
 from datastore import SpinStore, open_store
 from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.stores import explained
 from workflows import progress
-from workflows.jobs.label import Finished, label_uuid, stable_uuid
+from workflows.engines import Engine
+from workflows.jobs.label import Finished, label_job, label_uuid, stable_uuid
 from workflows.slices import Slices
 
 if TYPE_CHECKING:
@@ -29,59 +30,71 @@ AHEAD = 2
 AT_ONCE = 500
 """Labels that are looked up together."""
 
-CHUNK, SLICE = "chunk", "slice"
-"""Keys of the metadata of these jobs: folder of the slices, and the first slice whose labels are still to be added."""
+FOLDER, SLICE = "folder", "slice"
+"""Keys of the metadata of a chunk's job."""
 
 
 def configurations_job(maker: CampaignMaker, folder: Path) -> Job:
-    """Job that writes the first configurations into ``folder`` and adds the first chunk."""
+    """Job that writes the first configurations into ``folder`` and adds the chunks."""
     new: Job = write_configurations(maker)
     new.name = "configurations 0"
-    new.set_uuid(stable_uuid("configurations", maker.fingerprint, folder.name))
-    new.update_metadata({"kind": "structures", "dynamic": True, CHUNK: str(folder), SLICE: 0}, dynamic=False)
+    new.set_uuid(stable_uuid("configurations", folder.name))
+    new.update_metadata({"kind": "structures", "dynamic": True}, dynamic=False)
     return new
 
 
-def chunk_job(maker: CampaignMaker, number: int, slices: Slices, at: int) -> Job:
-    """Job that adds the labels of slice ``at`` of generation ``number``, or after the last slice what follows them."""
-    level = maker.engine.level_id()
-    last = at == len(slices)
-    waits = range(max(0, at - AHEAD), at if last else at - AHEAD + 1)
-    uuids = dict.fromkeys(label_uuid(config_id, level) for k in waits for config_id in slices.config_ids(k))
-    after = [OutputReference(uuid)["point_id"] for uuid in uuids]
-    made = (add_what_follows if last else add_chunk)(maker, number, str(slices.folder), at, after)
-    new: Job = made
-    new.name = f"chunk {number}, all labels" if last else f"chunk {number}, {at + 1} of {len(slices)}"
-    new.set_uuid(stable_uuid("chunk", maker.fingerprint, str(number), slices.folder.name, str(at)))
-    # What they wait for is not read: 500 labels are 6 MB, of which these jobs need nothing.
+def chunk_jobs(engine: Engine, number: int, slices: Slices) -> list[Job]:
+    """Jobs that add the labels of generation ``number``, slice by slice, and are done when the labels are."""
+    jobs: list[Job] = []
+    for at in range(len(slices)):
+        before = jobs[at - AHEAD].output if at >= AHEAD else None
+        new: Job = add_labels(engine, str(slices.folder), at, before)
+        new.name = f"chunk {number}, {at + 1} of {len(slices)}"
+        new.set_uuid(stable_uuid("chunk", slices.folder.name, str(number), str(at)))
+        _finish(new, {FOLDER: str(slices.folder), SLICE: at})
+        jobs.append(new)
+    return jobs
+
+
+def following_job(maker: CampaignMaker, number: int, slices: Slices, chunks: Sequence[Job]) -> Job:
+    """Job that adds what follows the labels of all ``slices``."""
+    new: Job = add_what_follows(maker, number, str(slices.folder), [chunk.output for chunk in chunks[-AHEAD:]])
+    new.name = f"chunk {number}, all labels"
+    new.set_uuid(stable_uuid("chunks", slices.folder.name, maker.fingerprint, str(number)))
+    _finish(new, {})
+    return new
+
+
+def _finish(new: Job, more: dict[str, Any]) -> None:
+    # What they wait for is not read: the labels of a slice are 6 MB, of which these jobs need nothing.
     new.update_config({"resolve_references": False}, dynamic=False)
-    new.update_metadata({"kind": "chunk", "dynamic": True, CHUNK: str(slices.folder), SLICE: at}, dynamic=False)
-    return new
+    new.update_metadata({"kind": "chunk", "dynamic": True, **more}, dynamic=False)
 
 
 @job
 def write_configurations(maker: CampaignMaker) -> Response[dict[str, Any]]:
-    """Write the first configurations of a campaign slice by slice, and add the first chunk."""
+    """Write the first configurations of a campaign slice by slice, and add the chunks."""
     slices = maker.first_slices(lambda count: progress.report(0.0, f"{count} configurations"))
     output = {"folder": str(slices.folder), "slices": len(slices)}
     return Response(output=output, addition=maker.in_chunks(0, slices))
 
 
 @job
-def add_chunk(maker: CampaignMaker, number: int, folder: str, at: int, after: list[Any]) -> Response[dict[str, Any]]:
-    """Add the labels of slice ``at``, and the job of the next one. ``after``: labels it waits for."""
-    slices = maker.slices_of(folder)
-    return Response(output={"labels": len(slices.config_ids(at))}, addition=maker.chunk(number, slices, at))
+def add_labels(engine: Engine, folder: str, at: int, after: Any) -> Response[list[Any]]:
+    """Label slice ``at`` of those in ``folder``. ``after``: the slice that has to be done before. Output: point_ids."""
+    labels = {new.uuid: new for new in (label_job(engine, config) for config in Slices(folder).read(at))}
+    point_ids = [new.output["point_id"] for new in labels.values()]
+    return Response(replace=Flow(list(labels.values()), output=point_ids, name=f"labels, slice {at + 1}"))
 
 
 @job
-def add_what_follows(
-    maker: CampaignMaker, number: int, folder: str, at: int, after: list[Any]
-) -> Response[dict[str, Any]]:
-    """Add what follows the labels of all slices. ``after``: the last labels, those of the slices before are done."""
-    slices = maker.slices_of(folder)
+def add_what_follows(maker: CampaignMaker, number: int, folder: str, after: list[Any]) -> Response[dict[str, Any]]:
+    """Add what follows the labels of all slices in ``folder``. ``after``: the last slices, which have to be done."""
+    slices = Slices(folder)
     level = maker.engine.level_id()
-    uuids = dict.fromkeys(label_uuid(config_id, level) for k in range(at) for config_id in slices.config_ids(k))
+    uuids = dict.fromkeys(
+        label_uuid(config_id, level) for at in range(len(slices)) for config_id in slices.config_ids(at)
+    )
     with open_store(maker.options.store) as store:
         labels = finished(store, list(uuids))
     return Response(output={"labels": len(labels)}, addition=maker.gathered(number, slices, labels))
