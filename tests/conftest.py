@@ -1,12 +1,16 @@
 """Fixtures of all tests."""
 
 import logging
+import os
 
 import pytest
 
 from tests.support.vasp_std.fixture import run_vasp, vasp_on_path
 
 __all__ = ["run_vasp", "vasp_on_path"]
+
+# Where tests run side by side, each process is told a width of terminal; tables are tested as written to a file.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)
