@@ -29,7 +29,7 @@ from .model import SpinMultiNet, build_model
 from .optimizer import averaged, complete_gradients, optimizer
 from .schedule import learning_rate, plateau
 from .statistics import training_statistics
-from .stopping import leave, stop_requests
+from .stopping import StopRequests, leave, stop_requests
 from .training_data import discard_graphs, training_graphs
 from .validation import add_errors, mean_errors
 
@@ -77,10 +77,11 @@ def train(
     """Train one model in `workdir`, or go on where an earlier call with the same arguments stopped.
 
     Writes `model.pt` (when finished), `training.pt` (state) and `metrics.csv`. A finished one returns at once. The
-    state is saved atomically every so many epochs or seconds and on SIGTERM or Ctrl-C; resuming gives the same losses
-    as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the checkpoint. With `start_from` the
-    training begins with the weights of another (see `fine_tune`). Raises SpinMultiNetError for data that cannot mix,
-    and for a workdir that belongs to other data or options; warns (UnitWarning) of labels of implausible size.
+    state is saved atomically every so many epochs or seconds, on SIGTERM or Ctrl-C, and at a `stopping.deadline`;
+    resuming gives the same losses as never having stopped. `metadata` (snapshot_id, licence, ...) goes into the
+    checkpoint. With `start_from` the training begins with the weights of another (see `fine_tune`). Raises
+    SpinMultiNetError for data that cannot mix, and for a workdir of other data or options; warns (UnitWarning) of
+    labels of implausible size.
 
     Called in each process that torchrun has started (see `distributed`) it is one training: they divide every batch, so
     that its numbers are those of one process up to rounding, and may go on with another number of them. Only the first
@@ -292,10 +293,10 @@ class _Run:
         board.close()
         return self._finish()
 
-    def _save_if_due(self, stop: Sequence[int]) -> None:
-        """Save where the time has come or a signal has, to any process; after a signal, all end."""
+    def _save_if_due(self, stop: StopRequests) -> None:
+        """Save where the time has come or a signal or the deadline has, to any process; after these, all end."""
         self.seconds = time.monotonic() - self.began
-        signal = self.together.largest(max(stop, default=0))
+        signal = self.together.largest(stop.number())
         if signal or time.monotonic() - self.saved > self.options.checkpoint_seconds:
             self.save()
         if signal:

@@ -53,5 +53,5 @@ def train_member(snapshot: str | OutputReference, hypers: dict[str, Any], seed: 
     return {
         "path": str(result.checkpoint),
         "sha256": sha256(Path(result.checkpoint)),
-        "seconds": time.time() - started,
+        "seconds": max(time.time() - started, result.seconds),  # also what it took elsewhere, or before a kill
     }
