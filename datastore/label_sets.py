@@ -23,6 +23,7 @@ from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.levels import CHANGED, delta_point
 from datastore.schema import MomentRole, SpinPoint, point_id
+from datastore.select import select
 from datastore.stores import SpinStore
 from datastore.upgrade import parse
 
@@ -68,7 +69,7 @@ class LabelSet:
 
     def points(self) -> Iterator[SpinPoint]:
         """Every label once, lazily."""
-        found = (parse(SpinPoint, document) for document in self.store.points.query(self.criteria))
+        found = (parse(SpinPoint, document) for document in select(self.store, self.criteria))
         return self._differences(found) if self.options.kind == "delta" else self._as_asked(found)
 
     def _as_asked(self, found: Iterable[SpinPoint]) -> Iterator[SpinPoint]:

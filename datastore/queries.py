@@ -1,52 +1,69 @@
-"""Questions a scientist asks of the store, by name, and the small filter language of the command line.
+"""Questions a scientist asks of the store, by name or by a filter (:mod:`datastore.filters`).
 
-All functions that give points are lazy: memory does not grow with the answer.
+All functions that give points are lazy: memory does not grow with the answer. Energies in eV, moments in muB.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from pydash import get
+
 from datastore.errors import DataError
+from datastore.filters import check_field as check_field
+from datastore.filters import parse_filter as parse_filter
+from datastore.filters import parse_mongo as parse_mongo
+from datastore.filters import path_of
 from datastore.levels import names
-from datastore.schema import SpinConfig, SpinPoint
+from datastore.schema import SpinPoint
+from datastore.select import count as count
+from datastore.select import count_by as count_by
+from datastore.select import select
 from datastore.stores import SpinStore, explained
 from datastore.upgrade import checked, parse
 
 Criteria = dict[str, Any]
 
-TEXT_FIELDS = [
-    "formula",
-    "ordering",
-    "ordering_found",
-    "deformation",
-    "verdict",
-    "campaign",
-    "cell",
-    "parent",
-    "pair_id",
-]
-TEXT_FIELDS += ["config_id", "point_id", "level_id", "engine", "engine_version", "moment_role", "species"]
-TEXT_FIELDS += ["start", "ground"]
-NUMBER_FIELDS = ["generation", "energy", "free_energy", "total_moment", "band_gap", "excitation", "schema_version"]
-"""Fields of the filter language: units as in the documents (eV and muB per cell)."""
-
-OF_LABELS = ("verdict", "ordering_found", "energy", "free_energy", "total_moment", "band_gap", "excitation", "ground")
-OF_FAILURES = ("error_type", "error")
-"""What only labels, and only failures, have."""
-
-LEVEL_ID = 16
-"""Digits of a level_id; a filter with fewer means all that begin so."""
-
 GROUPING = ("formula", "cell", "ordering", "deformation", "verdict")
-_OPERATORS = {"=": "$eq", "==": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
-_TERM = re.compile(r"([^=!<>]+)(==|!=|<=|>=|=|<|>)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A question with gaps: a filter, and the order of the answer."""
+
+    filter: str
+    sort: str = ""
+
+
+NAMED = {
+    "formula": Named("formula={formula} verdict=accepted"),
+    "system": Named("system={system} verdict=accepted"),
+    "composition": Named("x({element})>={fraction} verdict=accepted"),
+    "ordering": Named("ordering={ordering} verdict=accepted"),
+    "ordering-found": Named("ordering_found={ordering} verdict=accepted"),
+    "flipped": Named("flipped"),
+    "deformation": Named("deformation={deformation} verdict=accepted"),
+    "parent": Named("parent={parent}"),
+    "pair": Named("pair_id={pair_id}"),
+    "campaign": Named("campaign={campaign} generation={generation}"),
+    "generation": Named("generation={generation}"),
+    "engine": Named("engine={engine} verdict=accepted"),
+    "level": Named("level_id={level_id} verdict=accepted"),
+    "rejected": Named("verdict=rejected"),
+    "moment": Named("m({element})>={moment} verdict=accepted"),
+    "above": Named("above<{mev} verdict=accepted"),
+    "small-forces": Named("fmax<{force} verdict=accepted"),
+    "large-forces": Named("fmax>{force} verdict=accepted", sort="-fmax"),
+    "since": Named("since={date}"),
+    "newest": Named("", sort="-last_updated"),
+}
+"""The questions that have an index of their own; :func:`named` asks them."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +116,54 @@ class Level:
     theory: dict[str, Any]
 
 
-def find(store: SpinStore, criteria: Criteria | None = None, limit: int = 0, **equal: Any) -> Iterator[SpinPoint]:
-    """Points that match MongoDB ``criteria`` and have ``equal`` fields (a list means any of), in order of arrival.
+def find(
+    store: SpinStore, criteria: Criteria | str | None = None, limit: int = 0, sort: str = "", **equal: Any
+) -> Iterator[SpinPoint]:
+    """Points that match a filter, or MongoDB ``criteria``, and have ``equal`` fields (a list means any of).
 
-    ``find(store, verdict="accepted", ordering=["FM", "AFM-II"])``. Raises DataError for an unknown field in ``equal``.
+    ``find(store, "fmax<0.5 m(Ni)>1.2", sort="-energy_per_atom", limit=10)``,
+    ``find(store, verdict="accepted", ordering=["FM", "AFM-II"])``. ``sort``: a field, ``-FIELD`` for the largest first;
+    otherwise in order of arrival. Raises DataError for unknown fields.
     """
-    terms: list[Criteria] = [criteria] if criteria else []
+    asked = parse_filter(criteria) if isinstance(criteria, str) else criteria
+    terms: list[Criteria] = [asked] if asked else []
     for field, value in equal.items():
         check_field(field)
         terms.append({field: {"$in": list(value)} if isinstance(value, list | tuple | set) else value})
     query = {"$and": terms} if len(terms) > 1 else (terms[0] if terms else {})
-    with explained(store.uri):
-        for document in store.points.query(query, limit=limit):
-            yield parse(SpinPoint, document)
+    for document in select(store, query, sort=sort, limit=limit):
+        yield parse(SpinPoint, document)
+
+
+def named(store: SpinStore, name: str, limit: int = 0, **values: Any) -> Iterator[SpinPoint]:
+    """Points that answer one of :data:`NAMED`: ``named(store, "moment", element="Ni", moment=1.2)``.
+
+    Raises DataError for an unknown name and for values that are missing.
+    """
+    if name not in NAMED:
+        raise DataError(f"no query is called {name!r}; there are {', '.join(NAMED)}")
+    try:
+        text = NAMED[name].filter.format(**{key: shlex.quote(str(value)) for key, value in values.items()})
+    except KeyError as error:
+        raise DataError(f"query {name!r} needs {error.args[0]}=...: {NAMED[name].filter}") from error
+    return find(store, text, limit, NAMED[name].sort)
+
+
+def documents(
+    store: SpinStore,
+    fields: Sequence[str],
+    criteria: Criteria | str | None = None,
+    sort: str = "",
+    limit: int = 0,
+    failures: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """Some fields of the labels (or failures) that match, as ``{field: value}``: only these leave the database.
+
+    Fields of the filter language, such as ``m(Ni)`` and ``fmax``, and of the documents. None where there is no value.
+    """
+    paths = {field: path_of(field, failures) for field in fields}
+    for document in select(store, criteria, [*paths.values(), "point_id"], sort, limit, failures):
+        yield {field: get(document, path) for field, path in paths.items()}
 
 
 def excited(store: SpinStore, criteria: Criteria | None = None) -> list[SpinPoint]:
@@ -120,37 +172,43 @@ def excited(store: SpinStore, criteria: Criteria | None = None) -> list[SpinPoin
     return sorted(find(store, {"$and": terms}), key=lambda p: (-(p.excitation or 0.0), p.point_id))
 
 
-def pairs(store: SpinStore, criteria: Criteria | None = None, accepted_only: bool = True) -> Iterator[PairSet]:
+def pairs(
+    store: SpinStore, criteria: Criteria | str | None = None, accepted_only: bool = True, limit: int = 0
+) -> Iterator[PairSet]:
     """Equal-geometry sets of at least two points, one level of theory and moment role each, by pair_id."""
+    asked = parse_filter(criteria) if isinstance(criteria, str) else criteria
     terms: list[Criteria] = [{"pair_id": {"$gt": ""}}]
     terms += [{"verdict": "accepted"}] if accepted_only else []
-    terms += [criteria] if criteria else []
+    terms += [asked] if asked else []
+    return islice(_pair_sets(store, {"$and": terms}), limit or None)
+
+
+def _pair_sets(store: SpinStore, criteria: Criteria) -> Iterator[PairSet]:
     members: dict[tuple[str, str], list[SpinPoint]] = {}
     pair_id = ""
-    with explained(store.uri):
-        for document in store.points.query({"$and": terms}, sort={"pair_id": 1}):
-            point = parse(SpinPoint, document)
-            if point.pair_id != pair_id:
-                yield from _sets(members)
-                members, pair_id = {}, point.pair_id
-            members.setdefault((point.level_id, point.moment_role), []).append(point)
+    for document in select(store, criteria, sort="pair_id"):
+        point = parse(SpinPoint, document)
+        if point.pair_id != pair_id:
+            yield from _sets(members)
+            members, pair_id = {}, point.pair_id
+        members.setdefault((point.level_id, point.moment_role), []).append(point)
     yield from _sets(members)
 
 
-def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
+def stats(store: SpinStore, criteria: Criteria | str | None = None) -> Stats:
     """Counts of the points that match, the levels of theory present, and all failures in the store by origin."""
     fields = [*GROUPING, "level_id", "campaign", "engine", "ordering_found"]
     counts: Counter[tuple[str, ...]] = Counter()
     levels: Counter[str] = Counter()
     labels: Counter[tuple[str, str]] = Counter()
     other = 0
+    for values, number in _sound_counts(store, fields, criteria).items():
+        group = dict(zip(fields, values, strict=True))
+        counts[tuple(group[field] for field in GROUPING)] += number
+        levels[group["level_id"]] += number
+        labels[group["campaign"], group["engine"]] += number
+        other += number * (group["ordering"] != group["ordering_found"])
     with explained(store.uri):
-        for document in store.points.query(criteria or {}, [*fields, "point_id"]):
-            checked(document, **dict.fromkeys(fields, str))
-            counts[tuple(document[field] for field in GROUPING)] += 1
-            levels[document["level_id"]] += 1
-            labels[document["campaign"], document["engine"]] += 1
-            other += document["ordering"] != document["ordering_found"]
         readable = {level: _readable(store, level) for level in levels}
         failures = store.failures.query({}, ["campaign", "engine", "point_id"])
         failed = Counter((d["campaign"], d["engine"]) for d in (checked(f, campaign=str, engine=str) for f in failures))
@@ -162,11 +220,23 @@ def stats(store: SpinStore, criteria: Criteria | None = None) -> Stats:
     )
 
 
+def _sound_counts(
+    store: SpinStore, fields: Sequence[str], criteria: Criteria | str | None = None
+) -> dict[tuple[str, ...], int]:
+    """:func:`count_by` of texts. Raises DataError that names a label which has another thing in its place."""
+    with suppress(DataError):  # the next lines find out which label it is about
+        counts = count_by(store, fields, criteria)
+        if all(isinstance(value, str) for values in counts for value in values):
+            return counts
+    kinds = dict.fromkeys(fields, str)
+    found = (checked(document, **kinds) for document in select(store, criteria, [*fields, "point_id"]))
+    return dict(Counter(tuple(document[field] for field in fields) for document in found))
+
+
 def levels_of(store: SpinStore) -> dict[str, Level]:
     """The levels of theory of the labels in a store, by level_id, most labels first."""
+    counts = Counter({level_id: number for (level_id,), number in _sound_counts(store, ["level_id"]).items()})
     with explained(store.uri):
-        labels = store.points.query({}, ["level_id", "point_id"])
-        counts = Counter(checked(label, level_id=str)["level_id"] for label in labels)
         theories = {level_id: _readable(store, level_id) for level_id in counts}
     named = names(theories)
     return {key: Level(key, named[key], count, theories[key]) for key, count in counts.most_common()}
@@ -182,63 +252,6 @@ def find_level(store: SpinStore, asked: str) -> Level:
     known = "; ".join(f"{level.level_id} {level.name} ({level.labels} labels)" for level in levels.values())
     problem = "several levels of theory begin with" if found else "no label is of level of theory"
     raise DataError(f"{problem} {asked!r}; there are: {known or 'no labels at all'}")
-
-
-def parse_filter(text: str, failures: bool = False) -> Criteria:
-    """MongoDB criteria from ``"ordering=AFM-II,FM verdict=accepted energy<-5"``.
-
-    Terms are joined by *and*; ``,`` in a value of ``=`` or ``!=`` means any of. Operators: = != < <= > >=. Values
-    with spaces need quotes. ``level_id=`` takes the beginning of an id. With ``failures`` the fields are those of
-    recorded failures. Raises DataError for unknown fields (naming the nearest) and unreadable terms.
-    """
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise DataError(f"filter {text!r} cannot be read: {error}; close the quotes") from error
-    terms = [_term(word, failures) for word in words]
-    if len(terms) > 1:
-        return {"$and": terms}
-    return terms[0] if terms else {}
-
-
-def _term(word: str, failures: bool) -> Criteria:
-    match = _TERM.fullmatch(word)
-    if match is None:
-        raise DataError(f"filter term {word!r} has no operator; write FIELD=VALUE, or one of != < <= > >=")
-    field, operator, text = match.groups()
-    check_field(field, failures)
-    if operator in ("<", "<=", ">", ">=") and field not in NUMBER_FIELDS:
-        raise DataError(f"filter term {word!r}: {field!r} is text, so only = and != apply")
-    values = [_value(field, part, word) for part in text.split(",")]
-    if field == "level_id" and operator in ("=", "==") and any(0 < len(str(value)) < LEVEL_ID for value in values):
-        return {field: {"$regex": f"^({'|'.join(re.escape(str(value)) for value in values)})"}}
-    if operator in ("=", "==", "!=") and len(values) > 1:
-        return {field: {"$nin" if operator == "!=" else "$in": values}}
-    if len(values) > 1:
-        raise DataError(f"filter term {word!r}: {operator} takes one number")
-    return {field: {_OPERATORS[operator]: values[0]}}
-
-
-def _value(field: str, text: str, word: str) -> str | float | int:
-    if field not in NUMBER_FIELDS:
-        return text
-    try:
-        number = float(text)
-    except ValueError as error:
-        raise DataError(f"filter term {word!r}: {text!r} is no number") from error
-    return int(number) if number.is_integer() else number
-
-
-def check_field(field: str, failures: bool = False) -> None:
-    """Raise DataError, naming the nearest, unless ``field`` is one of labels (or of ``failures``)."""
-    here = [*TEXT_FIELDS, *NUMBER_FIELDS]
-    if failures:
-        here = [*(name for name in here if name not in OF_LABELS), *OF_FAILURES]
-    if field in here or field in SpinConfig.model_fields:
-        return
-    near = difflib.get_close_matches(field, here, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(here)}"
-    raise DataError(f"unknown field {field!r}{' of failures' if failures else ''}; {hint}")
 
 
 def _sets(members: dict[tuple[str, str], list[SpinPoint]]) -> Iterator[PairSet]:

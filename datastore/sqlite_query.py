@@ -208,8 +208,12 @@ def _parents(field: str) -> list[str]:
 
 
 def _junction(operator: str, parts: Any, plain: Callable[[str], bool]) -> Condition:
-    if operator not in ("$and", "$or"):
+    if operator not in ("$and", "$or", "$nor"):
         return Condition(_EVERYTHING, [], exact=False)
+    if operator == "$nor":
+        part = _junction("$or", parts, plain)
+        known = part.exact and part.sql != _EVERYTHING
+        return Condition(f"({part.sql}) IS NOT 1" if known else _EVERYTHING, part.parameters if known else [], known)
     translated = [where(part, plain) for part in parts]
     if operator == "$or" and any(part.sql == _EVERYTHING for part in translated):
         return Condition(_EVERYTHING, [], exact=any(part.sql == _EVERYTHING and part.exact for part in translated))
