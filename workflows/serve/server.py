@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,8 +29,6 @@ from workflows.serve.places import find_projects
 from workflows.serve.shelf import Shelf
 
 PAGES = (campaigns, points, point, models)
-SLOWEST = 60.0
-"""Seconds after which a page that waits for the store is given up."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,13 @@ def bind(options: ServeOptions) -> Bound:
 
 
 def serve(bound: Bound, ready: Callable[[], None] = lambda: None) -> None:
-    """Answer requests until Ctrl-C; ``ready`` is called once it does."""
+    """Answer requests until Ctrl-C, the usual end; ``ready`` is called once it does."""
     config = uvicorn.Config(
         bound.app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2, ws="auto"
     )
     server = uvicorn.Server(config)
+    # NiceGUI looks for the server among all objects that there are, and torch has some that warn when they are touched.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="nicegui")
 
     async def run() -> None:
         task = asyncio.ensure_future(server.serve(sockets=[bound.listener]))
@@ -96,6 +97,8 @@ def serve(bound: Bound, ready: Callable[[], None] = lambda: None) -> None:
 
     try:
         asyncio.run(run())
+    except KeyboardInterrupt:
+        pass  # how a server ends
     finally:
         bound.listener.close()
         bound.shelf.close()

@@ -11,7 +11,7 @@ from datastore import SpinStore
 from datastore.decisions import decisions
 from datastore.errors import DataError
 from datastore.levels import level_name
-from datastore.quality import moment_changes
+from datastore.quality import magnetic_sites, moment_changes
 from datastore.queries import find
 from datastore.schema import Decision, FloatArray, SpinPoint
 from workflows.names import short_name
@@ -97,6 +97,13 @@ def site_rows(point: SpinPoint) -> list[dict[str, Any]]:
         }
         for number, symbol in enumerate(point.species)
     ]
+
+
+def reversed_signs(point: SpinPoint) -> bool:
+    """Whether what changed is counted against the reversed input: the others point the other way."""
+    changed = {site for sites in moment_changes(point).values() for site in sites}
+    kept = [site for site in magnetic_sites(point) if site not in changed]
+    return any(float(np.sum(point.magmoms_in[site] * point.magmoms_out[site])) < 0 for site in kept)
 
 
 def facts(point: SpinPoint) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from datastore import SpinStore
 from datastore.errors import DataError
+from datastore.filters import parse_filter, path_of
 from datastore.levels import names
-from datastore.queries import check_field, parse_filter
 from datastore.stores import explained
 from workflows.names import short_name
 
@@ -65,8 +65,7 @@ class Query:
         if not self.sort:
             return None
         field = self.sort.removeprefix("-")
-        check_field(field)
-        return {field: -1 if self.sort.startswith("-") else 1}
+        return {path_of(field): -1 if self.sort.startswith("-") else 1}
 
     @property
     def parameters(self) -> dict[str, str]:

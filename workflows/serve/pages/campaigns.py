@@ -7,7 +7,7 @@ from typing import Any
 from nicegui import ui
 
 from workflows.serve.overview import STATES, Overview
-from workflows.serve.pages.layout import address, badge, card, facts_grid, frame, problem, refreshed, shown
+from workflows.serve.pages.layout import SLOWEST, address, badge, card, facts_grid, frame, problem, refreshed, shown
 from workflows.serve.places import Project
 from workflows.serve.shelf import OVERVIEW_SECONDS, Shelf
 from workflows.status import TASKS, UNITS
@@ -19,7 +19,7 @@ SYMBOLS = {"energy": "circle", "forces": "rect", "moments": "triangle"}
 def register(shelf: Shelf) -> None:
     """Make the page."""
 
-    @ui.page("/")
+    @ui.page("/", response_timeout=SLOWEST)
     async def campaigns() -> None:
         with frame(shelf, "Campaigns", here="campaigns"):
             ui.label("Campaigns").classes("h1")

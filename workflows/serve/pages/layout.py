@@ -19,6 +19,9 @@ EXPECTED = ("DataError", "ServeError", "CampaignError", "EngineError", "UnfitMod
 
 UNEXPECTED = "this could not be shown; the log of the server says why"
 
+SLOWEST = 60.0
+"""Seconds after which a page that waits for its store is given up."""
+
 STYLE = """
 body { background: #f6f7f9; color: #1f2937; }
 .nicegui-content { padding: 0; }
@@ -72,6 +75,15 @@ def frame(shelf: Shelf, title: str, project: Project | None = None, here: str = 
         _login_state(shelf)
     with ui.column().classes("page"):
         yield
+
+
+def known(shelf: Shelf, key: str) -> Project | None:
+    """The project of an address; None, and a page that says so, where there is none."""
+    if key in shelf.projects:
+        return shelf.projects[key]
+    with frame(shelf, "Not here"):
+        problem("there is no such store here")
+    return None
 
 
 def may_write(shelf: Shelf) -> bool:

@@ -20,7 +20,18 @@ from workflows.serve.model_rows import (
     results_of,
     row,
 )
-from workflows.serve.pages.layout import address, badge, card, facts_grid, frame, problem, refreshed, shown
+from workflows.serve.pages.layout import (
+    SLOWEST,
+    address,
+    badge,
+    card,
+    facts_grid,
+    frame,
+    known,
+    problem,
+    refreshed,
+    shown,
+)
 from workflows.serve.parity import parity_charts
 from workflows.serve.shelf import POLL_SECONDS, Shelf
 
@@ -50,52 +61,62 @@ NUMBER = """
 def register(shelf: Shelf) -> None:
     """Make the pages."""
 
-    @ui.page("/{key}/models")
+    @ui.page("/{key}/models", response_timeout=SLOWEST)
     async def models(key: str) -> None:
-        project = shelf.project(key)
-        with frame(shelf, f"Models of {key}", project, "models"):
-            ui.label("Models").classes("h1")
-            box = ui.column().classes("w-full").style("gap: 16px")
+        if (project := known(shelf, key)) is not None:
+            with frame(shelf, f"Models of {key}", project, "models"):
+                await _all(shelf, key)
 
-            async def draw(_: Any = None) -> None:
-                with box:
-                    store = await shown(shelf.run(shelf.store, key))
-                    found = None if store is None else await shown(shelf.run(models_of, store))
-                if found is not None:
-                    box.clear()
-                    with box:
-                        _lists(key, found)
-
-            await draw()
-            refreshed(POLL_SECONDS, lambda: _models_stamp(shelf, key), draw)
-
-    @ui.page("/{key}/model/{model_id}")
+    @ui.page("/{key}/model/{model_id}", response_timeout=SLOWEST)
     async def model(key: str, model_id: str) -> None:
-        project = shelf.project(key)
-        with frame(shelf, f"Model {model_id[:12]}", project, "models"):
-            store = await shown(shelf.run(shelf.store, key))
-            record = None if store is None else await shown(shelf.run(resolve, store, model_id))
-            if record is not None:
-                _model(record)
-                result = await shown(shelf.run(results_of, store, record.model_id))
-                _parity(result)
+        if (project := known(shelf, key)) is not None:
+            with frame(shelf, f"Model {model_id[:12]}", project, "models"):
+                await _one(shelf, key, model_id)
 
-    @ui.page("/{key}/compare/{first}/{second}")
+    @ui.page("/{key}/compare/{first}/{second}", response_timeout=SLOWEST)
     async def comparison(key: str, first: str, second: str) -> None:
-        project = shelf.project(key)
-        with frame(shelf, "Two models", project, "models"):
-            ui.label("Two models on the same labels").classes("h1")
-            with ui.row().classes("items-center") as waiting:
-                ui.spinner(size="sm")
-                ui.label("both models predict the frozen test labels…").classes("soft")
-            box = ui.column().classes("w-full").style("gap: 16px")
-        await ui.context.client.connected()
+        if (project := known(shelf, key)) is not None:
+            with frame(shelf, "Two models", project, "models"):
+                await _two(shelf, key, first, second)
+
+
+async def _all(shelf: Shelf, key: str) -> None:
+    ui.label("Models").classes("h1")
+    box = ui.column().classes("w-full").style("gap: 16px")
+
+    async def draw(_: Any = None) -> None:
         with box:
             store = await shown(shelf.run(shelf.store, key))
-            found = None if store is None else await shown(shelf.run_model(compare, store, first, second))
-            waiting.delete()
-            if found is not None:
-                _comparison(key, found)
+            found = None if store is None else await shown(shelf.run(models_of, store))
+        if found is not None:
+            box.clear()
+            with box:
+                _lists(key, found)
+
+    await draw()
+    refreshed(POLL_SECONDS, lambda: _models_stamp(shelf, key), draw)
+
+
+async def _one(shelf: Shelf, key: str, model_id: str) -> None:
+    store = await shown(shelf.run(shelf.store, key))
+    record = None if store is None else await shown(shelf.run(resolve, store, model_id))
+    if record is not None:
+        _model(record)
+        _parity(await shown(shelf.run(results_of, store, record.model_id)))
+
+
+async def _two(shelf: Shelf, key: str, first: str, second: str) -> None:
+    """The page first, then the comparison, which takes its time."""
+    ui.label("Two models on the same labels").classes("h1")
+    with ui.row().classes("items-center") as waiting:
+        ui.spinner(size="sm")
+        ui.label("both models predict the frozen test labels…").classes("soft")
+    await ui.context.client.connected()
+    store = await shown(shelf.run(shelf.store, key))
+    found = None if store is None else await shown(shelf.run_model(compare, store, first, second))
+    waiting.delete()
+    if found is not None:
+        _comparison(key, found)
 
 
 async def _models_stamp(shelf: Shelf, key: str) -> tuple[int, ...]:

@@ -7,10 +7,22 @@ from typing import Any
 from nicegui import ui
 
 from datastore.decisions import decide
-from workflows.serve.pages.layout import address, badge, card, facts_grid, frame, may_write, refreshed, shown, told
+from workflows.serve.pages.layout import (
+    SLOWEST,
+    address,
+    badge,
+    card,
+    facts_grid,
+    frame,
+    known,
+    may_write,
+    refreshed,
+    shown,
+    told,
+)
 from workflows.serve.pages.scene import draw_scene
 from workflows.serve.shelf import POLL_SECONDS, Shelf
-from workflows.serve.sites import Found, facts, find_label, site_rows, theory_rows
+from workflows.serve.sites import Found, facts, find_label, reversed_signs, site_rows, theory_rows
 
 ACTIONS = {"accept": "Accept", "reject": "Reject", "retract": "Retract", "restore": "Restore the rules' verdict"}
 CHANGE = """
@@ -26,9 +38,11 @@ MEMBER = """
 def register(shelf: Shelf) -> None:
     """Make the page."""
 
-    @ui.page("/{key}/point/{point_id}")
+    @ui.page("/{key}/point/{point_id}", response_timeout=SLOWEST)
     async def point(key: str, point_id: str) -> None:
-        project = shelf.project(key)
+        project = known(shelf, key)
+        if project is None:
+            return
         with frame(shelf, f"Label {point_id[:12]}", project, "points"):
             store = await shown(shelf.run(shelf.store, key))
             found = None if store is None else await shown(shelf.run(find_label, store, point_id))
@@ -108,6 +122,10 @@ def _sites(found: Found) -> None:
     for name in ("asked", "found"):
         table.add_slot(f"body-cell-{name}", MOMENT)
     table.mark("sites")
+    if reversed_signs(found.point):
+        ui.label("all moments came out reversed, which changes no energy; marked is what changed besides").classes(
+            "soft"
+        )
 
 
 def _members(key: str, found: Found) -> None:

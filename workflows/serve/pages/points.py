@@ -9,7 +9,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from datastore.errors import DataError
-from workflows.serve.pages.layout import address, frame, refreshed, told
+from workflows.serve.pages.layout import SLOWEST, address, frame, known, refreshed, told
 from workflows.serve.shelf import POLL_SECONDS, Shelf
 from workflows.serve.table import LARGEST, SORTABLE, Query, count, read_page, read_query
 
@@ -47,9 +47,11 @@ vertical-align:bottom" :title="props.value">{{ props.value }}</span></q-td>"""
 def register(shelf: Shelf) -> None:
     """Make the page."""
 
-    @ui.page("/{key}/points")
+    @ui.page("/{key}/points", response_timeout=SLOWEST)
     async def points(key: str, request: Request) -> None:
-        project = shelf.project(key)
+        project = known(shelf, key)
+        if project is None:
+            return
         with frame(shelf, f"Labels of {key}", project, "points"):
             await _Table(shelf, key).build(dict(request.query_params))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nicegui import ui
 
-from workflows.serve.pages.layout import card, frame, refreshed, shown
+from workflows.serve.pages.layout import SLOWEST, card, frame, refreshed, shown
 from workflows.serve.queue import QueueState
 from workflows.serve.shelf import OVERVIEW_SECONDS, Shelf
 
@@ -12,7 +12,7 @@ from workflows.serve.shelf import OVERVIEW_SECONDS, Shelf
 def register(shelf: Shelf) -> None:
     """Make the page."""
 
-    @ui.page("/queue")
+    @ui.page("/queue", response_timeout=SLOWEST)
     async def queue() -> None:
         with frame(shelf, "Queue", here="queue"):
             ui.label(f"Queue of {shelf.remote}").classes("h1")
