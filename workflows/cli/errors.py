@@ -28,6 +28,7 @@ _CODES = {
     "CampaignError": BAD_INPUT,
     "RelabelError": BAD_INPUT,
     "ScheduleError": BAD_INPUT,
+    "ServeError": BAD_INPUT,
     "RemoteSetupError": BAD_INPUT,
     "SpinMultiNetError": BAD_INPUT,
     "InputError": BAD_INPUT,
