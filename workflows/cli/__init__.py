@@ -20,6 +20,7 @@ from workflows.cli import (
     machine,
     models,
     registry,
+    remote,
     remote_projects,
     retrain,
     schedule,
@@ -94,6 +95,8 @@ app.command("md")(simulate.md)
 app.command("report")(campaign.report)
 app.command("retrain")(retrain.retrain)
 app.command("schedule")(schedule.schedule)
+for control in (remote.pause, remote.resume, remote.cancel):
+    app.command(control.__name__)(control)
 app.add_typer(remote_projects.app, name="remote")
 
 

@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from workflows.cli.errors import InputError, MissingRequirementError
 from workflows.cli.output import console, print_json, print_table, reported, whole_file
 from workflows.cli.relabel import check_where
 from workflows.cli.relabel import relabel as relabel_labels
+from workflows.cli.tally import tally_of
 from workflows.names import short_name
 
 if TYPE_CHECKING:
@@ -38,19 +40,11 @@ EngineChoice = Annotated[
         help="Another engine than the campaign's: gpaw, spin-lattice or a YAML file. Its files are kept apart.",
     ),
 ]
+Project = Annotated[str, typer.Option("--remote", metavar="PROJECT", help="Project of jobflow-remote, on a cluster.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
 REPORT_FILE = "report.html"
 DISK_FULL_BYTES = 100_000
 """With less free space a failed job has most likely failed for that reason."""
-
-SHORT_JOBS = 4
-"""Jobs of a round besides exploration, labels and trainings: dataset, evaluation, promotion, decision."""
-
-SHORT_JOBS_AFTER = 2
-"""Further ones of each round but the first: the selection, and the test of the model in use on what it chose."""
-
-TRAINING_START, TRAINING_STEP = 5.0, 0.006
-"""Seconds before the first epoch, and per epoch and label (tiny model, four atoms): a guess until one is measured."""
 
 
 def structures(
@@ -87,17 +81,17 @@ def structures(
     twins = TwinCount()
     with reported("finding orderings"):
         parents = plan_parents(options.structures, chosen, options.store)
-        configs = list(generate(planned_structures(options.structures, parents), campaign=options.name, twins=twins))
+        configs = partial(generate, planned_structures(options.structures, parents), options.name)  # never all at once
+        plan = _plan(options, chosen, configs(twins=twins))
     if out is not None:
         from datastore.atoms import write_configs
 
         with whole_file(out) as temporary:
-            write_configs(temporary, configs)
-    drawn = [] if pictures is None else _draw(configs, pictures)
-    plan = _plan(options, chosen, configs)
+            write_configs(temporary, configs())
+    drawn = [] if pictures is None else _draw(configs(), pictures)
     plan |= {"twins_removed": twins.rows(), "notes": twins.notes, "parents": [parent.row() for parent in parents]}
     if cost or cost_from:
-        plan["cost"] = campaign_cost(options, chosen, configs, cost_from or [])
+        plan["cost"] = campaign_cost(options, chosen, configs(), cost_from or [])
     if as_json:
         print_json({**plan, "out": out, "pictures": drawn})
         return
@@ -140,7 +134,7 @@ def _show_parents(parents: list[dict[str, Any]]) -> None:
         )
 
 
-def _plan(options: CampaignOptions, engine: Engine, configs: list[SpinConfig]) -> dict[str, Any]:
+def _plan(options: CampaignOptions, engine: Engine, configs: Iterable[SpinConfig]) -> dict[str, Any]:
     """Counts and estimated core hours per parent, ordering and deformation."""
     counts: Counter[tuple[str, str, str]] = Counter()
     hours: Counter[tuple[str, str, str]] = Counter()
@@ -152,7 +146,7 @@ def _plan(options: CampaignOptions, engine: Engine, configs: list[SpinConfig]) -
     return {
         "campaign": options.name,
         "engine": engine.type,
-        "configurations": len(configs),
+        "configurations": counts.total(),
         "later": options.active_learning.rounds * options.active_learning.labels,
         "core_hours": float(sum(hours.values())),
         "groups": [
@@ -162,13 +156,16 @@ def _plan(options: CampaignOptions, engine: Engine, configs: list[SpinConfig]) -
     }
 
 
-def _draw(configs: list[SpinConfig], folder: Path) -> list[Path]:
+def _draw(configs: Iterable[SpinConfig], folder: Path) -> list[Path]:
     """One picture per parent and ordering, of the undeformed configuration where there is one."""
     from workflows.structures import draw_structure
 
-    chosen: dict[tuple[str, str], SpinConfig] = {}
-    for config in sorted(configs, key=lambda config: config.deformation != "none"):
-        chosen.setdefault((config.parent, config.ordering), config)
+    plain: dict[tuple[str, str], SpinConfig] = {}
+    deformed: dict[tuple[str, str], SpinConfig] = {}
+    for config in configs:
+        found = plain if config.deformation == "none" else deformed
+        found.setdefault((config.parent, config.ordering), config)
+    chosen = plain | {key: config for key, config in deformed.items() if key not in plain}
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for (parent, ordering), config in chosen.items():
@@ -198,17 +195,23 @@ def run(
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show the next step and the labels it would choose; calculate nothing.")
     ] = False,
+    remote: Project = "",
+    worker_map: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --remote: which jobs go to which worker, with what.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a campaign, or go on with it.
 
     Calculates, checks, trains, tests, chooses what to calculate next. Finished calculations are never done twice.
     Stop with Ctrl-C at any time; the same command goes on. With --relabel nothing is trained: the configurations of
-    accepted labels get labels at another level of theory, beside the others.
+    accepted labels get labels at another level of theory, beside the others. With --remote the heavy jobs go to the
+    queue of a cluster and the campaign goes on there by itself; after whatever stopped it, the same command goes on.
 
     \b
     Examples:
       spinmultinet run configs/campaigns/quickstart_nio.yaml
+      spinmultinet run nio.yaml --remote slurm --worker-map configs/remote/slurm.yaml
       spinmultinet run configs/campaigns/quickstart_nio.yaml --engine spin-lattice --workers 2
       spinmultinet run configs/campaigns/quickstart_nio.yaml --dry-run
       spinmultinet run nio.yaml --engine other_u.yaml --relabel runs/nio --where "ordering=FM,AFM-II"
@@ -222,6 +225,12 @@ def run(
         read_config(file)  # a mistake in it should not be found after hours of labelling
     if dry:
         _dry_run(options, chosen, relabel, as_json)
+        return
+    if remote or worker_map:
+        from workflows.cli.remote import run_remote
+
+        unfit = {"--relabel": relabel, "--workers": workers}
+        run_remote(options, chosen, remote, worker_map, retry_failed, as_json, unfit)
         return
     _require(chosen, campaign)
     from workflows.campaign_lock import campaign_lock
@@ -240,7 +249,7 @@ def run(
             if shutil.disk_usage(folder).free < DISK_FULL_BYTES:
                 raise OSError(errno.ENOSPC, "no space left on device", str(folder)) from error
             raise
-        _conclude(options, result, tally, as_json)
+        conclude(options, result, tally, as_json)
 
 
 def _dry_run(options: CampaignOptions, engine: Engine, relabel: str, as_json: bool) -> None:
@@ -253,8 +262,8 @@ def _dry_run(options: CampaignOptions, engine: Engine, relabel: str, as_json: bo
         raise InputError("--dry-run shows the next step of a campaign; --relabel has none, use data query with --where")
     with reported("finding orderings"):
         parents = plan_parents(options.structures, engine, options.store)
-        configs = list(generate(planned_structures(options.structures, parents), campaign=options.name))
-    first = _plan(options, engine, configs) | {"parents": [parent.row() for parent in parents]}
+        configs = generate(planned_structures(options.structures, parents), campaign=options.name)
+        first = _plan(options, engine, configs) | {"parents": [parent.row() for parent in parents]}
     dry_run(options, engine, first, as_json)
 
 
@@ -276,15 +285,16 @@ def _run(
 
     flow = CampaignMaker(options, engine).make()
     if retry:
-        _forget(options, flow)
-    tally = _tally(options, engine, workers)
+        forget(options, flow)
+    tally = tally_of(options, engine, workers)
     # stdout belongs to the JSON document where one was asked for.
     with ProgressView(tally, sys.stderr if as_json else sys.stdout) as view:
         result = run_local(flow, options.store, Path(options.folder), workers, watched(held, view))
     return result, tally
 
 
-def _forget(options: CampaignOptions, flow: Flow) -> None:
+def forget(options: CampaignOptions, flow: Flow) -> None:
+    """Failed calculations of a campaign are to be done again."""
     from datastore import open_store
     from workflows.results import forget_failures
 
@@ -293,44 +303,7 @@ def _forget(options: CampaignOptions, flow: Flow) -> None:
     typer.echo(f"{count} failed calculations will be done again", err=True)
 
 
-def _tally(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
-    """What is known about the run beforehand: how many labels and trainings, and about how long each takes."""
-    from spinmultinet.hypers import read_config
-    from workflows.parents import plan_parents, planned_structures
-    from workflows.progress_view import OTHER, Tally
-    from workflows.structures import generate
-
-    parents = plan_parents(options.structures, engine)
-    seconds = [engine.seconds_estimate(config) for config in generate(planned_structures(options.structures, parents))]
-    planned = _planned(options, len(seconds))
-    epochs = read_config(options.model)[1].epochs
-    training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
-    estimates = {"labels": sum(seconds) / max(1, len(seconds)) / engine.cores(), "training": training}
-    if parents:
-        planned[("parents", 0)] = len(parents)
-        planned[(OTHER, 0)] += 1
-        estimates["parents"] = sum(parent.seconds for parent in parents) / len(parents) / engine.cores()
-    stop = options.active_learning.stop
-    may_stop = bool(stop.targets or stop.min_gain or stop.labels or stop.core_hours)
-    return Tally(workers, estimates, planned, may_stop=may_stop)
-
-
-def _planned(options: CampaignOptions, first: int) -> dict[tuple[str, int], int]:
-    """Jobs per stage and round if no decision ends the campaign early; ``first``: labels of generation 0."""
-    from workflows.exploration import sources
-    from workflows.progress_view import OTHER
-
-    learning = options.active_learning
-    planned = {("labels", 0): first, (OTHER, 0): SHORT_JOBS, ("training", 0): options.committee}
-    for number in range(1, learning.rounds + 1):
-        planned |= {("exploration", number): len(sources(options)), ("labels", number): learning.labels}
-        planned |= {(OTHER, number): SHORT_JOBS + SHORT_JOBS_AFTER, ("training", number): options.committee}
-    planned[(OTHER, learning.rounds)] += 1  # the conclusion
-    planned[("training", learning.rounds)] *= 2 if options.baseline else 1
-    return planned
-
-
-def _conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
+def conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
     """Summary, report, and what this run did."""
     from datastore import open_store
     from workflows.registry.errors import RefusedError

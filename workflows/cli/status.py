@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from workflows.cli.campaign import AsJson, CampaignFile, EngineChoice
+from workflows.cli.campaign import AsJson, CampaignFile, EngineChoice, Project
 from workflows.cli.costs import duration
 from workflows.cli.errors import FAILED
 from workflows.cli.output import print_json, print_table, reported
+from workflows.cli.remote import queue_of, show_queue
 
 if TYPE_CHECKING:
     from workflows.status import Status
@@ -19,18 +21,19 @@ MOST_GENERATIONS = 12
 """Rows of the table of errors; --json has all."""
 
 
-def status(campaign: CampaignFile, engine: EngineChoice = None, as_json: AsJson = False) -> None:
+def status(campaign: CampaignFile, engine: EngineChoice = None, remote: Project = "", as_json: AsJson = False) -> None:
     """Where a campaign is, and what it will do next.
 
     Its round and stage, whether a process on this machine runs it, what labels and trainings have cost and what is
     left, errors on the frozen tests beside their targets, the model in use and the last decision about it, failures.
     Reads only; works before the first run, during one, after a kill and at the end. Exit code 1 where a job has failed
-    and nothing runs: the campaign waits for somebody.
+    and nothing runs: the campaign waits for somebody. Of a campaign on a cluster, also its jobs in the queue.
 
     \b
     Examples:
       spinmultinet status configs/campaigns/active_mn_co_ni.yaml
       spinmultinet status configs/campaigns/quickstart_nio.yaml --engine spin-lattice --json
+      spinmultinet status nio.yaml --remote slurm
     """
     from workflows.campaign import load_campaign
     from workflows.status import campaign_status
@@ -38,10 +41,13 @@ def status(campaign: CampaignFile, engine: EngineChoice = None, as_json: AsJson 
     options, chosen = load_campaign(campaign, engine)
     with reported("finding orderings"):
         found = campaign_status(options, chosen)
+        queue = queue_of(Path(options.folder), options.name, remote)
     if as_json:
-        print_json(_document(found))
+        print_json(_document(found) | ({"queue": asdict(queue)} if queue else {}))
     else:
         _show(found)
+        if queue is not None:
+            show_queue(queue)
     if found.state == "failed":
         raise typer.Exit(FAILED)
 

@@ -6,7 +6,6 @@ each flow of the queue. All of it may be repeated at any time: what is done is f
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,68 +18,18 @@ from jobflow import Job, JobConfig, OnMissing, OutputReference, job
 
 from datastore.locks import BusyError, Held
 from workflows.campaign import CampaignOptions
-from workflows.engines import get_engine
-from workflows.flows import CampaignMaker
-from workflows.jobs.files import write_atomically
-from workflows.remote.routing import RemoteOptions, RemoteSetupError
+from workflows.remote.campaign import RemoteCampaign, load
 from workflows.remote.submission import ADVANCE
 from workflows.submit import Event, RunResult, run_local
 
 if TYPE_CHECKING:
     from workflows.remote.elsewhere import Queue
 
-FILE = "remote.json"
-"""In the campaign's folder: what its jobs in the queue are to go on with."""
-
 BUSY_PAUSE = 2.0
 """Seconds between two looks whether the campaign is free."""
 
 PATIENCE = 24 * 3600.0
 """Seconds that a job in the queue waits for its campaign; a retraining may take long."""
-
-
-@dataclass(frozen=True)
-class RemoteCampaign:
-    """A campaign that runs on a cluster: what to do, and where. ``held``: whether it is paused or cancelled."""
-
-    project: str
-    routing: RemoteOptions
-    maker: CampaignMaker
-    held: str = ""
-
-    @property
-    def options(self) -> CampaignOptions:
-        """Of the campaign."""
-        return self.maker.options
-
-    def save(self) -> None:
-        """Write it where the jobs in the queue find it; only its owner may read the store's URI."""
-        maker = self.maker
-        content = {
-            "project": self.project,
-            "held": self.held,
-            "routing": self.routing.model_dump(mode="json"),
-            "options": maker.options.model_dump(mode="json"),
-            "engine": {**maker.engine.model_dump(mode="json", exclude_unset=True), "type": maker.engine.type},
-            "hypers": maker.hypers,
-            "baseline": maker.baseline,
-        }
-        path = maker.folder / FILE
-        write_atomically(path, json.dumps(content, indent=1))
-        path.chmod(0o600)
-
-
-def load(folder: Path) -> RemoteCampaign:
-    """What ``run --remote`` has written into a campaign's folder."""
-    path = folder / FILE
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise RemoteSetupError(f"{path} is not there: start the campaign with spinmultinet run --remote") from None
-    options = CampaignOptions.model_validate(content["options"])
-    engine = get_engine(content["engine"])
-    maker = CampaignMaker(options, engine, content["hypers"], content["baseline"])
-    return RemoteCampaign(content["project"], RemoteOptions.model_validate(content["routing"]), maker, content["held"])
 
 
 @dataclass(frozen=True)
@@ -111,6 +60,7 @@ def advance_campaign(
     not fit, RunError where jobs failed for good.
     """
     from workflows.campaign_lock import watched
+    from workflows.remote.control import held_back
     from workflows.remote.elsewhere import Queue
     from workflows.remote.queue import check_project, open_queue
 
@@ -118,7 +68,11 @@ def advance_campaign(
     with _lock(campaign, patience) as held, open_queue(campaign.project) as controller:
         check_project(controller, options.store, campaign.routing)
         queue = Queue(controller, campaign.routing, options, tail_job, asked)
-        result = _run(campaign, queue, watched(held, watch or (lambda event: None)))
+        try:
+            result = _run(campaign, queue, watched(held, watch or (lambda event: None)))
+        finally:
+            if how := load(campaign.maker.folder).held:  # by somebody, meanwhile
+                held_back(controller, options.name, how)
         return Advanced(result, queue.submission.submitted, len(queue.submission.retried), queue.waiting())
 
 
