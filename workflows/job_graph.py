@@ -14,10 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobflow import Flow, Job
-from monty.json import MontyDecoder, MontyEncoder
+from monty.json import MontyEncoder
+
+from workflows.trusted import decode
 
 Key = tuple[str, int]
 Document = dict[str, Any]
+
+FLOW = "a flow in the store, which a job added,"
 
 AUTO = "auto"
 """Order of the jobs in a flow that their references decide alone."""
@@ -53,7 +57,7 @@ class OpenJob:
 
     def job(self) -> Job:
         """The job as jobflow's object."""
-        return MontyDecoder().decode(self.source) if isinstance(self.source, str) else self.source
+        return decode(self.source, f"job {self.uuid}") if isinstance(self.source, str) else self.source
 
 
 def jobs_in(flow: Flow | str) -> Iterator[OpenJob]:
@@ -62,7 +66,7 @@ def jobs_in(flow: Flow | str) -> Iterator[OpenJob]:
     if document is not None and _decided_by_references(document):
         yield from _in_document(document)
         return
-    found: Flow = MontyDecoder().decode(flow) if isinstance(flow, str) else flow
+    found: Flow = decode(flow, FLOW) if isinstance(flow, str) else flow
     for job, parents in found.iterflow():
         dynamic = bool(job.metadata.get("dynamic"))
         yield OpenJob(job.uuid, job.index, job.name, kind_of(job.metadata), dynamic, frozenset(parents), job)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from jobflow import Flow, Job
-from monty.json import MontyDecoder
 
 from datastore import SpinStore
 from datastore.errors import DataError
@@ -17,6 +16,7 @@ from datastore.schema import ModelRecord
 from datastore.stores import explained
 from workflows.campaign import CampaignError
 from workflows.submit import RunResult, job_kind
+from workflows.trusted import decode
 
 
 def latest_evaluation(store: SpinStore, campaign: str) -> dict[str, Any] | None:
@@ -104,7 +104,7 @@ def _generations(flow: Flow, store: SpinStore) -> Iterator[list[Job]]:
     while waiting:
         jobs = [job for job, _ in waiting.pop(0).iterflow()]
         added = list(store.flows.query({"uuid": {"$in": [job.uuid for job in jobs]}}))
-        waiting += [MontyDecoder().decode(text) for document in added for text in document["flows"]]
+        waiting += [decode(text, f"flow added by job {d['uuid']}") for d in added for text in d["flows"]]
         yield jobs
 
 

@@ -15,10 +15,11 @@ import traceback
 from pathlib import Path
 from typing import IO, Any
 
-from monty.json import MontyDecoder, MontyEncoder
+from monty.json import MontyEncoder
 
 from workflows.processes import die_with
 from workflows.progress import set_reporter
+from workflows.trusted import decode
 
 Message = dict[str, Any]
 REPORT_INTERVAL = 0.5  # seconds between two progress messages of one job
@@ -49,7 +50,7 @@ def _run(request: Message, store: Any, folder: Path) -> Message:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         os.chdir(workdir)
-        job = MontyDecoder().decode(request["job"])
+        job = decode(request["job"], f"job {request['uuid']}")
         response = job.run(store)
         flows = [f for f in (response.replace, response.detour, response.addition) if f is not None]
         dynamic = [json.dumps(flow, cls=MontyEncoder) for flow in flows]
