@@ -20,6 +20,9 @@ from datastore import SpinStore
 from datastore.costs import LOG_FILE, log_events
 from datastore.schema import SpinConfig
 from datastore.stores import explained
+from workflows.jobs.chunk import FOLDER, LEVEL, SLICE
+from workflows.jobs.label import label_uuid
+from workflows.slices import Slices
 from workflows.submit import JOBS, folder_of, job_kind
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -41,7 +44,9 @@ class CampaignJob:
     generation: int
     state: State
     config: SpinConfig | None = None
-    """What a label that is not done is to compute."""
+    """What a label that is not done is to compute, where its job is there."""
+    size: tuple[str, int, float] | None = None
+    """Formula, atoms and core seconds of a label that is not done and that a chunk is still to add."""
     failure: str = ""
     """Error of a label on record, in one line."""
     seconds: float | None = None
@@ -64,6 +69,9 @@ class _Found:
     kind: str
     dynamic: bool
     config: SpinConfig | None
+    chunk: tuple[str, int, str] | None = None
+    """Folder and number of the slice whose labels it adds, and their level of theory."""
+    size: tuple[str, int, float] | None = None
 
 
 def campaign_jobs(flow: Flow, store: SpinStore | None, folder: Path, since: float | None = None) -> list[CampaignJob]:
@@ -86,6 +94,7 @@ def campaign_jobs(flow: Flow, store: SpinStore | None, folder: Path, since: floa
             document = documents.get(job.uuid)
             if document is not None and job.dynamic and job.uuid not in added:
                 document = None  # killed between its two writes: it runs again
+            waiting += [list(_to_come(job))] if document is None and job.chunk else []
             jobs.append(_job(job, generation, document, log.get(job.uuid), since))
             waiting += [list(_of_document(json.loads(text))) for text in added.get(job.uuid, [])]
     return jobs
@@ -113,7 +122,7 @@ def _of_flow(flow: Flow) -> list[_Found]:
 def _of_job(job: Job) -> _Found:
     config = next((part for part in job.function_args if isinstance(part, SpinConfig)), None)
     dynamic = bool(job.metadata.get("dynamic"))
-    return _Found(job.uuid, job.name, job_kind(job), dynamic, config)
+    return _Found(job.uuid, job.name, job_kind(job), dynamic, config, _chunk(job.metadata))
 
 
 def _of_document(document: Document) -> Iterator[_Found]:
@@ -126,7 +135,20 @@ def _of_document(document: Document) -> Iterator[_Found]:
     kind, dynamic = str(metadata.get("kind", "job")), bool(metadata.get("dynamic"))
     configs = [part for part in document.get("function_args") or [] if _is_config(part)]
     config = SpinConfig.from_document(configs[0]) if configs else None
-    yield _Found(document["uuid"], document["name"], kind, dynamic, config)
+    yield _Found(document["uuid"], document["name"], kind, dynamic, config, _chunk(metadata))
+
+
+def _chunk(metadata: Document) -> tuple[str, int, str] | None:
+    return (metadata[FOLDER], metadata[SLICE], metadata[LEVEL]) if FOLDER in metadata else None
+
+
+def _to_come(job: _Found) -> Iterator[_Found]:
+    """Labels that the job of a chunk is to add; some may be done, as after an edit of the campaign's file."""
+    folder, at, level = job.chunk or ("", 0, "")
+    slices = Slices(folder)
+    if slices.exists:
+        for config_id, size in zip(slices.config_ids(at), slices.sizes(at), strict=True):
+            yield _Found(label_uuid(config_id, level), f"label of {job.name}", "label", False, None, size=size)
 
 
 def _is_config(part: Any) -> bool:
@@ -174,7 +196,7 @@ def _job(
 ) -> CampaignJob:
     if document is None:
         state = _unfinished(event, since)
-        return CampaignJob(job.uuid, job.name, job.kind, generation, state, config=job.config)
+        return CampaignJob(job.uuid, job.name, job.kind, generation, state, config=job.config, size=job.size)
     output = document.get("output")
     told = output if isinstance(output, dict) else {}
     failure = f"{told['error_type']}: {told.get('error', '')}" if job.kind == "label" and "error_type" in told else ""

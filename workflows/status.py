@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datastore import SpinStore, open_store
-from datastore.costs import Cost, estimate, ledger, total
+from datastore.costs import Cost, Work, estimate, ledger, total
 from datastore.locks import holder as lock_holder
 from datastore.registry import history
 from datastore.retrainings import retrainings
@@ -27,8 +27,10 @@ from workflows.engines import Engine
 from workflows.flows import CampaignMaker
 from workflows.learning import TargetOptions
 from workflows.next_steps import Left, labels_later, next_steps
+from workflows.parents import plan_parents
 from workflows.results import champion_of
 from workflows.run_lock import holder
+from workflows.structures.generate import generate
 from workflows.submit import JOBS
 
 StateName = Literal["not started", "running", "stopped", "failed", "finished"]
@@ -128,6 +130,7 @@ def _status(options: CampaignOptions, engine: Engine, store: SpinStore | None) -
     folder = Path(options.folder)
     run = holder(folder)
     jobs = campaign_jobs(CampaignMaker(options, engine).make(), store, folder, run[1] if run else None)
+    jobs = [*_not_written(options, engine, jobs), *jobs]
     errors = _errors(store, jobs)
     cost = _cost(store, options.name)
     champion = None if store is None else champion_of(store, options.name)
@@ -198,27 +201,47 @@ def _left(
     stopped: bool,
 ) -> Left:
     """What is still to be done, as far as it is known, and at most after that."""
-    configs = [job.config for job in jobs if job.state != "done" and job.config is not None]
-    done = list(works(store, engine)) if store is not None and configs else []
-    found = estimate([work(config, engine) for config in configs], done, engine.level_id(), engine.type)
+    waiting = list(_waiting(jobs, engine))
+    done = list(works(store, engine)) if store is not None and waiting else []
+    found = estimate(waiting, done, engine.level_id(), engine.type)
     rounds, later = labels_later(options, jobs, stopped)
     made = cost.accepted + cost.rejected + cost.failed
-    each = found.seconds / len(configs) if configs else cost.seconds / made if made else None
+    each = found.seconds / len(waiting) if waiting else cost.seconds / made if made else None
     trainings = [job for job in jobs if job.kind == "train"]
-    waiting = sum(job.state != "done" for job in trainings)
+    untrained = sum(job.state != "done" for job in trainings)
     newest = [job.seconds for job in trainings if job.seconds is not None][-options.committee :]
     return Left(
-        labels=len(configs),
+        labels=len(waiting),
         seconds=found.seconds,
         low=found.low,
         high=found.high,
         rounds=rounds,
         labels_later=later,
         seconds_later=None if each is None else later * each,
-        trainings=waiting,
+        trainings=untrained,
         trainings_later=rounds * options.committee,
         training_each=sum(newest) / len(newest) if newest else None,
     )
+
+
+def _not_written(options: CampaignOptions, engine: Engine, jobs: Sequence[CampaignJob]) -> Iterator[CampaignJob]:
+    """Labels of a campaign whose first configurations are still to be written."""
+    if {(job.kind, job.state == "done") for job in jobs} != {("structures", False)}:
+        return
+    if plan_parents(options.structures, engine):  # lattices come first, and are not known yet
+        return
+    for config in generate(options.structures, campaign=options.name):
+        size = (config.formula, len(config.species), engine.seconds_estimate(config))
+        yield CampaignJob("", f"label of {jobs[0].name}", "label", 0, "waiting", size=size)
+
+
+def _waiting(jobs: Sequence[CampaignJob], engine: Engine) -> Iterator[Work]:
+    """Labels to be calculated."""
+    for job in jobs:
+        if job.size is not None:
+            yield Work(*job.size)
+        elif job.state != "done" and job.config is not None:
+            yield work(job.config, engine)
 
 
 def _errors(store: SpinStore | None, jobs: Sequence[CampaignJob]) -> list[Errors]:

@@ -21,8 +21,10 @@ from tests.support.cli import environment, tiny_campaign
 from tests.support.counted_engine import Counted
 from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
+from workflows.jobs.label import label_uuid
 from workflows.results import latest_evaluation
 from workflows.slices import Slices
+from workflows.status import campaign_status
 from workflows.submit import RunError, run_local
 
 FIRST, LATER, CHUNK = 12, 3, 2
@@ -147,3 +149,24 @@ def test_lost_first_configurations_are_told_and_made_again_in_other_chunks(tmp_p
     _, result = run(tmp_path, 5)
     assert "label" not in result.executed_by_kind
     assert result.uuids["train"] == before.uuids["train"]
+
+
+def test_the_status_counts_labels_that_no_job_asks_for_yet(both, tmp_path):
+    """Before the first run, at the end, and where a chunk is still to be added."""
+    options, engine = load_campaign(campaign(tmp_path, CHUNK))
+    before = campaign_status(options, engine)
+    assert (before.state, before.jobs["label"]["waiting"], before.left.labels) == ("not started", FIRST, FIRST)
+    assert before.left.seconds > 0
+    _, (done, _) = both
+    assert campaign_status(done, engine).jobs["label"]["done"] == FIRST + LATER
+    with open_store(done.store) as store:
+        (late,) = store.jobs.query({"name": f"chunk 0, 4 of {FIRST // CHUNK}"}, ["uuid"])
+        for collection in (store.jobs, store.flows):
+            collection.remove_docs({"uuid": late["uuid"]})
+        assert campaign_status(done, engine).jobs["label"]["done"] == FIRST + LATER
+        slices = CampaignMaker(done, engine).first_slices()
+        first = label_uuid(slices.config_ids(3)[0], engine.level_id())
+        store.jobs.remove_docs({"uuid": first})
+        found = campaign_status(done, engine)
+    assert (found.jobs["label"]["waiting"], found.jobs["label"]["done"]) == (1, FIRST + LATER - 1)
+    assert found.left.labels == 1

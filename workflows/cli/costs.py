@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from workflows.engines import Engine
 
 BY = "campaign,level_id,formula,atoms"
+AT_ONCE = 500
+"""Configurations that are looked up together."""
 
 Filter = Annotated[
     list[str] | None,
@@ -113,25 +116,28 @@ def duration(seconds: float) -> str:
 
 
 def campaign_cost(
-    options: CampaignOptions, engine: Engine, configs: Sequence[SpinConfig], places: Sequence[str]
+    options: CampaignOptions, engine: Engine, configs: Iterable[SpinConfig], places: Sequence[str]
 ) -> dict[str, Any]:
     """Estimated cost of a campaign's calculations that are not done, from labels in its store and in ``places``."""
     from dataclasses import asdict
 
     from datastore import open_store
+    from datastore.batches import in_batches
     from datastore.costs import estimate
     from workflows.costs import not_done, work, works
 
-    todo, done = list(configs), []
-    if not options.store.startswith("local:") or Path(options.store.removeprefix("local:")).is_dir():
-        with open_store(options.store, create=False) as store:
-            todo = not_done(store, engine, todo)
-            done += list(works(store, engine))
+    total, todo, done = 0, [], []
+    here = not options.store.startswith("local:") or Path(options.store.removeprefix("local:")).is_dir()
+    with open_store(options.store, create=False) if here else nullcontext() as store:
+        for some in in_batches(configs, AT_ONCE):
+            total += len(some)
+            todo += [work(config, engine) for config in (not_done(store, engine, some) if store else some)]
+        done += list(works(store, engine)) if store else []
     for place in places:
         with _open(place) as store:
             done += list(works(store, engine))
-    found = estimate([work(config, engine) for config in todo], done, engine.level_id(), engine.type)
-    return {"calculations": len(todo), "already_done": len(configs) - len(todo), **asdict(found)}
+    found = estimate(todo, done, engine.level_id(), engine.type)
+    return {"calculations": len(todo), "already_done": total - len(todo), **asdict(found)}
 
 
 def print_cost(cost: dict[str, Any]) -> None:

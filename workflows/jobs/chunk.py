@@ -30,7 +30,7 @@ AHEAD = 2
 AT_ONCE = 500
 """Labels that are looked up together."""
 
-FOLDER, SLICE = "folder", "slice"
+FOLDER, SLICE, LEVEL = "folder", "slice", "level_id"
 """Keys of the metadata of a chunk's job."""
 
 
@@ -51,7 +51,7 @@ def chunk_jobs(engine: Engine, number: int, slices: Slices) -> list[Job]:
         new: Job = add_labels(engine, str(slices.folder), at, before)
         new.name = f"chunk {number}, {at + 1} of {len(slices)}"
         new.set_uuid(stable_uuid("chunk", slices.folder.name, str(number), str(at)))
-        _finish(new, {FOLDER: str(slices.folder), SLICE: at})
+        _finish(new, {FOLDER: str(slices.folder), SLICE: at, LEVEL: engine.level_id()})
         jobs.append(new)
     return jobs
 
