@@ -67,7 +67,7 @@ def advance_campaign(
     options = campaign.options
     with _lock(campaign, patience) as held, open_queue(campaign.project) as controller:
         check_project(controller, options.store, campaign.routing)
-        queue = Queue(controller, campaign.routing, options, tail_job, asked)
+        queue = Queue(controller, campaign.routing, options, tail_job, asked, lambda: load(campaign.maker.folder).held)
         try:
             result = _run(campaign, queue, watched(held, watch or (lambda event: None)))
         finally:

@@ -9,10 +9,11 @@ from jobflow import Job
 
 from workflows.campaign import CampaignOptions
 from workflows.jobs.label import crash_document
-from workflows.remote.queue import PENDING
+from workflows.remote.queue import FILES, PENDING
 from workflows.remote.retries import Decision, cause_of, decide
-from workflows.remote.routing import RemoteOptions
+from workflows.remote.routing import RemoteOptions, route
 from workflows.remote.submission import Submission, attempts
+from workflows.remote.training import StuckError, next_part, part_uuid, parts_of, take_in
 from workflows.submit import job_kind
 
 if TYPE_CHECKING:
@@ -31,41 +32,80 @@ class Queue:
         options: CampaignOptions,
         tail: Callable[[CampaignOptions, Sequence[str]], Job],
         asked: bool,
+        held: Callable[[], str],
     ):
-        self.controller, self.routing, self.options, self.asked = controller, routing, options, asked
+        self.controller, self.routing, self.asked, self.held = controller, routing, asked, held
         self.submission = Submission(controller, routing, options.name, lambda uuids: tail(options, uuids))
         self.returned = False
         """Whether results were met that the run has not seen yet."""
 
     def takes(self, job: Job) -> bool:
-        """Calculations and trainings; a lattice from a model is light, and its model lies in the campaign's folder."""
+        """Calculations and trainings; a lattice from a model is light, and its model lies in the campaign's folder.
+
+        A training that is finished there is taken in, and the run's own job finds it.
+        """
         kind = job_kind(job)
+        if kind == "train":
+            return not self._trained(job)
         return kind == "label" or (kind == "parent" and not job.function_args[1])
 
     def give(self, jobs: Sequence[Job]) -> dict[str, str]:
         """Submit what the queue does not know, and decide about what ended there; uuid -> error of the hopeless."""
-        known = self.submission.known(job.uuid for job in jobs)
-        new = [job for job in jobs if job.uuid not in known]
         refused: dict[str, str] = {}
+        remote = {}
         for job in jobs:
+            try:
+                remote[job.uuid] = self._part(job) if job_kind(job) == "train" else job
+            except StuckError as error:
+                refused[job.uuid] = str(error)
+        if self.held():
+            return refused
+        known = self.submission.known(job.uuid for job in remote.values())
+        for uuid, job in remote.items():
             document = known.get(job.uuid)
             if document is not None and document["state"] not in PENDING:
-                error = self._ended(job, document)
-                refused |= {job.uuid: error} if error else {}
-        self.submission.submit(new)
-        self.submission.follow([uuid for uuid in known if uuid not in refused])
+                hopeless = self._ended(job, document)
+                refused |= {uuid: hopeless} if hopeless else {}
+        self.submission.submit([job for job in remote.values() if job.uuid not in known])
+        self.submission.follow([job.uuid for uuid, job in remote.items() if job.uuid in known and uuid not in refused])
         return refused
 
     def waiting(self) -> int:
         """Heavy jobs of the campaign in the queue."""
         return self.routing.in_flight - self.submission.room()
 
+    def _part(self, train: Job) -> Job:
+        """The next part of a training."""
+        chosen = route(self.routing, "train")
+        scratch = self.routing.scratch.get(chosen.worker)
+        seconds = chosen.resources.get("time_limit")
+        return next_part(train, self.controller.jobstore, self._shared(chosen.worker), scratch, seconds)
+
+    def _trained(self, train: Job) -> bool:
+        store = self.controller.jobstore
+        parts = parts_of(train, store)
+        if not parts or not parts[-1]["finished"]:
+            return False
+        if FILES in parts[-1]:
+            take_in(train, store)
+            self._purge([part_uuid(train, number) for number in range(len(parts))])
+        return True
+
+    def _purge(self, uuids: Sequence[str]) -> None:
+        """Remove the folders of these jobs on their worker, of which everything is here."""
+        self.controller.safe_delete_files(self.controller.get_jobs_info_query({"uuid": {"$in": list(uuids)}}))
+
+    def _shared(self, worker: str) -> bool:
+        return self.routing.shared.get(worker, False)
+
     def _ended(self, job: Job, document: Document) -> str:
         """Act on a job that ended in the queue; returns its error where nothing more can be done."""
         if self._stored(job):
             self.returned = True
             return ""
-        found = _decision(document, job_kind(job), self.routing.retries, self.asked)
+        # What another campaign stopped there may be wanted here.
+        asked = self.asked or document["job"]["metadata"].get("campaign") != self.submission.campaign
+        found = _decision(document, job_kind(job), self.routing.retries, asked)
         if found.action == "again":
             self.submission.again(job, document, found.clean)
         elif found.action == "resume":

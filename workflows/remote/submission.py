@@ -8,6 +8,7 @@ whose jobs are not all there, jobs without a tail.
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from jobflow import Flow, Job
 from datastore.batches import in_batches
 from workflows.remote.queue import NOT_STARTED, PENDING
 from workflows.remote.routing import Kind, RemoteOptions, Route, route, sized
+from workflows.remote.training import PART
 
 if TYPE_CHECKING:
     from jobflow_remote.jobs.jobcontroller import JobController
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 ADVANCE = "advance"
 """Kind of the tails."""
+
+KINDS = {PART: "train"}
+"""Kinds of jobs in the queue that the worker map has under another name."""
 
 WAIT = 60
 """Seconds to wait for the lock of a job or flow that the runner has at the moment."""
@@ -67,7 +72,9 @@ class Submission:
                 metadata={"campaign": self.campaign, "whole": False},
             )
             try:
-                self.controller.add_flow(flow, worker=self.routing.workers["light"])
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="Some jobs are not connected")
+                    self._add(flow)
             except ValueError:  # a key is there: another campaign was faster with one of them
                 self.mend()
             else:
@@ -75,6 +82,9 @@ class Submission:
             self.submitted += len(part)
         self.follow([job.uuid for job in jobs[:room]])
         return min(len(jobs), room)
+
+    def _add(self, flow: Flow) -> None:
+        self.controller.add_flow(flow, worker=self.routing.workers["light"], allow_external_references=True)
 
     def mend(self) -> None:
         """Take what is missing out of flows whose submission was broken off; it is submitted again with the rest."""
@@ -125,7 +135,7 @@ class Submission:
 
     def _prepared(self, job: Job, attempt: int) -> Job:
         """The same job on its own, with worker and resources, and the engine sized for them."""
-        kind = cast(Kind, job.metadata["kind"])
+        kind = cast(Kind, KINDS.get(job.metadata["kind"], job.metadata["kind"]))
         engine, config = _subject(job)
         chosen = route(self.routing, kind, None if config is None else len(config.species), attempt)
         arguments = job.function_args if engine is None else (sized(engine, chosen), *job.function_args[1:])
