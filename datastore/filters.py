@@ -39,6 +39,7 @@ ELEMENT_FIELDS = {"x": "x", "m": "moment", "mmax": "moment_max"}
 """Fields with an element, such as ``x(Co)`` and ``m(Ni)`` (muB), and where :mod:`datastore.search` keeps them."""
 
 FLAGS = ("flipped",)
+UPDATED = "last_updated"
 DATE_FIELDS = {"since": "$gte", "before": "$lt"}
 """Of the last time a label was stored or judged, UTC."""
 
@@ -106,7 +107,7 @@ def check_field(field: str, failures: bool = False, where: str = "") -> None:
         if found[2] not in chemical_symbols:
             raise DataError(f"unknown element {found[2]!r} in {field!r}{where}; write {found[1]}(Ni)")
         return
-    if field in here or field in SpinConfig.model_fields:
+    if field in here or field in SpinConfig.model_fields or (field == UPDATED and not where):
         return
     near = difflib.get_close_matches(field, here, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(here)}"
@@ -122,7 +123,7 @@ def path_of(field: str, failures: bool = False) -> str:
         return f"{SEARCH}.{ELEMENT_FIELDS[found[1]]}.{found[2]}"
     if field in ("elements", "above"):
         raise DataError(f"{field!r} is for filters only; " + ("take 'system'" if field == "elements" else "see pairs"))
-    return f"{SEARCH}.{field}" if field in _SEARCHED else "last_updated" if field in DATE_FIELDS else field
+    return f"{SEARCH}.{field}" if field in _SEARCHED else UPDATED if field in DATE_FIELDS else field
 
 
 def conditions(criteria: Mapping[str, Any]) -> list[Criteria]:
@@ -255,7 +256,7 @@ class _Reader:
 def _condition(field: str, operator: str, text: str, term: str) -> Criteria:
     """Criteria of one term; ``term`` opens messages."""
     if field in DATE_FIELDS:
-        return {"last_updated": {DATE_FIELDS[field]: _time(text, operator, term)}}
+        return {UPDATED: {DATE_FIELDS[field]: _time(text, operator, term)}}
     if field in FLAGS:
         if operator not in ("$eq", "$ne") or text not in ("yes", "no", "true", "false"):
             raise DataError(f"{term}: write {field}, {field}=no or not {field}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from maggma.core import Store
@@ -41,12 +42,13 @@ def select(
     sort: str = "",
     limit: int = 0,
     failures: bool = False,
+    skip: int = 0,
 ) -> Iterator[Document]:
     """Documents of labels (or of failures) that match, lazily; with ``fields`` only these, under their stored names.
 
     ``criteria``: a filter (:mod:`datastore.filters`) or MongoDB criteria; ``sort``: a field, ``-FIELD`` for the largest
-    first, otherwise they come in order of arrival; ``limit`` 0 means all. Raises DataError for unknown fields, and
-    where labels have to be upgraded first.
+    first, otherwise they come in order of arrival, with ``$above`` by geometry; ``skip``: so many are passed over;
+    ``limit`` 0 means all. Raises DataError for unknown fields, and where labels have to be upgraded first.
     """
     plain, above = _split(_criteria(criteria, failures))
     name = sort.removeprefix("-")
@@ -54,14 +56,14 @@ def select(
     wanted = list(fields) and [*fields, *(_GEOMETRY if above else ()), *([_ENERGY] if above else ())]
     with explained(store.uri):
         require_searchable(store, plain if not above else {ABOVE: plain})
-        found = _collection(store, failures).query(plain, wanted or None, sort=order, limit=0 if above else limit)
+        collection = _collection(store, failures)
         if not above:
-            yield from found
+            yield from collection.query(plain, wanted or None, sort=order, skip=skip, limit=limit)
             return
-        for number, document in enumerate(_above(store, found, above), start=1):
-            yield document
-            if number == limit:
-                return
+        last = skip + limit if limit else 0
+        pages = _pages(collection, plain, wanted, order or {"pair_id": 1}, last)
+        found = _above(store, in_batches(pages, min(BATCH, 2 * last or BATCH)), above)
+        yield from islice(found, skip, last or None)
 
 
 def count(store: SpinStore, criteria: Criteria | str | None = None, failures: bool = False) -> int:
@@ -100,14 +102,16 @@ def require_searchable(store: SpinStore, criteria: Criteria) -> None:
     too little).
     """
     names = sorted(name for name in mentioned(criteria) if name == ABOVE or name.startswith(f"{SEARCH}."))
+    if not names:
+        return
     layout = f"{SEARCH}.layout"
-    for old in ({layout: None}, {layout: {"$lt": LAYOUT}}) if names else ():
-        if (found := store.points.query_one(old, ["point_id"])) is not None:
-            asked = names[0].removeprefix("$").removeprefix(f"{SEARCH}.")
-            raise DataError(
-                f"label {found.get('point_id')} was stored by an earlier version, so labels cannot be searched by "
-                f"{asked!r} yet; run once: spinmultinet data upgrade PLACE"
-            )
+    oldest = store.points.query_one({}, [layout, "point_id"], sort={layout: 1})  # nothing comes before every number
+    if oldest is not None and (get(oldest, layout) or 0) < LAYOUT:
+        asked = names[0].removeprefix("$").removeprefix(f"{SEARCH}.")
+        raise DataError(
+            f"label {oldest.get('point_id')} was stored by an earlier version, so labels cannot be searched by "
+            f"{asked!r} yet; run once: spinmultinet data upgrade PLACE"
+        )
 
 
 def _criteria(criteria: Criteria | str | None, failures: bool) -> Criteria:
@@ -131,8 +135,24 @@ def _split(criteria: Criteria) -> tuple[Criteria, Criteria]:
     return plain, {"$and": [{"above": condition} for condition in asked]}
 
 
-def _above(store: SpinStore, found: Iterable[Document], condition: Mapping[str, Any]) -> Iterator[Document]:
-    for batch in in_batches(found, BATCH):
+def _pages(
+    collection: Store, criteria: Criteria, fields: list[str], order: dict[str, int], limit: int
+) -> Iterator[Document]:
+    """Documents in order; where only some are wanted, at first a few, so that the database can stop early."""
+    skip, size = 0, 2 * limit
+    while True:
+        page = collection.query(criteria, fields or None, sort=order, skip=skip, limit=size)
+        number = 0
+        for document in page:
+            number += 1
+            yield document
+        if number < size or not size:
+            return
+        skip, size = skip + size, 8 * size
+
+
+def _above(store: SpinStore, batches: Iterable[Sequence[Document]], condition: Mapping[str, Any]) -> Iterator[Document]:
+    for batch in batches:
         lowest = _lowest(store, {document["pair_id"] for document in batch})
         for document in batch:
             key = tuple(document.get(name) for name in _GEOMETRY)

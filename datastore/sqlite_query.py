@@ -26,7 +26,8 @@ Document = dict[str, Any]
 _SEGMENT = re.compile(r"[\w@$ +\-]+")
 _COMPARE = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _DATE = "$date"
-_EVERYTHING = "1"
+EVERYTHING = "1"
+"""SQL condition of all documents."""
 
 
 def encode(document: Mapping[str, Any]) -> str:
@@ -107,8 +108,6 @@ class Condition(NamedTuple):
     parameters: list[Any]
     exact: bool
     """Whether it selects the matches and nothing else, so that nobody has to look into the documents."""
-    equal: bool = False
-    """Whether it asks a field that an index may lead with for one value, so that rows come in order of insertion."""
 
 
 def quoted(table: str) -> str:
@@ -146,10 +145,9 @@ def where(criteria: Criteria | None, plain: Callable[[str], bool] = lambda _: Fa
 
 
 def _joined(parts: list[Condition], word: str) -> Condition:
-    known = [part for part in parts if part.sql != _EVERYTHING]
-    sql = word.join(f"({part.sql})" for part in known) or _EVERYTHING
-    equal = any(part.equal for part in known) if word == " AND " else False
-    return Condition(sql, [v for part in known for v in part.parameters], all(part.exact for part in parts), equal)
+    known = [part for part in parts if part.sql != EVERYTHING]
+    sql = word.join(f"({part.sql})" for part in known) or EVERYTHING
+    return Condition(sql, [v for part in known for v in part.parameters], all(part.exact for part in parts))
 
 
 def order_by(sort: Mapping[str, Sort | int] | None) -> str:
@@ -209,21 +207,21 @@ def _parents(field: str) -> list[str]:
 
 def _junction(operator: str, parts: Any, plain: Callable[[str], bool]) -> Condition:
     if operator not in ("$and", "$or", "$nor"):
-        return Condition(_EVERYTHING, [], exact=False)
+        return Condition(EVERYTHING, [], exact=False)
     if operator == "$nor":
         part = _junction("$or", parts, plain)
-        known = part.exact and part.sql != _EVERYTHING
-        return Condition(f"({part.sql}) IS NOT 1" if known else _EVERYTHING, part.parameters if known else [], known)
+        known = part.exact and part.sql != EVERYTHING
+        return Condition(f"({part.sql}) IS NOT 1" if known else EVERYTHING, part.parameters if known else [], known)
     translated = [where(part, plain) for part in parts]
-    if operator == "$or" and any(part.sql == _EVERYTHING for part in translated):
-        return Condition(_EVERYTHING, [], exact=any(part.sql == _EVERYTHING and part.exact for part in translated))
+    if operator == "$or" and any(part.sql == EVERYTHING for part in translated):
+        return Condition(EVERYTHING, [], exact=any(part.sql == EVERYTHING and part.exact for part in translated))
     return _joined(translated, " AND " if operator == "$and" else " OR ")
 
 
 def _field(field: str, value: Any, plain: bool) -> Condition:
     target = expression(field)
     if target is None:
-        return Condition(_EVERYTHING, [], exact=False)
+        return Condition(EVERYTHING, [], exact=False)
     operators = value if isinstance(value, Mapping) else {"$eq": value}
     if plain:
         return _joined([_plain_condition(target, *item) for item in operators.items()], " AND ")
@@ -231,7 +229,7 @@ def _field(field: str, value: Any, plain: bool) -> Condition:
     for operator, operand in operators.items():
         condition = _condition(target, operator, operand)
         if condition is None:
-            terms.append(Condition(_EVERYTHING, [], exact=False))
+            terms.append(Condition(EVERYTHING, [], exact=False))
             continue
         # '\' follows '[' in ASCII: the range selects every array, through the same index.
         arrays = [f"({target} >= '[' AND {target} < '\\')", *(f"{kind} = 'array'" for kind in _parents(field))]
@@ -245,9 +243,9 @@ def _plain_condition(target: str, operator: str, operand: Any) -> Condition:
         return Condition(f"{target} IS NOT ?", [_scalar(operand)], exact=True)
     condition = _condition(target, operator, operand)
     if condition is None:
-        return Condition(_EVERYTHING, [], exact=False)
+        return Condition(EVERYTHING, [], exact=False)
     if operator not in ("$gt", "$gte", "$lt", "$lte"):
-        return Condition(*condition, exact=operator != "$exists", equal=operator == "$eq")
+        return Condition(*condition, exact=operator != "$exists")
     # In SQLite every number is smaller than every text.
     bound = f"{target} >= ''" if isinstance(condition[1][0], str) else f"{target} < ''"
     return Condition(f"{condition[0]} AND {bound}", condition[1], exact=True)

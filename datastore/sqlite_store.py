@@ -29,7 +29,8 @@ from datastore.sqlite_query import Criteria, Document
 BATCH = 128
 """Documents fetched at a time: bounded memory, and no read transaction stays open while the caller works."""
 
-_ALL_BELOW = ".$**"
+ALL_BELOW = ".$**"
+"""Ends the name of a field in an index, as in MongoDB: each field below it."""
 _FORKED: list[sqlite3.Connection] = []
 
 Properties = Mapping[str, Any] | Sequence[str] | None
@@ -77,7 +78,7 @@ class SqliteStore(Store):
         self._pid = 0
         self._lock = threading.RLock()
         self._indexed: set[tuple[str, ...]] = set()
-        self._below: set[str] = set()
+        self._below: set[tuple[str, ...]] = set()
         super().__init__(**kwargs)
 
     @property
@@ -226,8 +227,8 @@ class SqliteStore(Store):
         wanted: dict[str, str] = {}
         for key in keys:
             fields = (key,) if isinstance(key, str) else tuple(key)
-            if fields[0].endswith(_ALL_BELOW):
-                self._below.add(fields[0].removesuffix(_ALL_BELOW))
+            if fields[0].endswith(ALL_BELOW):
+                self._below.add((fields[0].removesuffix(ALL_BELOW), *fields[1:]))
             elif fields not in self._indexed:
                 wanted |= q.index_statements(self.collection_name, fields, self._is_plain(fields[0]), unique)
                 self._indexed.add(fields)
@@ -239,8 +240,8 @@ class SqliteStore(Store):
         return True
 
     def _index_below(self, documents: Sequence[Document]) -> None:
-        found = [(name, get(document, name) or ()) for name in self._below for document in documents]
-        self.ensure_indexes([f"{name}.{field}" for name, fields in found for field in fields])
+        found = [(get(document, name) or (), name, others) for name, *others in self._below for document in documents]
+        self.ensure_indexes(sorted({(f"{name}.{key}", *others) for keys, name, others in found for key in keys}))
 
     def groupby(
         self,
@@ -323,8 +324,7 @@ class SqliteStore(Store):
     @staticmethod
     def _order(sort: Order, condition: q.Condition) -> str:
         # SQLite likes to walk through the whole table where a limit and the order of rows are asked for; '+' says no.
-        ranged = not sort and not condition.equal and condition.parameters
-        return "+id" if ranged else q.order_by(sort)
+        return "+id" if condition.sql != q.EVERYTHING and not sort else q.order_by(sort)
 
     def _matching(self, criteria: Criteria | None, sort: Order, limit: int = 0) -> Iterator[tuple[int, Document]]:
         condition = self._where(criteria)

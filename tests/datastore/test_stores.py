@@ -225,7 +225,8 @@ def test_indexes_are_those_of_the_table(tmp_path):
         for name, (key, indexes) in COLLECTIONS.items():
             made = getattr(store, name)._collection.index_information().values()
             fields = {tuple(field for field, _ in index["key"]) for index in made}
-            assert fields >= {(index,) if isinstance(index, str) else index for index in (key, *indexes)}
+            wanted = [(index,) if isinstance(index, str) else index for index in (key, *indexes)]
+            assert fields >= {index[:1] if index[0].endswith("$**") else index for index in wanted}
 
 
 def test_a_label_of_64_atoms_is_small(tmp_path):
