@@ -29,6 +29,7 @@ from datastore.checksums import file_sha256
 from datastore.errors import DataError
 from datastore.schema import ModelFile
 from datastore.stores import DATABASE, TIMEOUT_MS, database_of, explained
+from datastore.uris import mask, resolved
 
 BUCKET = "model_files"
 """Name of the GridFS bucket in the campaign's database."""
@@ -103,9 +104,10 @@ class GridFS(ModelStore):
     scheme = "gridfs"
 
     def __init__(self, store_uri: str):
+        asked, store_uri = store_uri, resolved(store_uri)
         if not store_uri.startswith(("mongodb:", "mongodb+srv:")):
             raise DataError(
-                f"models: 'gridfs:' keeps files in the campaign's MongoDB, and its store is {store_uri!r}; use "
+                f"models: 'gridfs:' keeps files in the campaign's MongoDB, and its store is {mask(asked)!r}; use "
                 "folder:PATH, or a store in MongoDB"
             )
         self.uri = store_uri

@@ -4,6 +4,7 @@
 ``local:FOLDER``    one SQLite file ``FOLDER/store.sqlite``; the default, nothing to install
 ``mongodb://...``   a MongoDB database (``mongodb+srv://`` too); the name in the URI, else ``spinmultinet``
 ``memory:``         empty at each call, gone at the end; for tests and demonstrations
+``env:NAME``        the URI in that environment variable (:mod:`datastore.uris`): no password in files and documents
 =================  ==========================================================================================
 """
 
@@ -27,6 +28,8 @@ from datastore.schema import SEARCH, Decision, ModelRecord, SpinFailure, SpinPoi
 from datastore.search import PER_ELEMENT, searchable
 from datastore.sqlite_store import ALL_BELOW, SqliteStore
 from datastore.upgrade import parse
+from datastore.uris import mask as mask  # other modules take it from here
+from datastore.uris import resolved
 from datastore.verdicts import PAST, decided, followed
 
 FILE = "store.sqlite"
@@ -224,16 +227,17 @@ def open_store(uri: str, create: bool = True, readonly: bool = False) -> SpinSto
     with ``create=False``, a local store does not exist yet.
     """
     create = create and not readonly
-    scheme, _, rest = uri.partition(":")
+    place = resolved(uri)
+    scheme, _, rest = place.partition(":")
     if scheme == "local":
         stores = _local(rest, create, readonly)
     elif scheme in ("mongodb", "mongodb+srv"):
-        stores = _mongo(uri, readonly)
+        stores = _mongo(place, readonly)
     elif scheme == "memory":
         stores = {name: MemoryStore(name, key=key) for name, (key, _) in COLLECTIONS.items()}
     else:
         raise DataError(
-            f"store {mask(uri)!r} has no known scheme; use local:FOLDER, mongodb://HOST/DATABASE or memory:"
+            f"store {mask(uri)!r} has no known scheme; use local:FOLDER, mongodb://HOST/DATABASE, memory: or env:NAME"
         )
     with explained(uri):
         for store in stores.values():
@@ -244,11 +248,6 @@ def open_store(uri: str, create: bool = True, readonly: bool = False) -> SpinSto
         else:
             opened.points.query_one({opened.points.key: "?"})  # tells what is wrong with server, user or password
     return opened
-
-
-def mask(uri: str) -> str:
-    """The URI with its password replaced by stars."""
-    return re.sub(r"(://[^:@/]*):.*@", r"\1:***@", uri)
 
 
 def stamped(document: dict[str, Any]) -> dict[str, Any]:

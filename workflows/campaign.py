@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datastore.splits import SplitOptions
+from datastore.uris import has_secret
 from workflows.contradictions import contradictions, misread
 from workflows.engines import Engine, get_engine
 from workflows.learning import ActiveLearningOptions
@@ -20,7 +22,15 @@ from workflows.structures.generate import StructureOptions
 from workflows.structures.parents import parent_elements, with_content
 from workflows.structures.starts import STARTS
 
+SECRET = (
+    "the store's URI holds a password, which goes into stored jobs and flows; put the URI into an environment variable "
+    "(export SPIN_STORE='mongodb://...') and write store: env:SPIN_STORE"
+)
 METALS_3D = frozenset({"Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn"})
+
+
+class PasswordWarning(UserWarning):
+    """A campaign file that holds a password."""
 
 
 class CampaignError(ValueError):
@@ -55,7 +65,9 @@ class CampaignOptions(_Options):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="also the name of its folder")
     folder: str = Field("", description="where its files go; default runs/NAME")
-    store: str = Field("", description="local:PATH or mongodb://...; default local:FOLDER/store")
+    store: str = Field(
+        "", description="local:PATH, mongodb://..., or env:NAME of a variable with one; default local:FOLDER/store"
+    )
     models: str = Field(
         "",
         description="where checkpoints are kept: folder:PATH, gridfs: (in the store's MongoDB) or s3://BUCKET/PREFIX; "
@@ -129,6 +141,8 @@ def load_campaign(path: Path, engine: str | None = None) -> tuple[CampaignOption
     if engine is not None:
         content["engine"] = _settings(get_engine(engine))
     options = _parsed(content, path)
+    if has_secret(options.store):
+        warnings.warn(f"{path}: {SECRET}", PasswordWarning, stacklevel=2)
     _refuse(contradictions(options.active_learning, options.structures, options.committee), path)
     chosen = _of_elements(get_engine(options.engine), _elements(options))
     if engine is not None and isinstance(own, dict | str):

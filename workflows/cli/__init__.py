@@ -29,7 +29,7 @@ from workflows.cli import (
     states,
     status,
 )
-from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report
+from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report, warn_plainly
 
 PROGRAM = "spinmultinet"
 
@@ -107,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; errors become one line on stderr. Returns the exit code."""
+    warn_plainly()
     try:
         result = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()

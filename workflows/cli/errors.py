@@ -7,7 +7,9 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 BAD_INPUT, FAILED, MISSING, INTERNAL, BUSY, INTERRUPTED = 2, 1, 3, 70, 75, 130
 """Exit codes; 0 is success. BUSY (EX_TEMPFAIL of sysexits.h): try again later; of `retrain` only."""
@@ -85,6 +87,18 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return f"{error.filename}: {error.strerror}; check the path and its permissions", BAD_INPUT
     return f"{type(error).__name__}: {one_line(str(error))} (details: {_crash_log(error)})", INTERNAL
+
+
+def warn_plainly() -> None:
+    """Have warnings about a campaign file in one line, like errors; others as Python has them."""
+    usual = warnings.formatwarning
+
+    def text(message: Warning | str, category: type[Warning], *more: Any, **rest: Any) -> str:
+        if category.__name__ != "PasswordWarning":
+            return usual(message, category, *more, **rest)
+        return f"warning: {one_line(str(message))}\n"
+
+    warnings.formatwarning = text
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -86,6 +86,9 @@ def import_files(
       spinmultinet data import /scratch/runs --into local:labels --report import.json
       spinmultinet data import "mongodb://HOST/DATABASE?collection=tasks" --into local:labels --level vasp.yaml
     """
+    from datastore.uris import resolved
+
+    paths = [resolved(path) for path in paths]
     if _of_vasp(paths):
         from workflows.cli.import_vasp import import_runs, show_levels
 
