@@ -14,9 +14,10 @@ from spinmultinet.hypers import ModelOptions, TrainOptions
 from tests.support.pages import FENCE, PAGES, ROOT, arguments_of, blocks, command_lines, name_of, parse, root_command
 from workflows.campaign import CampaignOptions
 from workflows.engines import get_engine
+from workflows.remote.routing import RemoteOptions
 
 SPAN = re.compile(r"`(?:\S*/bin/)?spinmultinet ([^`\n]+)`")
-JF = re.compile(r"^ *(?:\$ )?jf (.+)$", re.MULTILINE)
+JF = re.compile(r"(?:^ *|`)jf (-p [^`\n]+)", re.MULTILINE)
 
 
 def pages_with(find):
@@ -45,7 +46,7 @@ def test_commands_in_the_text_exist_with_their_options(shown):
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= options | {"--help"}, span
 
 
-@pages_with(lambda text: JF.findall("\n".join(blocks(text, "bash"))))
+@pages_with(JF.findall)
 def test_commands_of_jobflow_remote_are_understood(shown):
     jf = pytest.importorskip("jobflow_remote.cli.jf", reason="jobflow-remote is not installed")
     for line in shown:
@@ -102,6 +103,7 @@ def read_model(content):
 KINDS = [
     ({"model", "training"}, read_model),
     (set(CampaignOptions.model_fields), read_campaign),
+    (set(RemoteOptions.model_fields), RemoteOptions.model_validate),
     (set(ImportMapping.model_fields), ImportMapping.model_validate),
     (set(ImportLevel.model_fields), ImportLevel.model_validate),
     *((set(type(get_engine(name)).model_fields), get_engine) for name in ("spin-lattice", "gpaw", "vasp")),
