@@ -128,7 +128,7 @@ def _told(place: Place | None) -> str:
 
 
 def _check_workers(project: Project, routing: RemoteOptions) -> None:
-    if unknown := sorted(routing.names() - set(project.workers)):
+    if unknown := sorted(routing.mentioned() - set(project.workers)):
         raise RemoteSetupError(
             f"project {project.name} has no worker {', '.join(unknown)}, which the worker map names; it has "
             f"{', '.join(project.workers)}"

@@ -138,10 +138,6 @@ class RemoteOptions(_Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        named = self.names()
-        for key in ("exec_config", "shared", "scratch"):
-            if unknown := sorted(set(getattr(self, key)) - named):
-                raise ValueError(f"{key}: no job goes to {', '.join(unknown)}; the workers are {', '.join(named)}")
         for kind, rows in self.resources.items():
             for row in rows:
                 if row.time > self.longest:
@@ -151,6 +147,10 @@ class RemoteOptions(_Options):
     def names(self) -> set[str]:
         """All workers that jobs go to."""
         return {*self.workers.values(), *([self.pilot.worker] if self.pilot else [])}
+
+    def mentioned(self) -> set[str]:
+        """All workers that are named anywhere; the project has to have them."""
+        return {*self.names(), *self.exec_config, *self.shared, *self.scratch}
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
 KillWait=2
+MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 GresTypes=gpu

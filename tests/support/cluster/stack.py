@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pymongo import MongoClient
 
 from tests.support.cli import ROOT
 from tests.support.cluster import mongo, slurm, ssh
-from tests.support.cluster.servers import Server
+from tests.support.cluster.servers import Server, wait_until
 
 QUICK = {
     "delay_checkout": 1,
@@ -88,7 +90,7 @@ class Stack:
         ``environment``: more variables that its jobs see; nothing of ours is in the environment of an SSH session.
         """
         self.environment["SPINMULTINET_STORE_URI"] = self.uri(name)
-        lines = [f"export {key}='{value}'" for key, value in {"PYTHONPATH": str(ROOT), **environment}.items()]
+        lines = [f'export {key}="{value}"' for key, value in {"PYTHONPATH": str(ROOT), **environment}.items()]
         far = (
             "--host",
             f"root@127.0.0.1:{self.sshd.port}",
@@ -120,6 +122,29 @@ class Stack:
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **changes}))
         return path
 
+    def queue(self, name: str) -> list[dict[str, Any]]:
+        """Documents of all jobs in the queue of a project."""
+        with MongoClient(self.uri(name)) as client:
+            return list(client[f"{name}_queue"]["jobs"].find())
+
+    def wait(self, name: str, seconds: float = 300) -> list[dict[str, Any]]:
+        """Documents of the queue once all of its jobs are completed; RuntimeError with what a failed one said."""
+
+        def ended() -> bool:
+            jobs = self.queue(name)
+            for job in jobs:
+                if job["state"] in ("FAILED", "REMOTE_ERROR"):
+                    raise RuntimeError(
+                        f"{job['job']['name']} on {job['worker']}: {job['error'] or job['remote']['error']}"
+                    )
+            return bool(jobs) and all(job["state"] == "COMPLETED" for job in jobs)
+
+        try:
+            wait_until(ended, f"{name} is done", seconds, step=1)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {_count(self.queue(name))}") from None
+        return self.queue(name)
+
     def run(self, name: str) -> Server:
         """Start the runner of a project in the foreground of a process of its own."""
         runner = Server(
@@ -130,6 +155,15 @@ class Stack:
         runner.start(lambda: True)
         self.runners[name] = runner
         return runner
+
+    def end(self, name: str) -> None:
+        """Stop the runner of a project."""
+        self.runners.pop(name).stop()
+
+
+def _count(jobs: list[dict[str, Any]]) -> str:
+    counts = Counter((job["state"], job["worker"]) for job in jobs)
+    return ", ".join(f"{number} {state} on {worker}" for (state, worker), number in counts.items())
 
 
 def missing() -> list[str]:

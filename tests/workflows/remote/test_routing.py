@@ -94,8 +94,6 @@ def test_training_asks_for_a_gpu_and_light_jobs_for_nothing():
         ({"resources": {"label": [{"time": "9-00:00:00"}]}}, "resources.label: a time limit is above 'longest'"),
         ({"resources": {"label": [{"time": 60}, {"time": 90}]}}, "two rows are for the same number of sites"),
         ({"resources": {"label": [{"time": 60, "engine": {"kpar": 3}}]}}, "1 processes cannot be shared out"),
-        ({"exec_config": {"cpus": "vasp"}}, "exec_config: no job goes to cpus"),
-        ({"shared": {"gpus": True}}, "shared: no job goes to gpus"),
     ],
 )
 def test_mistakes_are_named(change, message, tmp_path):
@@ -129,6 +127,11 @@ def test_vasp_gets_its_cores_and_keeps_its_level():
 def test_other_engines_stay_as_they_are():
     engine = get_engine("spin-lattice")
     assert sized(engine, route(OPTIONS, "label", 8)) is engine
+
+
+def test_workers_named_anywhere_have_to_be_in_the_project():
+    options = RemoteOptions.model_validate({**MAP, "shared": {"gpus": True}, "scratch": {"fast": "/scratch"}})
+    assert options.mentioned() == {"cpu", "gpu", "local", "pilot", "gpus", "fast"}
 
 
 def test_processes_are_shared_out_evenly():
