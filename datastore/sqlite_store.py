@@ -154,7 +154,9 @@ class SqliteStore(Store):
 
         ``criteria``: MongoDB filter; ``properties``: fields to return (list or projection); ``limit`` 0 means all.
         """
-        found = (document for _, document in self._matching(criteria, sort, skip + limit if limit else 0))
+        passed = skip if self._where(criteria).exact else 0  # by SQL, which reads no document for it
+        skip -= passed
+        found = (document for _, document in self._matching(criteria, sort, skip + limit if limit else 0, passed))
         chosen = islice(found, skip, skip + limit if limit else None)
         return (q.project(document, properties) for document in chosen)
 
@@ -178,13 +180,20 @@ class SqliteStore(Store):
 
         One transaction, on disk when it returns: of several processes that expect the same, one succeeds.
         """
-        identity, text = self._key_of(document, [self.key]), q.encode(document)
+        return self.replace_each([(document, expected)]) == 1
+
+    def replace_each(self, pairs: Sequence[tuple[Document, Criteria]]) -> int:
+        """:meth:`replace_if` of several in one transaction; returns how many were replaced."""
+        prepared = [(self._key_of(document, [self.key]), q.encode(document), expected) for document, expected in pairs]
+        self._index_below([document for document, _ in pairs])
+        replaced = 0
         with self._transaction() as database:
-            old = next(self._matching(identity, None), None)
-            if old is None or not q.matches(expected, old[1]):
-                return False
-            self._write(database, old, text)
-        return True
+            for identity, text, expected in prepared:
+                old = next(self._matching(identity, None), None)
+                if old is not None and q.matches(expected, old[1]):
+                    self._write(database, old, text)
+                    replaced += 1
+        return replaced
 
     def _write(self, database: sqlite3.Connection, old: tuple[int, Document] | None, text: str) -> None:
         if old is None:
@@ -215,15 +224,11 @@ class SqliteStore(Store):
             database.executemany(f"DELETE FROM {self._table} WHERE id = ?", ids)
 
     def ensure_index(self, key: str | Sequence[str], unique: bool = False) -> bool:
-        """Index a (dotted) field, or several in this order. ``unique`` is refused by DataError where documents share
-        a value.
-
-        ``NAME.$**``, as in MongoDB, is each field below NAME, from the first document on that has it.
-        """
+        """:meth:`ensure_indexes` of one. ``unique`` is refused by DataError where documents share a value."""
         return self.ensure_indexes([key], unique)
 
     def ensure_indexes(self, keys: Sequence[str | Sequence[str]], unique: bool = False) -> bool:
-        """:meth:`ensure_index` of several, in one transaction where some are missing."""
+        """Index (dotted) fields, or several in an order. ``NAME.$**`` is each field below NAME that comes later."""
         wanted: dict[str, str] = {}
         for key in keys:
             fields = (key,) if isinstance(key, str) else tuple(key)
@@ -270,7 +275,7 @@ class SqliteStore(Store):
         return iter(groups.values())
 
     def distinct(self, field: str, criteria: Criteria | None = None, all_exist: bool = False) -> list[Any]:
-        """Distinct values of a field (elements, where it holds lists), in order of first appearance."""
+        """Distinct values of a field (elements, where it holds lists)."""
         if not criteria and (fast := self._distinct_scalars(field)) is not None:
             return fast
         values: dict[bytes, Any] = {}
@@ -292,7 +297,7 @@ class SqliteStore(Store):
         return hash((self.path, self.collection_name, self.last_updated_field))
 
     def explain(self, criteria: Criteria, sort: Order = None) -> list[str]:
-        """SQLite's plan for the first documents of a query, to see whether an index is used."""
+        """SQLite's plan for the first documents of a query."""
         condition = self._where(criteria)
         order = self._order(sort, condition)
         sql = f"SELECT id FROM {self._table} WHERE {condition.sql} ORDER BY {order} LIMIT 20"
@@ -326,11 +331,14 @@ class SqliteStore(Store):
         # SQLite likes to walk through the whole table where a limit and the order of rows are asked for; '+' says no.
         return "+id" if condition.sql != q.EVERYTHING and not sort else q.order_by(sort)
 
-    def _matching(self, criteria: Criteria | None, sort: Order, limit: int = 0) -> Iterator[tuple[int, Document]]:
+    def _matching(
+        self, criteria: Criteria | None, sort: Order, limit: int = 0, skip: int = 0
+    ) -> Iterator[tuple[int, Document]]:
         condition = self._where(criteria)
         sql = f"SELECT id FROM {self._table} WHERE {condition.sql} ORDER BY {self._order(sort, condition)}"
-        sql += f" LIMIT {limit}" if limit and condition.exact else ""
+        sql += f" LIMIT {limit or -1} OFFSET {skip}" if condition.exact else ""
         ids = [row[0] for row in self._rows(sql, condition.parameters)]
+        fits = q.matcher(criteria or {})
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
             marks = ",".join("?" * len(batch))
@@ -340,7 +348,7 @@ class SqliteStore(Store):
                     continue
                 document = self._decode(row_id, texts[row_id])
                 # What was exact when the rows were chosen may have been changed since.
-                if not criteria or q.matches(criteria, document):
+                if fits(document):
                     yield row_id, document
 
     def _decode(self, row_id: int, text: str) -> Document:

@@ -10,7 +10,6 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from datastore.decisions import decide
 from datastore.schema import DecisionAction
 from workflows.serve.access import plain_headers
 from workflows.serve.overview import Overview
@@ -50,9 +49,9 @@ def api_router(shelf: Shelf) -> APIRouter:
     async def decisions(key: str, asked: _Decision, request: Request) -> Response:
         if not shelf.access.allowed(plain_headers(request.scope)):
             return _json({"error": "changes need the header Authorization: Bearer TOKEN"}, 401)
-        given = (asked.action, asked.author, asked.reason)
+        given = (asked.point_id, asked.action, asked.author, asked.reason)
         try:
-            changed = await shelf.run(lambda: decide(shelf.store(key), [asked.point_id], *given))
+            changed = await shelf.run(shelf.decide, key, *given)
         except Exception as error:
             return _json({"error": told(error)}, 400)
         return _json({point_id: point.verdict for point_id, point in changed.items()})

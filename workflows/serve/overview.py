@@ -12,8 +12,8 @@ from datastore import SpinStore
 from datastore.costs import LOG_FILE, log_events
 from datastore.locks import holder as lock_holder
 from datastore.registry import champion, history
+from datastore.select import count_by
 from datastore.stores import explained
-from datastore.upgrade import checked
 from workflows.campaign_lock import lock_name
 from workflows.run_lock import holder
 from workflows.serve.places import Campaign, Project
@@ -73,13 +73,10 @@ def overviews(project: Project, store: SpinStore | None) -> list[Overview]:
 def tally(store: SpinStore) -> dict[str, Tally]:
     """Calculations in a store by campaign, generation and outcome."""
     counts: Counter[tuple[str, int, str]] = Counter()
-    with explained(store.uri):
-        for document in store.points.query({}, ["campaign", "generation", "verdict", "point_id"]):
-            checked(document, campaign=str, generation=int, verdict=str)
-            counts[document["campaign"], document["generation"], document["verdict"]] += 1
-        for document in store.failures.query({}, ["campaign", "generation", "point_id"]):
-            checked(document, campaign=str, generation=int)
-            counts[document["campaign"], document["generation"], "failed"] += 1
+    for (campaign, generation, verdict), number in count_by(store, ["campaign", "generation", "verdict"]).items():
+        counts[str(campaign), int(generation or 0), str(verdict)] += number
+    for (campaign, generation), number in count_by(store, ["campaign", "generation"], failures=True).items():
+        counts[str(campaign), int(generation or 0), "failed"] += number
     found: dict[str, dict[int, dict[str, int]]] = {}
     for (campaign, generation, outcome), count in sorted(counts.items()):
         row = found.setdefault(campaign, {}).setdefault(

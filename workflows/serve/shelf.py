@@ -8,8 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from datastore import SpinStore, open_store
+from datastore import SpinPoint, SpinStore, open_store
+from datastore.decisions import decide
 from datastore.errors import DataError
+from datastore.schema import DecisionAction
 from workflows.serve.access import Access
 from workflows.serve.errors import ServeError
 from workflows.serve.overview import Overview, overviews, stamp
@@ -48,10 +50,15 @@ class Shelf:
         return self.projects[key]
 
     def store(self, key: str) -> SpinStore:
-        """The open store of a project, for threads. Raises DataError where it is not there (yet)."""
+        """The store of a project, open for reading, for threads. Raises DataError where it is not there (yet)."""
         if key not in self._stores:
-            self._stores[key] = open_store(self.project(key).uri, create=False)
+            self._stores[key] = open_store(self.project(key).uri, readonly=True)
         return self._stores[key]
+
+    def decide(self, key: str, point_id: str, action: DecisionAction, author: str, reason: str) -> dict[str, SpinPoint]:
+        """:func:`datastore.decisions.decide` in a store that is opened for this one change."""
+        with open_store(self.project(key).uri, create=False) as store:
+            return decide(store, [point_id], action, author, reason)
 
     def check(self) -> None:
         """Open every store once. Raises DataError for one that is missing, unless a campaign is about to make it."""

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydash import get
+
 from datastore import SpinStore
 from datastore.errors import DataError
-from datastore.filters import parse_filter, path_of
+from datastore.filters import path_of
 from datastore.levels import names
-from datastore.stores import explained
+from datastore.select import count as matching
+from datastore.select import select
 from workflows.names import short_name
 
 PAGE = 25
@@ -19,22 +22,11 @@ PAGE = 25
 LARGEST = 200
 
 FIELDS = (
-    *(
-        "point_id",
-        "formula",
-        "cell",
-        "ordering",
-        "ordering_found",
-        "deformation",
-        "generation",
-        "energy",
-        "free_energy",
-    ),
-    *("total_moment", "verdict", "verdict_reasons", "campaign", "pair_id", "level_id", "level_of_theory", "species"),
+    *("point_id", "formula", "cell", "ordering", "ordering_found", "deformation", "generation", "energy", "species"),
+    *("total_moment", "verdict", "verdict_reasons", "campaign", "level_id", "level_of_theory", path_of("fmax")),
 )
-SORTABLE = frozenset(
-    {"formula", "cell", "ordering", "deformation", "generation", "energy", "total_moment", "verdict", "campaign"}
-)
+SORTABLE = ("generation", "cell", "energy_per_atom", "fmax")
+"""Columns that have an index of their own: sorting by others would read all labels."""
 
 Row = dict[str, Any]
 
@@ -53,19 +45,6 @@ class Query:
     def __post_init__(self) -> None:
         if not (1 <= self.size <= LARGEST and self.page >= 1):
             raise DataError(f"pages are numbered from 1 and have 1 to {LARGEST} labels")
-
-    @property
-    def criteria(self) -> dict[str, Any]:
-        """MongoDB criteria. Raises DataError where the filter cannot be read."""
-        return parse_filter(self.where)
-
-    @property
-    def order(self) -> dict[str, int] | None:
-        """MongoDB sort order. Raises DataError for unknown fields."""
-        if not self.sort:
-            return None
-        field = self.sort.removeprefix("-")
-        return {path_of(field): -1 if self.sort.startswith("-") else 1}
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -87,31 +66,30 @@ def read_query(parameters: Mapping[str, str]) -> Query:
 def read_page(store: SpinStore, query: Query) -> list[Row]:
     """Labels of one page as the table shows them: plain values, energies in eV per atom and per cell."""
     skip = (query.page - 1) * query.size
-    with explained(store.uri):
-        found = list(store.points.query(query.criteria, list(FIELDS), query.order, skip=skip, limit=query.size))
+    found = list(select(store, query.where, FIELDS, query.sort, query.size, skip=skip))
     levels = names({str(d.get("level_id")): d.get("level_of_theory") or {} for d in found})
     return [_row(document, levels) for document in found]
 
 
 def count(store: SpinStore, query: Query) -> int:
     """How many labels match, on all pages."""
-    with explained(store.uri):
-        return int(store.points.count(query.criteria))
+    return matching(store, query.where)
 
 
 def _row(document: Mapping[str, Any], levels: Mapping[str, str]) -> Row:
     """Cells of one label. Whatever a document holds, a cell is text, a number or None."""
     found = document.get("ordering_found")
     atoms = len(document.get("species") or ()) or 1
-    free = document.get("free_energy")
+    energy = document.get("energy")
     reasons = document.get("verdict_reasons") or []
     return {
         **{name: _plain(document.get(name)) for name in ("point_id", "formula", "cell", "deformation", "campaign")},
-        **{name: _plain(document.get(name)) for name in ("generation", "energy", "total_moment", "verdict", "pair_id")},
+        **{name: _plain(document.get(name)) for name in ("generation", "total_moment", "verdict")},
         "ordering": short_name(str(document.get("ordering", ""))),
         "found": "" if found == document.get("ordering") else short_name(str(found)),
         "atoms": atoms,
-        "per_atom": free / atoms if isinstance(free, int | float) else None,
+        "energy_per_atom": energy / atoms if isinstance(energy, int | float) else None,
+        "fmax": _plain(get(document, path_of("fmax"))),
         "reasons": "; ".join(map(str, reasons)),
         "level": levels.get(str(document.get("level_id")), ""),
     }

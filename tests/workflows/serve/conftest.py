@@ -122,8 +122,9 @@ def browser():
         if os.environ.get("SPINMULTINET_REQUIRE_BROWSER") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, headless=True, args=list(CHROMIUM))
         yield running

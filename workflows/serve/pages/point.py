@@ -6,7 +6,6 @@ from typing import Any
 
 from nicegui import ui
 
-from datastore.decisions import decide
 from workflows.serve.pages.layout import (
     SLOWEST,
     address,
@@ -171,9 +170,9 @@ def _decide(shelf: Shelf, key: str, found: Found) -> None:
             if not may_write(shelf):
                 ui.notify("your login has ended; log in again", type="negative")
                 return
-            given = (action.value, author.value or "", reason.value or "")
+            given = (found.point.point_id, action.value, author.value or "", reason.value or "")
             try:
-                await shelf.run(decide, shelf.store(key), [found.point.point_id], *given)
+                await shelf.run(shelf.decide, key, *given)
             except Exception as error:
                 ui.notify(told(error), type="negative", multi_line=True)
                 return

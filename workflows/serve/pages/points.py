@@ -13,7 +13,7 @@ from workflows.serve.pages.layout import SLOWEST, address, frame, known, refresh
 from workflows.serve.shelf import POLL_SECONDS, Shelf
 from workflows.serve.table import LARGEST, SORTABLE, Query, count, read_page, read_query
 
-EXAMPLES = ("verdict=rejected", "ordering=AFM-II,FM", "deformation=volume", "generation>=1")
+EXAMPLES = ("verdict=rejected", "ordering=AFM-II,FM", "deformation=volume", "fmax>1 generation>=1", "x(Ni)>0.5")
 
 COLUMNS = (
     ("point_id", "label"),
@@ -23,13 +23,13 @@ COLUMNS = (
     ("found", "found instead"),
     ("deformation", "deformation"),
     ("generation", "round"),
-    ("per_atom", "free energy, eV/atom"),
-    ("energy", "energy, eV/cell"),
+    ("energy_per_atom", "energy, eV/atom"),
+    ("fmax", "largest force, eV/Å"),
     ("total_moment", "total moment, μB"),
     ("verdict", "verdict"),
     ("level", "level of theory"),
 )
-RIGHT = ("generation", "per_atom", "energy", "total_moment")
+RIGHT = ("generation", "energy_per_atom", "fmax", "total_moment")
 
 LINK = """
 <q-td :props="props"><a :href="'%s' + encodeURIComponent(props.value)" class="mono">{{ props.value.slice(0, 12) }}</a>
@@ -96,12 +96,12 @@ class _Table:
     def _filter_line(self) -> None:
         with ui.column().classes("card w-full").style("gap: 6px"):
             with ui.row(wrap=False).classes("w-full items-center"):
-                hint = "such as: ordering=AFM-II verdict=accepted energy<-30"
+                hint = "such as: ordering=AFM-II m(Ni)>1.2 not verdict=rejected"
                 self.line = ui.input(placeholder=hint).props("dense outlined clearable").classes("mono")
                 self.line.style("flex: 1").mark("filter").on("keydown.enter", self._asked).on("clear", self._asked)
                 ui.button("Filter", on_click=self._asked).props("unelevated no-caps")
             with ui.row().classes("items-center").style("gap: 8px"):
-                ui.label("FIELD=VALUE, !=, <, <=, >, >=; all must hold, a comma means or. Examples:").classes("soft")
+                ui.label("FIELD=VALUE, != < <= > >=, or, not, ( ). Examples:").classes("soft")
                 for example in EXAMPLES:
                     here = address(self.key, "points", where=example)
                     ui.link(example, here).classes("mono link")
@@ -122,7 +122,7 @@ class _Table:
         table.classes("w-full card").style("padding: 4px 6px").mark("points")
         table.add_slot("body-cell-point_id", LINK % f"{address(self.key, 'point')}/")
         table.add_slot("body-cell-verdict", VERDICT)
-        for name, digits in (("per_atom", 4), ("energy", 3), ("total_moment", 2)):
+        for name, digits in (("energy_per_atom", 4), ("fmax", 3), ("total_moment", 2)):
             table.add_slot(f"body-cell-{name}", NUMBER % digits)
         for name, width in (("ordering", 110), ("found", 110), ("level", 150), ("cell", 110)):
             table.add_slot(f"body-cell-{name}", CUT % width)
