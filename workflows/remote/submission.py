@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from jobflow import Flow, Job
+from pymongo.errors import BulkWriteError
 
 from datastore.batches import in_batches
 from workflows.remote.queue import NOT_STARTED, PENDING
@@ -30,6 +31,9 @@ ADVANCE = "advance"
 
 KINDS = {PART: "train"}
 """Kinds of jobs in the queue that the worker map has under another name."""
+
+DUPLICATE = 11000
+"""MongoDB's code for a key that is there."""
 
 WAIT = 60
 """Seconds to wait for the lock of a job or flow that the runner has at the moment."""
@@ -61,8 +65,8 @@ class Submission:
         mine = {"job.metadata.campaign": self.campaign, "job.metadata.kind": {"$ne": ADVANCE}}
         return self.routing.in_flight - self.controller.count_jobs({**mine, "state": {"$in": list(PENDING)}})
 
-    def submit(self, jobs: Sequence[Job]) -> int:
-        """Add jobs that the queue does not know, as many as there is room for, in flows; returns how many."""
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Add jobs that the queue does not know, as many as there is room for, in flows."""
         self.mend()
         room = max(0, self.room())
         for part in in_batches(jobs[:room], self.routing.chunk):
@@ -75,13 +79,14 @@ class Submission:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", message="Some jobs are not connected")
                     self._add(flow)
-            except ValueError:  # a key is there: another campaign was faster with one of them
-                self.mend()
+            except BulkWriteError as error:
+                if not _duplicate(error):
+                    raise
+                self.mend()  # another campaign was faster with one of them
             else:
                 self._whole(flow.uuid)
-            self.submitted += len(part)
+                self.submitted += len(part)
         self.follow([job.uuid for job in jobs[:room]])
-        return min(len(jobs), room)
 
     def _add(self, flow: Flow) -> None:
         self.controller.add_flow(flow, worker=self.routing.workers["light"], allow_external_references=True)
@@ -212,8 +217,13 @@ def attempts(document: Document) -> int:
     return int(document["job"]["metadata"].get("attempts") or 0)
 
 
+def _duplicate(error: BulkWriteError) -> bool:
+    return all(problem.get("code") == DUPLICATE for problem in (error.details or {}).get("writeErrors", []))
+
+
 def _manager(chosen: Route) -> Document:
-    return {"worker": chosen.worker, "exec_config": chosen.exec_config, "resources": chosen.resources}
+    # An empty dict would not mean those of the worker, but none.
+    return {"worker": chosen.worker, "exec_config": chosen.exec_config, "resources": chosen.resources or None}
 
 
 def _subject(job: Job) -> tuple[Any, Any]:

@@ -1,0 +1,31 @@
+"""A campaign for the project ``desk``, and looks into its queue."""
+
+from pathlib import Path
+
+from workflows.campaign import load_campaign
+from workflows.flows import CampaignMaker
+from workflows.remote.campaign import RemoteCampaign
+from workflows.remote.routing import RemoteOptions
+
+WORKERS = {"label": "labels", "train": "train", "light": "light"}
+SHARED = dict.fromkeys(WORKERS.values(), True)
+
+
+def campaign_of(folder: Path, **routing) -> RemoteCampaign:
+    """The campaign that is in ``folder``, on this project."""
+    options, engine = load_campaign(folder / "tiny.yaml")
+    options_of_workers = RemoteOptions.model_validate({"workers": WORKERS, "shared": SHARED, **routing})
+    return RemoteCampaign("desk", options_of_workers, CampaignMaker(options, engine))
+
+
+def labels_of(campaign: RemoteCampaign):
+    """Its first twelve labels, in no flow of the queue."""
+    return [job for job, _ in campaign.maker.make().iterflow() if job.metadata["kind"] == "label"]
+
+
+def queue_documents(controller, kind: str):
+    return list(controller.jobs.find({"job.metadata.kind": kind}))
+
+
+def tails_of(controller):
+    return queue_documents(controller, "advance")
