@@ -39,6 +39,7 @@ html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_copy_source = False
+html_sidebars = {"index": [], "troubleshooting": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
