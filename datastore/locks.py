@@ -27,7 +27,7 @@ from uuid import uuid4
 from maggma.core import Store
 
 from datastore.errors import DataError
-from datastore.schema import content_hash
+from datastore.schema import SCHEMA_VERSION, content_hash
 from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, explained, insert_new
 
@@ -146,6 +146,7 @@ def _acquire(store: SpinStore, name: str, owner: str, ttl: float) -> Document:
 
 def _mine(name: str, owner: str, ttl: float) -> Document:
     return {
+        "schema_version": SCHEMA_VERSION,
         "name": name,
         "token": uuid4().hex,
         "owner": owner,

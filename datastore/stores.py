@@ -24,7 +24,7 @@ from pymongo.errors import DocumentTooLarge, DuplicateKeyError, InvalidURI, Oper
 
 from datastore.checksums import sealed
 from datastore.errors import DataError
-from datastore.schema import SEARCH, Decision, ModelRecord, SpinFailure, SpinPoint
+from datastore.schema import SCHEMA_VERSION, SEARCH, Decision, ModelRecord, SpinFailure, SpinPoint
 from datastore.search import PER_ELEMENT, searchable
 from datastore.sqlite_store import ALL_BELOW, SqliteStore
 from datastore.upgrade import parse
@@ -41,7 +41,7 @@ Index = str | tuple[str, ...]
 _POINT_INDEXES: tuple[Index, ...] = (
     *("config_id", "generation", "cell", "salvaged_from", "last_updated"),
     *((name, "verdict") for name in ("formula", "ordering", "ordering_found", "deformation", "level_id", "engine")),
-    *(("campaign", "generation"), ("parent", "deformation"), ("pair_id", "level_id")),
+    *(("campaign", "generation", "verdict"), ("parent", "deformation"), ("pair_id", "level_id")),
     *((f"{SEARCH}.system", "verdict"), (f"{SEARCH}.flipped", "verdict"), ("verdict", f"{SEARCH}.fmax")),
     *(f"{SEARCH}.{name}" for name in ("layout", "fmax", "energy_per_atom", "atoms")),
     *((f"{SEARCH}.{name}{ALL_BELOW}", "verdict") for name in PER_ELEMENT),
@@ -253,9 +253,11 @@ def open_store(uri: str, create: bool = True, readonly: bool = False) -> SpinSto
 def stamped(document: dict[str, Any]) -> dict[str, Any]:
     """The document with ``last_updated`` (UTC, naive, as maggma wants it) set to now, and its checksum.
 
-    Only documents of this project, which have a schema version, get a checksum, and labels what they are searched by.
+    Documents that have a schema version get a checksum, and labels what they are searched by; notes, which have none,
+    get a version.
     """
-    content = sealed(searchable(document)) if "schema_version" in document else document
+    noted = {"schema_version": SCHEMA_VERSION, **document}
+    content = sealed(searchable(document)) if "schema_version" in document else noted
     return {**content, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
 
 

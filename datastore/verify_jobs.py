@@ -19,6 +19,9 @@ Document = dict[str, Any]
 OF_MARKERS = {"source": str, "completed_at": str, "groups": list, "judged": bool}
 """Fields of a note in ``ingested``; those of imports have no more."""
 
+OF_STORES = ("_id", "last_updated", "schema_version")
+"""Fields that every note may have."""
+
 OF_GROUPS = 5
 """Texts that name an :func:`~datastore.outliers.outlier_group`."""
 
@@ -53,7 +56,7 @@ def marker_problems(document: Document) -> Iterator[str]:
     for name, kind in OF_MARKERS.items():
         if not isinstance(document.get(name), kind):
             yield f"{name!r} is missing or no {kind.__name__}"
-    extra = sorted(key for key in document.keys() - OF_MARKERS.keys() if key not in ("_id", "last_updated"))
+    extra = sorted(key for key in document.keys() - OF_MARKERS.keys() if key not in OF_STORES)
     if extra:
         yield f"has fields that nobody writes: {', '.join(extra)}"
     groups = document.get("groups")

@@ -28,6 +28,7 @@ from workflows.cli import (
     simulate,
     states,
     status,
+    upgrade,
 )
 from workflows.cli.errors import FAILED, INTERRUPTED, STOPPED, report, warn_plainly
 
@@ -82,6 +83,7 @@ for command in (datasets.snapshot, datasets.leaks, datasets.compare):
 for by_hand in (curate.override, curate.retract, curate.restore, curate.decisions, curate.verify):
     data.app.command(by_hand.__name__)(by_hand)
 data.app.command("metastable")(states.metastable)
+data.app.command("upgrade")(upgrade.upgrade)
 app.add_typer(data.app, name="data")
 app.add_typer(registry.app, name="models")
 app.command("train")(models.train)
