@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -57,6 +58,12 @@ def content_hash(content: Any, length: int = 24) -> str:
 def _rounded(array: FloatArray, digits: int = 8) -> list[Any]:
     """Round for hashing (1e-8 Angstrom or muB) and turn -0.0 into 0.0, so equal content has equal text."""
     return list((np.round(array, digits) + 0.0).tolist())
+
+
+@lru_cache(maxsize=4096)
+def _reduced_formula(counts: tuple[tuple[str, int], ...]) -> str:
+    """Campaigns have thousands of configurations of a few compositions."""
+    return str(Composition(dict(counts)).reduced_formula)
 
 
 class _Document(BaseModel):
@@ -149,7 +156,7 @@ class SpinConfig(_Document):
     @property
     def formula(self) -> str:
         """Reduced formula in alphabetical order of elements, such as ``NiO``; site order does not matter."""
-        return str(Composition(Counter(self.species)).reduced_formula)
+        return _reduced_formula(tuple(sorted(Counter(self.species).items())))
 
     @classmethod
     def from_structure(cls, structure: Structure, ordering: str, **fields: Any) -> SpinConfig:

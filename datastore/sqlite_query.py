@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -160,6 +161,43 @@ def order_by(sort: Mapping[str, Sort | int] | None) -> str:
         sign = direction.value if isinstance(direction, Sort) else direction
         parts.append(f"{value} {'DESC' if sign < 0 else 'ASC'}")
     return ", ".join([*parts, "id"])
+
+
+def matcher(criteria: Criteria) -> Callable[[Document], bool]:
+    """:func:`matches` for many documents. Texts are looked up in long lists, not compared with each entry."""
+    tests: list[Callable[[Document], bool]] = []
+    others: Document = {}
+    for field, value in criteria.items():
+        if field in ("$and", "$or") and isinstance(value, list) and value:
+            tests.append(partial(_all_or_any, all if field == "$and" else any, [matcher(part) for part in value]))
+        elif (texts := _texts(field, value)) is not None:
+            tests.append(partial(_is_among, field, texts, value))
+        else:
+            others[field] = value
+    if others:
+        tests.append(partial(matches, others))
+    return partial(_all_or_any, all, tests)
+
+
+def _all_or_any(
+    combine: Callable[[Iterable[bool]], bool], tests: list[Callable[[Document], bool]], document: Document
+) -> bool:
+    return combine(test(document) for test in tests)
+
+
+def _texts(field: str, value: Any) -> frozenset[str] | None:
+    """The texts of a condition ``$in`` on a field at the top of documents; None for any other condition."""
+    if field.startswith("$") or "." in field or not isinstance(value, Mapping) or list(value) != ["$in"]:
+        return None
+    operand = value["$in"]
+    if not isinstance(operand, list | tuple | set) or not all(isinstance(item, str | None) for item in operand):
+        return None
+    return frozenset(item for item in operand if item is not None)
+
+
+def _is_among(field: str, texts: frozenset[str], condition: Any, document: Document) -> bool:
+    found = document.get(field)
+    return found in texts if isinstance(found, str) else matches({field: condition}, document)
 
 
 def matches(criteria: Criteria, document: Document) -> bool:

@@ -6,14 +6,14 @@ machine what was begun or failed. So a campaign that was edited is shown as a ru
 
 from __future__ import annotations
 
-import json
 import re
-from collections import defaultdict
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from jobflow import Flow, Job
 
 from datastore import SpinStore
@@ -68,7 +68,7 @@ class _Found:
     name: str
     kind: str
     dynamic: bool
-    config: SpinConfig | None
+    config: SpinConfig | Document | None
     chunk: tuple[str, int, str] | None = None
     """Folder and number of the slice whose labels it adds, and their level of theory."""
     size: tuple[str, int, float] | None = None
@@ -82,21 +82,22 @@ def campaign_jobs(flow: Flow, store: SpinStore | None, folder: Path, since: floa
     """
     log = _newest(folder / LOG_FILE)
     jobs: list[CampaignJob] = []
-    waiting = [_of_flow(flow)]
+    waiting: deque[list[_Found] | _Found] = deque([_of_flow(flow)])
     seen: set[str] = set()
     while waiting:
-        batch = [job for job in waiting.pop(0) if job.uuid not in seen]
-        seen.update(job.uuid for job in batch)
-        documents = {} if store is None else _documents(store, batch)
-        added = {} if store is None else _flows(store, batch)
-        generations = _generations(batch)
-        for job, generation in zip(batch, generations, strict=True):
-            document = documents.get(job.uuid)
-            if document is not None and job.dynamic and job.uuid not in added:
-                document = None  # killed between its two writes: it runs again
-            waiting += [list(_to_come(job))] if document is None and job.chunk else []
-            jobs.append(_job(job, generation, document, log.get(job.uuid), since))
-            waiting += [list(_of_document(json.loads(text))) for text in added.get(job.uuid, [])]
+        next_one = waiting.popleft()
+        for found in [next_one] if isinstance(next_one, list) else _added(store, next_one):
+            batch = [job for job in found if job.uuid not in seen]
+            seen.update(job.uuid for job in batch)
+            documents = {} if store is None else _documents(store, batch)
+            grown = set() if store is None else _grown(store, batch)
+            for job, generation in zip(batch, _generations(batch), strict=True):
+                document = documents.get(job.uuid)
+                if document is not None and job.dynamic and job.uuid not in grown:
+                    document = None  # killed between its two writes: it runs again
+                waiting += [list(_to_come(job))] if document is None and job.chunk else []
+                jobs.append(_job(job, generation, document, log.get(job.uuid), since))
+                waiting += [job] if job.uuid in grown else []
     return jobs
 
 
@@ -125,16 +126,19 @@ def _of_job(job: Job) -> _Found:
     return _Found(job.uuid, job.name, job_kind(job), dynamic, config, _chunk(job.metadata))
 
 
-def _of_document(document: Document) -> Iterator[_Found]:
-    """Jobs in a stored flow, read as what it is: making jobflow's objects of all its parts would take much longer."""
+def _of_document(document: Document, plain: bool = False) -> Iterator[_Found]:
+    """Jobs in a stored flow, read as what it is: making jobflow's objects of all its parts would take much longer.
+
+    ``plain``: also configurations stay documents; most are of labels that are done, and nobody asks for them.
+    """
     if document.get("@class") == "Flow":
         for part in document["jobs"]:
-            yield from _of_document(part)
+            yield from _of_document(part, plain)
         return
     metadata = document.get("metadata") or {}
     kind, dynamic = str(metadata.get("kind", "job")), bool(metadata.get("dynamic"))
     configs = [part for part in document.get("function_args") or [] if _is_config(part)]
-    config = SpinConfig.from_document(configs[0]) if configs else None
+    config = None if not configs else configs[0] if plain else SpinConfig.from_document(configs[0])
     yield _Found(document["uuid"], document["name"], kind, dynamic, config, _chunk(metadata))
 
 
@@ -180,15 +184,22 @@ def _documents(store: SpinStore, batch: Sequence[_Found]) -> dict[str, Document]
     return found
 
 
-def _flows(store: SpinStore, batch: Sequence[_Found]) -> dict[str, list[str]]:
+def _grown(store: SpinStore, batch: Sequence[_Found]) -> set[str]:
+    """uuids of those jobs that have stored the flows they added."""
     uuids = [job.uuid for job in batch if job.dynamic]
-    found: defaultdict[str, list[str]] = defaultdict(list)
     if not uuids:
-        return found
+        return set()
     with explained(store.uri):
-        for document in store.flows.query({"uuid": {"$in": uuids}}):  # that of a job, and that of its replacement
-            found[document["uuid"]].extend(document["flows"])
-    return found
+        return {d["uuid"] for d in store.flows.query({"uuid": {"$in": uuids}}, ["uuid"])}
+
+
+def _added(store: SpinStore | None, job: _Found) -> Iterator[list[_Found]]:
+    """Jobs of each flow that a job, or its replacement, has added; read one after the other."""
+    assert store is not None
+    with explained(store.uri):
+        for document in store.flows.query({"uuid": job.uuid}):
+            for text in document["flows"]:
+                yield list(_of_document(orjson.loads(text), plain=True))
 
 
 def _job(
@@ -196,7 +207,8 @@ def _job(
 ) -> CampaignJob:
     if document is None:
         state = _unfinished(event, since)
-        return CampaignJob(job.uuid, job.name, job.kind, generation, state, config=job.config, size=job.size)
+        config = SpinConfig.from_document(job.config) if isinstance(job.config, dict) else job.config
+        return CampaignJob(job.uuid, job.name, job.kind, generation, state, config=config, size=job.size)
     output = document.get("output")
     told = output if isinstance(output, dict) else {}
     failure = f"{told['error_type']}: {told.get('error', '')}" if job.kind == "label" and "error_type" in told else ""

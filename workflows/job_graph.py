@@ -42,7 +42,7 @@ class OpenJob:
     kind: str
     dynamic: bool
     parents: frozenset[str]
-    source: Job | str
+    source: Job | Document | str
     waits: int = 0
     """Jobs that must be done before."""
 
@@ -55,9 +55,14 @@ class OpenJob:
         """The job as JSON text, as workers take it."""
         return self.source if isinstance(self.source, str) else json.dumps(self.source, cls=MontyEncoder)
 
+    def pack(self) -> None:
+        """Keep a job that waits as text, which takes least memory."""
+        if isinstance(self.source, dict):
+            self.source = json.dumps(self.source)
+
     def job(self) -> Job:
         """The job as jobflow's object."""
-        return decode(self.source, f"job {self.uuid}") if isinstance(self.source, str) else self.source
+        return self.source if isinstance(self.source, Job) else decode(self.text(), f"job {self.uuid}")
 
 
 def jobs_in(flow: Flow | str) -> Iterator[OpenJob]:
@@ -92,7 +97,7 @@ def _in_document(document: Document) -> Iterator[OpenJob]:
         kind_of(metadata),
         bool(metadata.get("dynamic")),
         frozenset(parents),
-        json.dumps(document),
+        document,
     )
 
 
@@ -119,18 +124,22 @@ class JobGraph:
         """What has become ready since the last :meth:`take_ready`."""
         self.dead: set[str] = set()
         """Uuids whose job, or one of whose parents, failed."""
+        self._new: list[OpenJob] = []
         self._open: defaultdict[str, int] = defaultdict(int)
         self._children: defaultdict[str, list[Key]] = defaultdict(list)
 
     def add(self, jobs: Collection[OpenJob]) -> None:
         """Take in jobs that are not done. :meth:`link` has to follow, once all that are known are here."""
         for job in jobs:
+            job.pack()
             self.jobs[job.key] = job
             self._open[job.uuid] += 1
+            self._new.append(job)
 
-    def link(self, jobs: Collection[OpenJob]) -> None:
-        """Find out what jobs wait for. Those without open parents are ready."""
-        for job in jobs:
+    def link(self) -> None:
+        """Find out what new jobs wait for. Those without open parents are ready."""
+        new, self._new = self._new, []
+        for job in new:
             before = [uuid for uuid in job.parents if uuid in self._open]
             job.waits = len(before)
             for uuid in before:

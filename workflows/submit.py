@@ -134,36 +134,42 @@ class _Run:
 
     def add(self, *flows: Flow | str) -> None:
         """Register the jobs of flows; those with a stored output are done, and the flows they added follow."""
-        waiting: deque[Flow | str] = deque(flows)
-        added: list[OpenJob] = []
+        self._register(*flows)
+        self.graph.link()
+
+    def _register(self, *flows: Flow | str) -> None:
+        waiting: deque[Flow | str | Key] = deque(flows)
         while waiting:
-            found = {job.key: job for job in jobs_in(waiting.popleft()) if job.key not in self.graph.known}
+            one = waiting.popleft()
+            if isinstance(one, tuple):  # one after the other: those of a large campaign are hundreds of MB
+                waiting.extendleft(reversed(self._flows_of(one)))
+                continue
+            found = {job.key: job for job in jobs_in(one) if job.key not in self.graph.known}
             done = self._stored(list(found.values()))
             for key, job in found.items():
                 self._tell("added", job, done=key in done)
                 self.result.uuids.setdefault(job.kind, []).append(job.uuid)
             self.graph.known.update(found)
             self.result.reused += len(done)
-            left = [job for key, job in found.items() if key not in done]
-            self.graph.add(left)
-            added += left
-            waiting.extend(text for texts in done.values() for text in texts)
-        self.graph.link(added)
+            self.graph.add([job for key, job in found.items() if key not in done])
+            waiting.extend(key for key, grown in done.items() if grown)
 
-    def _stored(self, jobs: Sequence[OpenJob]) -> dict[Key, list[str]]:
-        """Keys of jobs whose output is stored -> flows they added.
+    def _stored(self, jobs: Sequence[OpenJob]) -> dict[Key, bool]:
+        """Keys of jobs whose output is stored -> whether they added flows.
 
         A job marked dynamic counts only with its flows: a kill between the two writes makes it run again.
         """
-        wanted = {"uuid": {"$in": [job.uuid for job in jobs]}}
+        wanted, properties = {"uuid": {"$in": [job.uuid for job in jobs]}}, ["uuid", "index"]
         spin_store = self.store.spin_store
-        stored = {(d["uuid"], d["index"]) for d in spin_store.jobs.query(wanted, properties=["uuid", "index"])}
-        flows = {(d["uuid"], d["index"]): d["flows"] for d in spin_store.flows.query(wanted)}
+        stored = {(d["uuid"], d["index"]) for d in spin_store.jobs.query(wanted, properties)}
+        grown = {(d["uuid"], d["index"]) for d in spin_store.flows.query(wanted, properties)}
         return {
-            job.key: flows.get(job.key, [])
-            for job in jobs
-            if job.key in stored and (job.key in flows or not job.dynamic)
+            job.key: job.key in grown for job in jobs if job.key in stored and (job.key in grown or not job.dynamic)
         }
+
+    def _flows_of(self, key: Key) -> list[str]:
+        document = self.store.spin_store.flows.query_one({"uuid": key[0], "index": key[1]}, ["flows"])
+        return list(document["flows"]) if document else []
 
     def loop(self, workers: int) -> None:
         """Hand out ready jobs and take in answers until nothing is left to do."""
@@ -227,7 +233,7 @@ class _Run:
         stored = self._stored([job]) if job.kind in SHARED else {}
         if job.key not in stored:
             return False
-        self.add(*stored[job.key])
+        self.add(*self._flows_of(job.key))
         self.result.reused += 1
         self.graph.done(job.key)
         self._tell("done", job, reused=True)
@@ -280,7 +286,7 @@ class _Run:
         reason = f"its process ended with {worker.ending()}"
         stored, seconds = self._stored([job]), time.time() - worker.given
         if job.key in stored:
-            self._finish(job, {"kind": "done", "flows": stored[job.key], "seconds": seconds})
+            self._finish(job, {"kind": "done", "flows": self._flows_of(job.key), "seconds": seconds})
         elif job.kind == "label":
             folder = self.folder / JOBS / folder_of(job.name, job.uuid)
             document = crash_document(job.job(), reason, seconds, folder)

@@ -20,7 +20,7 @@ def job(name, *parents, dynamic=False):
 def graph_of(*jobs):
     graph = JobGraph()
     graph.add(jobs)
-    graph.link(jobs)
+    graph.link()
     return graph
 
 
@@ -48,7 +48,7 @@ def test_a_replacement_is_waited_for():
     ready(graph)
     second = OpenJob("a", 2, "a", "job", False, frozenset(), "{}")
     graph.add([second])
-    graph.link([second])
+    graph.link()
     graph.done(("a", 1))
     assert ready(graph) == ["a"]
     graph.done(("a", 2))
@@ -62,7 +62,7 @@ def test_what_depends_on_a_failure_is_dropped_and_so_is_what_comes_later():
     assert set(graph.jobs) == {("d", 1)}
     late = [job("e", "c"), job("f", "d")]
     graph.add(late)
-    graph.link(late)
+    graph.link()
     graph.done(("d", 1))
     assert ready(graph) == ["f"]
     assert graph.dead == {"a", "b", "c", "e"}
