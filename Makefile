@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help env gpaw dev quickstart test check docs format clean
+.PHONY: help env gpaw dev quickstart test test-remote check docs format clean
 
 help:            ## this list
-	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 env: $(VENV)/.base                ## Python environment with the three packages
 
@@ -33,6 +33,9 @@ quickstart: env gpaw              ## a real NiO campaign, a trained and tested m
 
 test: dev gpaw check              ## environment, then every check and every test
 	$(BIN)/python -m pytest
+
+test-remote: dev                  ## campaigns through a real Slurm, sshd and queue on this machine (as root, Linux)
+	SPINMULTINET_REQUIRE_REMOTE=1 $(BIN)/python -m pytest -n 0 tests/remote
 
 check: dev                        ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ def start(stack: Stack, name: str, worker_map: Path, **changes: Any) -> Path:
     """Hand a campaign to the queue of the project ``name``, with a runner at work; its file."""
     folder = stack.folder / f"{name}_campaign"
     folder.mkdir()
-    options = {"store": stack.uri(name), "structures__deformations": SMALL, "active_learning__rounds": 0, **changes}
+    few = {"structures__deformations": SMALL, "active_learning__rounds": 0, "baseline": ""}
+    options = {"store": stack.uri(name), **few, **changes}
     path = tiny_campaign(folder, **options)
     stack.run(name)
     again(stack, name, path, worker_map)
