@@ -20,7 +20,7 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from datastore.errors import DataError
-from datastore.schema import SEARCH, SpinConfig
+from datastore.schema import SEARCH, SpinConfig, SpinFailure, SpinPoint
 
 Criteria = dict[str, Any]
 
@@ -107,7 +107,8 @@ def check_field(field: str, failures: bool = False, where: str = "") -> None:
         if found[2] not in chemical_symbols:
             raise DataError(f"unknown element {found[2]!r} in {field!r}{where}; write {found[1]}(Ni)")
         return
-    if field in here or field in SpinConfig.model_fields or (field == UPDATED and not where):
+    stored = {*(SpinFailure if failures else SpinPoint).model_fields, UPDATED}
+    if field in here or field in SpinConfig.model_fields or (field in stored and not where):
         return
     near = difflib.get_close_matches(field, here, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(here)}"

@@ -19,6 +19,7 @@ from workflows.cli import (
     imports,
     machine,
     models,
+    query,
     registry,
     remote,
     remote_projects,
@@ -76,6 +77,8 @@ app.command("run")(campaign.run)
 app.command("status")(status.status)
 app.command("serve")(serve.serve)
 data.app.command("export")(exports.export)
+data.app.command("query")(query.query)
+data.app.command("pairs")(query.pairs)
 data.app.command("import")(imports.import_files)
 data.app.command("costs")(costs.costs)
 for command in (datasets.snapshot, datasets.leaks, datasets.compare):
