@@ -108,7 +108,7 @@ def _errors(one: Overview) -> None:
     columns.append({"name": "labels", "label": "labels", "field": "labels", "align": "right"})
     shown_tests = _tests(one)
     for test, task in shown_tests:
-        label = f"{task} ({test}), {_unit(task)}"
+        label = f"{task}, {test}"
         columns.append({"name": f"{test} {task}", "label": label, "field": f"{test} {task}", "align": "right"})
     rows = [
         {
@@ -119,7 +119,10 @@ def _errors(one: Overview) -> None:
         }
         for row in one.errors
     ]
-    ui.table(rows=rows[::-1], columns=columns, row_key="model", pagination=5).props("dense flat").classes("w-full")
+    table = ui.table(rows=rows[::-1], columns=columns, row_key="model", pagination=5)
+    table.props("dense flat wrap-cells").classes("w-full")
+    units = ", ".join(f"{task} {_unit(task)}" for task in TASKS)
+    ui.label(f"mean absolute errors on frozen tests by round, ★ the model in use; {units}").classes("soft")
 
 
 def error_chart(one: Overview) -> dict[str, Any]:

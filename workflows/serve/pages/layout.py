@@ -42,9 +42,9 @@ body { background: #f6f7f9; color: #1f2937; }
 .busy { background: #dbeafe; color: #1e40af; } .calm { background: #eef0f3; color: #4b5563; }
 """
 
-GOOD = {"accepted", "finished", "in use", "champion", "promote", "new"}
-BAD = {"rejected", "failed", "refused", "refuse"}
-BUSY = {"running", "rollback"}
+GOOD = {"accepted", "finished", "in use", "champion", "promoted"}
+BAD = {"rejected", "failed", "refused"}
+BUSY = {"running", "gone back to"}
 
 
 @contextmanager

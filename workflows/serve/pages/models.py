@@ -168,7 +168,7 @@ def _log(one: Models) -> None:
         with ui.row(wrap=False).classes("w-full items-baseline").style("gap: 10px"):
             ui.label(entry.created[:16].replace("T", " ")).classes("mono soft").style("flex: none")
             ui.label(entry.model_id[:12]).classes("mono").style("flex: none")
-            badge(WORDS[entry.action]).classes({"promote": "good", "refuse": "bad"}.get(entry.action, "busy"))
+            badge(WORDS[entry.action])
             ui.label(f"by {entry.by}: {'; '.join(entry.reasons)}").classes("soft").style("overflow-wrap: anywhere")
 
 

@@ -34,8 +34,9 @@ RIGHT = ("generation", "energy_per_atom", "fmax", "total_moment")
 LINK = """
 <q-td :props="props"><a :href="'%s' + encodeURIComponent(props.value)" class="mono">{{ props.value.slice(0, 12) }}</a>
 </q-td>"""
-NUMBER = """
-<q-td :props="props">{{ typeof props.value === 'number' ? props.value.toFixed(%d) : '' }}</q-td>"""
+NUMBER = r"""
+<q-td :props="props">
+{{ typeof props.value === 'number' ? props.value.toFixed(%d).replace(/^-(0\.?0*)$/, '$1') : '' }}</q-td>"""
 VERDICT = """
 <q-td :props="props"><span :class="'badge ' + (props.value === 'accepted' ? 'good' : 'bad')">{{ props.value }}</span>
 <q-tooltip v-if="props.row.reasons">{{ props.row.reasons }}</q-tooltip></q-td>"""

@@ -18,7 +18,7 @@ VIEW = np.array([0.42, -0.86, 0.30])
 ANGLE = 28.0
 """Vertical field of view, degrees."""
 
-NEAR = 3.6
+NEAR = 4.3
 """Distance of the viewer in radii of the picture, which then just fits."""
 
 SHAFT, HEAD = 0.09, 0.24
