@@ -18,6 +18,8 @@ from jobflow import Flow, Job
 from pymongo.errors import BulkWriteError
 
 from datastore.batches import in_batches
+from datastore.schema import SpinConfig
+from workflows.engines import Engine
 from workflows.remote.queue import NOT_STARTED, PENDING
 from workflows.remote.routing import Kind, RemoteOptions, Route, route, sized
 from workflows.remote.training import PART
@@ -226,10 +228,10 @@ def _manager(chosen: Route) -> Document:
     return {"worker": chosen.worker, "exec_config": chosen.exec_config, "resources": chosen.resources or None}
 
 
-def _subject(job: Job) -> tuple[Any, Any]:
-    """Engine and configuration of a job that has them: its first argument, and the one that has sites."""
-    engine = job.function_args[0] if job.function_args and hasattr(job.function_args[0], "with_costs") else None
-    config = next((part for part in job.function_args if hasattr(part, "species")), None)
+def _subject(job: Job) -> tuple[Engine | None, SpinConfig | None]:
+    """Engine and configuration of a job that has them; an engine is its first argument."""
+    engine = next((part for part in job.function_args if isinstance(part, Engine)), None)
+    config = next((part for part in job.function_args if isinstance(part, SpinConfig)), None)
     return engine, config
 
 

@@ -85,8 +85,9 @@ def take_in(train: Job, store: JobStore) -> None:
 
     folder, _, _, workdir = _arguments(train, store)
     number = len(parts_of(train, store)) - 1
-    output = store.get_output(part_uuid(train, number), load=True)
-    unpack(output[FILES], Path(workdir) / load_snapshot(folder).snapshot_id)
+    place = Path(workdir) / load_snapshot(folder).snapshot_id
+    if not _is_finished(place):  # else a kill came after the copies were dropped
+        unpack(store.get_output(part_uuid(train, number), load=True)[FILES], place)
     uuids = [part_uuid(train, part) for part in range(number + 1)]
     store.additional_stores[FILES].remove_docs({"job_uuid": {"$in": uuids}})
 
@@ -179,9 +180,7 @@ def _part(snapshot: str, hypers: Document, seed: int, workdir: Path, end: float 
 
     ``steps``: epoch and batch, as text.
     """
-    from spinmultinet.checkpoint import read
     from spinmultinet.stopping import OutOfTimeError, deadline
-    from spinmultinet.train import STATE_FILE, STATE_FORMAT, STATE_VERSION
     from workflows.jobs.train import train_member
 
     started = time.time()
@@ -192,9 +191,20 @@ def _part(snapshot: str, hypers: Document, seed: int, workdir: Path, end: float 
         finished = True
     except OutOfTimeError:
         finished = False
-    state = read(workdir / _snapshot_id(Path(snapshot)) / STATE_FILE, STATE_FORMAT, STATE_VERSION)
+    state = _state(workdir / _snapshot_id(Path(snapshot)))
     steps = f"{state['epoch']}.{state['batch']}"
     return {"finished": finished, "epoch": state["epoch"], "steps": steps, "seconds": time.time() - started}
+
+
+def _state(workdir: Path) -> Document:
+    from spinmultinet.checkpoint import read
+    from spinmultinet.train import STATE_FILE, STATE_FORMAT, STATE_VERSION
+
+    return read(workdir / STATE_FILE, STATE_FORMAT, STATE_VERSION)
+
+
+def _is_finished(workdir: Path) -> bool:
+    return all((workdir / name).is_file() for name in KEPT) and bool(_state(workdir)["finished"])
 
 
 def _snapshot_id(folder: Path) -> str:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from jobflow import OutputReference
 
 from tests.workflows.remote.support import campaign_of, labels_of, queue_documents, tails_of
 from workflows.remote.advance import tail_job
 from workflows.remote.queue import open_queue
 from workflows.remote.submission import Submission
+from workflows.remote.training import train_there
 
 
 @pytest.fixture
@@ -186,3 +188,13 @@ def test_a_job_whose_end_was_overlooked_readies_its_tail(controller, campaign):
     late._append_tail(flow["uuid"], [job.uuid])
     assert {tail["state"] for tail in tails_of(controller)} == {"READY"}
     assert Path(tails_of(controller)[0]["job"]["function_args"][0]).name == "tiny"
+
+
+def test_parts_of_trainings_that_refer_to_files_of_others_go_in(controller, campaign):
+    """References to jobs of other flows are no parents here, and nothing about them is looked at before it runs."""
+    reference = OutputReference("staged", (("i", "files"),))
+    part = train_there(reference, {}, 0, reference, None, None)
+    part.update_metadata({"kind": "training"}, dynamic=False)
+    submission(controller, campaign).submit([part])
+    (document,) = queue_documents(controller, "training")
+    assert (document["state"], document["worker"], document["parents"]) == ("READY", "train", [])
