@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from datastore.errors import DataError
 from datastore.levels import DELTA, delta_levels
-from datastore.schema import FloatArray, SpinConfig, SpinPoint
+from datastore.schema import FloatArray, SpinConfig, SpinPoint, point_id
 
 Config = TypeVar("Config", bound=SpinConfig)
 
@@ -171,9 +171,11 @@ def _info(config: SpinConfig) -> dict[str, Any]:
     text: tuple[str, ...] = INFO_TEXT
     numbers: tuple[str, ...] = INFO_NUMBERS
     as_json: tuple[str, ...] = INFO_JSON
-    info: dict[str, Any] = {"config_id": config.config_id}
+    config_id = config.config_id
+    info: dict[str, Any] = {"config_id": config_id}
     if isinstance(config, SpinPoint):
-        info |= {"point_id": config.point_id, "level_id": config.level_id, **_difference(config)}
+        level_id = config.level_id
+        info |= {"point_id": point_id(config_id, level_id), "level_id": level_id, **_difference(config)}
         text, numbers = text + INFO_TEXT_POINT, numbers + INFO_NUMBERS_POINT
         as_json = as_json + INFO_JSON_POINT
     defaults = {key: field.default for key, field in type(config).model_fields.items()}
