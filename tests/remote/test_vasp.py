@@ -6,12 +6,18 @@ import pytest
 
 from datastore import open_store
 from datastore.queries import find
-from tests.remote.campaigns import LABELS, of_kind, scheduled, start
+from tests.remote.campaigns import of_kind, scheduled, start
 from tests.support.vasp_std.install import install
 from tests.support.vasp_std.potcars import write_potcars
 
 pytestmark = pytest.mark.remote
 
+FEW = [
+    {"kind": "none"},
+    {"kind": "displacement", "count": 1, "amplitude": [0.02, 0.06]},
+    {"kind": "volume", "count": 1, "amplitude": [0.98, 1.02]},
+]
+LABELS = 6
 ENGINE = {"type": "vasp", "potcars": {"Ni": "Ni_pv", "O": "O"}}
 
 
@@ -43,7 +49,7 @@ def test_cores_and_parallelisation_follow_the_size(stack, vasp):
     ]
     stack.change_map(worker_map, pilot={"worker": "pilot", "sites": 1}, resources={"label": rows}, workers={
         "label": "cpu", "train": "local", "light": "local"})  # fmt: skip
-    start(stack, "vasp", worker_map, engine=ENGINE)
+    start(stack, "vasp", worker_map, engine=ENGINE, structures__deformations=FEW)
     labels = of_kind(stack.wait("vasp"), "label")
     for job in scheduled(stack, labels):
         assert (job["Partition"], job["NumTasks"], job["TimeLimit"]) == ("cpu", "2", "00:20:00")

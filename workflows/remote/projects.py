@@ -30,6 +30,9 @@ QUEUE = "_queue"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 """The project holds the URI of the database, with its password: nobody else may read it."""
 
+LOCK_SECONDS = 3600
+"""After which a job that a killed runner had locked goes on by itself; longer than any step of a job takes."""
+
 PILOT_SITES = 4
 ROWS = ((8, 1, "02:00:00"), (32, 1, "08:00:00"), (64, 2, "24:00:00"))
 """Sites, nodes and time limit of labels on a cluster: where to begin, to be adapted."""
@@ -117,6 +120,7 @@ def project(plan: Plan) -> dict[str, Any]:
             "delay_advance_status": every,
             "delay_update_batch": every,
             "delay_refresh_limited": 10 * every,
+            "lock_timeout": LOCK_SECONDS,
         },
         "workers": _workers(plan),
         "queue": {"store": {**store, "database": plan.database + QUEUE, "collection_name": "jobs"}},

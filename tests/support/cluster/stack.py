@@ -34,7 +34,7 @@ class Stack:
     """A folder with all servers; ``start`` and ``stop``. ``environment`` is that of every process of a campaign."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="spinmultinet-"))  # short: a socket's path has 108 characters
+        self.folder = Path(tempfile.mkdtemp(prefix="spinmultinet-stack-"))  # short: a socket's path has 108 characters
         self.slurm = slurm.Slurm(self.folder / "slurm")
         self.sshd = ssh.Sshd(self.folder / "ssh", self.slurm.environment)
         self.mongo = mongo.MongoServer(self.folder)
@@ -127,7 +127,7 @@ class Stack:
         with MongoClient(self.uri(name)) as client:
             return list(client[f"{name}_queue"]["jobs"].find())
 
-    def wait(self, name: str, seconds: float = 300) -> list[dict[str, Any]]:
+    def wait(self, name: str, seconds: float = 550) -> list[dict[str, Any]]:
         """Documents of the queue once all of its jobs are completed; RuntimeError with what a failed one said."""
 
         def ended() -> bool:

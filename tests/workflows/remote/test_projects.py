@@ -41,6 +41,10 @@ def test_jobflow_remote_reads_it_and_the_map_fits(layout):
             assert route(options, kind, sites).worker in parsed.workers
 
 
+def test_what_a_killed_runner_had_locked_is_free_within_the_hour():
+    assert Project.model_validate(project(plan())).runner.lock_timeout == 3600
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_results_are_the_campaigns_and_the_queue_is_beside(layout):
     parsed = Project.model_validate(project(plan(layout)))
