@@ -9,7 +9,7 @@ from tests.support.vasp_std.fixture import run_vasp, vasp_on_path
 
 __all__ = ["run_vasp", "vasp_on_path"]
 
-os.environ.setdefault("SPINMULTINET_TRUSTED_MODULES", "tests,benchmarks")  # jobs and engines of the tests, also in their workers
+os.environ.setdefault("SPINMULTINET_TRUSTED_MODULES", "tests,benchmarks")  # also of workers
 
 # Where tests run side by side, each process is told a width of terminal; tables are tested as written to a file.
 os.environ.pop("COLUMNS", None)
