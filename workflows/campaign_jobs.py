@@ -143,7 +143,7 @@ def _of_document(document: Document, plain: bool = False) -> Iterator[_Found]:
 
 
 def _chunk(metadata: Document) -> tuple[str, int, str] | None:
-    return (metadata[FOLDER], metadata[SLICE], metadata[LEVEL]) if FOLDER in metadata else None
+    return (metadata[FOLDER], metadata[SLICE], metadata[LEVEL]) if LEVEL in metadata else None
 
 
 def _to_come(job: _Found) -> Iterator[_Found]:

@@ -1,0 +1,84 @@
+"""docs/results/scale.md from what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datastore.errors import DataError
+from workflows.cli.output import whole_file
+from workflows.progress_view import duration
+
+Row = dict[str, Any]
+TEXT = Path(__file__).with_name("page.md")
+STEPS = ("begin", "again", "status", "plan", "take_in", "freeze")
+
+
+def write_page(results: Path, page: Path) -> None:
+    """The page, from the newest result of each step at each size. Raises DataError where there is none."""
+    if not results.exists():
+        raise DataError(f"{results} does not exist; measure first: python -m benchmarks.scale run 2000")
+    rows = _newest([json.loads(line) for line in results.read_text().splitlines()])
+    sections = {
+        "labels": label_table([row for row in rows if row["step"] in ("labels", "again")]),
+        "steps": step_table([row for row in rows if row["step"] in STEPS]),
+        "documents": document_lines([row for row in rows if row["step"] == "documents"]),
+        "commands": [f"    python -m benchmarks.scale run {asked}" for asked in sorted({row["asked"] for row in rows})],
+        "machine": ["; ".join(sorted({row["machine"] for row in rows}))],
+    }
+    text = TEXT.read_text()
+    for name, lines in sections.items():
+        text = text.replace(f"<!-- {name} -->", "\n".join(lines))
+    with whole_file(page) as temporary:
+        temporary.write_text(text)
+
+
+def _newest(rows: Sequence[Row]) -> list[Row]:
+    found = {(row["asked"], row["step"]): row for row in rows}
+    return [found[key] for key in sorted(found)]
+
+
+def overhead(row: Row) -> float:
+    """Seconds per label: wall time times parallel jobs over labels."""
+    return float(row["wall"] * row["workers"] / row["labels"])
+
+
+def label_table(rows: Sequence[Row]) -> Iterator[str]:
+    """One line per run."""
+    yield "| labels | workers | wall | overhead per label | CPU per label: controller, workers | load |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
+    for row in rows:
+        if row["step"] == "labels" and row["labels"]:
+            each = ", ".join(f"{1e3 * row[name] / row['labels']:.1f} ms" for name in ("controller", "children"))
+            yield (
+                f"| {row['labels']:,} | {row['workers']} | {duration(row['wall'])} | {overhead(row):.2f} s | {each} | "
+                f"{row['load']:.0f} |"
+            )
+
+
+def step_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Time and memory of each step at each size."""
+    sizes = sorted({row["asked"] for row in rows})
+    yield f"| | {' | '.join(f'{size:,}' for size in sizes)} |"
+    yield "| --- |" + " ---: |" * len(sizes)
+    for step in STEPS:
+        found = {row["asked"]: row for row in rows if row["step"] == step}
+        yield f"| {step} | {' | '.join(_cell(found.get(size)) for size in sizes)} |"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    seconds = row.get("seconds", row.get("wall", row.get("check", 0.0) + row.get("write", 0.0)))
+    return f"{seconds:.0f} s, {row['memory'] / 1e6:.0f} MB"
+
+
+def document_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Sizes in the store."""
+    if rows:
+        last = rows[-1]
+        flow, store = (f"{last[name] / 1e6:.1f} MB" for name in ("largest_flow", "store"))
+        yield f"The largest document, the flow of a chunk of {last['chunk']} labels, has {flow}; MongoDB takes 16 MB."
+        yield f"The store has {store} before the ingest of {last['asked']:,}."
