@@ -267,12 +267,14 @@ def violations(run: Experiment, starts: Counter[str]) -> list[str]:
     for name, (energy, verdict) in expected.items():
         if name in found and (abs(found[name][0] - energy) > 1e-9 or found[name][1] != verdict):
             told.append(f"label {name} is {found[name]}, and ({energy}, {verdict}) without faults")
-    met = set().union(*(fault.met for fault in run.faults))
-    return told + [
-        f"label {uuid} was begun {n} times, and no fault met it"
-        for uuid, n in starts.items()
-        if n > 1 and uuid not in met
-    ]
+    return told + repeated(run.faults, starts)
+
+
+def repeated(faults: list[Fault], starts: Counter[str]) -> list[str]:
+    """Labels that were begun again although no fault met them."""
+    met = set().union(*(fault.met for fault in faults))
+    again = {uuid: number for uuid, number in starts.items() if number > 1 and uuid not in met}
+    return [f"label {uuid} was begun {number} times, and no fault met it" for uuid, number in again.items()]
 
 
 def undisturbed(folder: Path) -> dict[str, tuple[float, str]]:
