@@ -11,7 +11,18 @@ from pydantic import BaseModel, TypeAdapter
 from datastore.converters import ImportLevel
 from datastore.mapping import ImportMapping
 from spinmultinet.hypers import ModelOptions, TrainOptions
-from tests.support.pages import FENCE, PAGES, ROOT, arguments_of, blocks, command_lines, name_of, parse, root_command
+from tests.support.pages import (
+    COMMAND,
+    FENCE,
+    PAGES,
+    ROOT,
+    arguments_of,
+    blocks,
+    command_lines,
+    name_of,
+    parse,
+    root_command,
+)
 from workflows.campaign import CampaignOptions
 from workflows.engines import get_engine
 from workflows.remote.routing import RemoteOptions
@@ -26,7 +37,19 @@ def pages_with(find):
     return pytest.mark.parametrize("shown", [pytest.param(shown, id=name_of(page)) for page, shown in found if shown])
 
 
-@pages_with(command_lines)
+def complete_lines(text):
+    """Command lines without placeholders for options."""
+    return [line for line in command_lines(text) if "[-" not in line]
+
+
+def spans(text):
+    """Commands in the text, and lines such as ``spinmultinet run CAMPAIGN [--json]``, without their brackets."""
+    synopses = [line for line in command_lines(text) if "[-" in line]
+    bare = [re.sub(r"[\[\]]", "", COMMAND.match(line)[1]) for line in synopses]
+    return [*SPAN.findall(FENCE.sub("", text)), *bare]
+
+
+@pages_with(complete_lines)
 def test_commands_are_understood(shown):
     for line in shown:
         arguments = arguments_of(line)
@@ -35,7 +58,7 @@ def test_commands_are_understood(shown):
             assert (ROOT / path).exists(), line
 
 
-@pages_with(lambda text: SPAN.findall(FENCE.sub("", text)))
+@pages_with(spans)
 def test_commands_in_the_text_exist_with_their_options(shown):
     for span in shown:
         command, words = root_command(), span.split()

@@ -13,6 +13,7 @@ from tests.support.pages import COMMAND, FENCE, PAGES, ROOT, arguments_of, block
 from workflows import cli
 from workflows.campaign import load_campaign
 from workflows.engines import get_engine
+from workflows.remote.routing import load_remote
 
 README = (ROOT / "README.md").read_text()
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -87,7 +88,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-READERS = {"campaigns": load_campaign, "engines": get_engine, "models": read_config}
+READERS = {"campaigns": load_campaign, "engines": get_engine, "models": read_config, "remote": load_remote}
 
 
 def configurations() -> list[str]:
