@@ -88,7 +88,7 @@ def export(
         source = of_snapshot(Path(place), criteria, level)
         written = of(source, splits)
     else:
-        with _open(place) as opened:
+        with _open(place, readonly=True) as opened:
             source = of_store(opened, criteria, level, rejected)
             written = of(source, splits)
     _tell(out, source, written, as_json)
