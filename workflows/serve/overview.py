@@ -96,7 +96,7 @@ def stamp(store: SpinStore) -> tuple[int, ...]:
 def _overview(project: Project, store: SpinStore | None, name: str, counts: Tally) -> Overview:
     known = project.campaign(name)
     if known is not None:
-        return _with_file(known, counts)
+        return _with_file(known, counts, store)
     assert store is not None  # its labels are where the name comes from
     record = champion(store, name)
     log = history(store, name)
@@ -116,15 +116,16 @@ def _overview(project: Project, store: SpinStore | None, name: str, counts: Tall
     )
 
 
-def _with_file(known: Campaign, counts: Tally) -> Overview:
+def _with_file(known: Campaign, counts: Tally, store: SpinStore | None) -> Overview:
     found = campaign_status(known.options, known.engine)
+    errors = found.errors or ([] if store is None else _errors(store, found.campaign))  # of a campaign that was edited
     return Overview(
         campaign=found.campaign,
         state=found.state,
         at_work=found.at_work,
         tally=counts,
         jobs=found.jobs,
-        errors=found.errors,
+        errors=errors,
         champion=str(found.champion["model_id"]) if found.champion else "",
         promotion=found.promotion,
         status=found,

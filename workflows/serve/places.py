@@ -36,7 +36,10 @@ class Project:
 
     @property
     def shown_uri(self) -> str:
-        """The URI without its password."""
+        """The URI without its password; of a local store below the working folder, the rest of the path."""
+        path = Path(self.uri.removeprefix("local:"))
+        if self.uri.startswith("local:") and path.is_relative_to(Path.cwd()):
+            return f"local:{path.relative_to(Path.cwd())}"
         return mask(self.uri)
 
     @property

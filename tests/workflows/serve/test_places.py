@@ -24,6 +24,7 @@ def test_a_campaign_file_and_its_folder_are_one_store(tmp_path, monkeypatch):
     assert project.campaign("tiny").engine.type == "spin-lattice"
     assert project.campaign("other") is None
     assert project.folder == tmp_path / "runs" / "tiny"
+    assert project.shown_uri == "local:runs/tiny/store"
 
 
 def test_a_folder_of_campaigns_and_runs(tmp_path, monkeypatch):
