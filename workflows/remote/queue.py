@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from datastore import open_store
@@ -31,20 +32,21 @@ PENDING = (
 @contextmanager
 def open_queue(project: str) -> Iterator[JobController]:
     """The queue of a project. Raises RemoteSetupError where there is none, or its database cannot be reached."""
-    found = load_project(project)
     from jobflow_remote.jobs.jobcontroller import JobController
 
+    found = load_project(project)
     try:
         controller = JobController.from_project(found)
+        try:
+            yield controller
+        finally:
+            controller.close()
     except PyMongoError as error:
+        told = mask(str(error).split(", Timeout", maxsplit=1)[0].splitlines()[0])[:200]
         raise RemoteSetupError(
-            f"project {project}: its database cannot be reached ({mask(str(error))[:200]}); start the server, check "
-            "host, port and network"
+            f"project {project}: its database cannot be reached or refused ({told}); start the server, check host, "
+            "port, user and network"
         ) from error
-    try:
-        yield controller
-    finally:
-        controller.close()
 
 
 def load_project(name: str) -> Project:
@@ -106,14 +108,14 @@ def _check_store(controller: JobController, store_uri: str) -> None:
         raise RemoteSetupError(f"the queue of project {name} was never set up; run: jf -p {name} admin reset")
 
 
-Place = tuple[frozenset[tuple[str, int]], str, str]
+Place = tuple[frozenset[tuple[str, int | None]], str, str]
 
 
 def _place(store: Any) -> Place | None:
     """Servers, database and collection of a connected store; None where it is no MongoDB."""
     collection: Any = getattr(store, "_collection", None)
     client = getattr(getattr(collection, "database", None), "client", None)
-    if client is None or not hasattr(client, "nodes"):
+    if not isinstance(client, MongoClient):
         return None
     client.admin.command("ping")  # the servers are known once one has answered
     nodes = frozenset(("127.0.0.1" if host == "localhost" else host, port) for host, port in client.nodes)
