@@ -8,7 +8,7 @@ also hold all of something back (``by`` in :class:`SplitOptions`), to ask how a 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -259,17 +259,20 @@ def _hold_out(
     """Split of every group, by name: held out ones, mixed ones, and the others. ``closed``: as in :func:`assign`."""
     if options.by in ("group", "parent"):
         return assign(groups, options, previous, closed)
-    held = [group for group in groups if all(_is_held(m, options) for m in group.members)]
-    free = [group for group in groups if not any(_is_held(m, options) for m in group.members)]
-    mixed = [group for group in groups if group not in held and group not in free]
+    held, free, mixed = list[Group](), list[Group](), list[Group]()
+    for group in groups:
+        of_it = {_is_held(m, options) for m in group.members}
+        (mixed if len(of_it) > 1 else held if of_it == {True} else free).append(group)
     trained = [t for group in held for m in group.members for t in m.tokens if previous.get(t, "test") != "test"]
     if trained:
         raise DataError(
             f"the previous snapshot trained on what is to be held out ({trained[0]}); make a first one without previous"
         )
     if options.by in ("composition", "named"):  # a pair of two compositions; it stays together
-        two = [group for group in mixed if any(_is_other(m, options) for m in group.members)]
-        held, mixed = held + two, [group for group in mixed if group not in two]
+        rest: list[Group] = []
+        for group in mixed:
+            (held if any(_is_other(m, options) for m in group.members) else rest).append(group)
+        mixed = rest
     result: dict[str, Split] = {group.name: "test" for group in held}
     if options.by == "named":
         return result | assign(mixed + free, options, previous, closed)
@@ -342,42 +345,39 @@ def assign(
     free.sort(key=lambda group: content_hash([options.seed, group.name]))
     strata = Counter(group.stratum for group in initial)
     trained = sum(split == "train" for split in result.values())
+    waiting: defaultdict[str, deque[Group]] = defaultdict(deque)
+    for group in free:
+        waiting[group.stratum].append(group)
     plan: list[tuple[Split, float, int]] = [
         ("test", options.fractions[2], options.min_test),
         ("val", options.fractions[1], options.min_val),
     ]
     for split, fraction, least in plan[1 if closed else 0 :]:
         wanted = round(fraction * len(initial))
-        while not _enough(groups, result, split, wanted, least):
-            if not free or len(free) + trained <= 1:
-                if _points(groups, result, split) < least:
+        points = sum(len(group.members) for group in groups if result.get(group.name) == split)
+        present = Counter(group.stratum for group in initial if result.get(group.name) == split)
+        number = present.total()
+        while number < wanted or points < least:
+            if sum(map(len, waiting.values())) + trained <= 1 or not any(waiting.values()):
+                if points < least:
                     raise DataError(
                         f"only {len(groups)} groups of equal geometry: {least} labels for {split} cannot be set aside; "
                         f"lower min_{split} or label more"
                     )
                 break
-            present = Counter(group.stratum for group in initial if result.get(group.name) == split)
-            result[_take(free, present, fraction, strata).name] = split
-    return result | {group.name: "train" for group in free}
+            group = _take(waiting, present, fraction, strata)
+            result[group.name] = split
+            present[group.stratum] += 1
+            number, points = number + 1, points + len(group.members)
+    return result | {group.name: "train" for left in waiting.values() for group in left}
 
 
-def _points(groups: Sequence[Group], result: Mapping[str, str], split: str) -> int:
-    return sum(len(group.members) for group in groups if result.get(group.name) == split)
-
-
-def _enough(groups: Sequence[Group], result: Mapping[str, str], split: str, wanted: int, least: int) -> bool:
-    number = sum(group.is_initial and result.get(group.name) == split for group in groups)
-    return number >= wanted and _points(groups, result, split) >= least
-
-
-def _take(free: list[Group], present: Counter[str], fraction: float, strata: Counter[str]) -> Group:
+def _take(waiting: Mapping[str, deque[Group]], present: Counter[str], fraction: float, strata: Counter[str]) -> Group:
     """Remove and return the next group, of the kind of deformation that most lacks one in this split."""
-    available = Counter(group.stratum for group in free)
 
     def urgency(stratum: str) -> tuple[bool, bool, float, str]:
-        spares = available[stratum] > 1  # the last group of a kind had better be trained on
+        spares = len(waiting[stratum]) > 1  # the last group of a kind had better be trained on
         unseen = present[stratum] == 0 and strata[stratum] >= len(SPLITS)
         return (spares, unseen, fraction * strata[stratum] - present[stratum], stratum)
 
-    chosen = max(available, key=urgency)
-    return free.pop(next(i for i, group in enumerate(free) if group.stratum == chosen))
+    return waiting[max((stratum for stratum in waiting if waiting[stratum]), key=urgency)].popleft()

@@ -22,7 +22,7 @@ from datastore.schema import SpinConfig
 from datastore.stores import explained
 from workflows.jobs.chunk import FOLDER, LEVEL, SLICE
 from workflows.jobs.label import label_uuid
-from workflows.slices import Slices
+from workflows.jobs.slices import Slices
 from workflows.submit import JOBS, folder_of, job_kind
 
 State = Literal["done", "running", "failed", "waiting"]

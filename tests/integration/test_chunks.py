@@ -22,8 +22,8 @@ from tests.support.counted_engine import Counted
 from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
 from workflows.jobs.label import label_uuid
+from workflows.jobs.slices import Slices
 from workflows.results import latest_evaluation
-from workflows.slices import Slices
 from workflows.status import campaign_status
 from workflows.submit import RunError, run_local
 

@@ -37,10 +37,10 @@ from workflows.jobs.honest import honest_job
 from workflows.jobs.label import LabelJob, stable_uuid
 from workflows.jobs.promote import promote_job
 from workflows.jobs.select import choose_next
+from workflows.jobs.slices import Slices, sliced
 from workflows.jobs.starts import choose_starts
 from workflows.jobs.train import train_job
 from workflows.parents import plan_parents
-from workflows.slices import Slices, sliced
 from workflows.structures.generate import generate
 from workflows.structures.preparation import with_lattices
 

@@ -6,9 +6,9 @@ the labels waits for the last two slices, and gets point_ids and no references.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jobflow import Flow, Job, Response, job
 
@@ -17,12 +17,10 @@ from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.stores import explained
 from workflows import progress
+from workflows.campaign import CampaignOptions
 from workflows.engines import Engine
 from workflows.jobs.label import Finished, label_job, label_uuid, stable_uuid
-from workflows.slices import Slices
-
-if TYPE_CHECKING:
-    from workflows.flows.active_learning import CampaignMaker
+from workflows.jobs.slices import Slices
 
 AHEAD = 2
 """Slices whose labels are in the flow and not all done."""
@@ -34,7 +32,27 @@ FOLDER, SLICE, LEVEL = "folder", "slice", "level_id"
 """Keys of the metadata of a chunk's job."""
 
 
-def configurations_job(maker: CampaignMaker, folder: Path) -> Job:
+class RoundMaker(Protocol):
+    """What makes the flows of a campaign: :class:`workflows.flows.CampaignMaker`, which imports this module."""
+
+    options: CampaignOptions
+    engine: Engine
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that a campaign's file says."""
+
+    def first_slices(self, tell: Callable[[int], None] | None = None) -> Slices:
+        """Configurations of generation 0, written where they are not yet."""
+
+    def in_chunks(self, number: int, slices: Slices) -> Flow:
+        """Flow of the labels of ``slices`` and of what follows them."""
+
+    def gathered(self, number: int, slices: Slices, labels: Sequence[Finished]) -> Flow:
+        """What follows the ``labels``, which are done."""
+
+
+def configurations_job(maker: RoundMaker, folder: Path) -> Job:
     """Job that writes the first configurations into ``folder`` and adds the chunks."""
     new: Job = write_configurations(maker)
     new.name = "configurations 0"
@@ -56,7 +74,7 @@ def chunk_jobs(engine: Engine, number: int, slices: Slices) -> list[Job]:
     return jobs
 
 
-def following_job(maker: CampaignMaker, number: int, slices: Slices, chunks: Sequence[Job]) -> Job:
+def following_job(maker: RoundMaker, number: int, slices: Slices, chunks: Sequence[Job]) -> Job:
     """Job that adds what follows the labels of all ``slices``."""
     new: Job = add_what_follows(maker, number, str(slices.folder), [chunk.output for chunk in chunks[-AHEAD:]])
     new.name = f"chunk {number}, all labels"
@@ -72,7 +90,7 @@ def _finish(new: Job, more: dict[str, Any]) -> None:
 
 
 @job
-def write_configurations(maker: CampaignMaker) -> Response[dict[str, Any]]:
+def write_configurations(maker: RoundMaker) -> Response[dict[str, Any]]:
     """Write the first configurations of a campaign slice by slice, and add the chunks."""
     slices = maker.first_slices(lambda count: progress.report(0.0, f"{count} configurations"))
     output = {"folder": str(slices.folder), "slices": len(slices)}
@@ -88,7 +106,7 @@ def add_labels(engine: Engine, folder: str, at: int, after: Any) -> Response[lis
 
 
 @job
-def add_what_follows(maker: CampaignMaker, number: int, folder: str, after: list[Any]) -> Response[dict[str, Any]]:
+def add_what_follows(maker: RoundMaker, number: int, folder: str, after: list[Any]) -> Response[dict[str, Any]]:
     """Add what follows the labels of all slices in ``folder``. ``after``: the last slices, which have to be done."""
     slices = Slices(folder)
     level = maker.engine.level_id()

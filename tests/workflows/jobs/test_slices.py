@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from datastore.errors import DataError
 from datastore.schema import SpinConfig
-from workflows import slices as module
-from workflows.slices import Slices, sliced
+from workflows.jobs import slices as module
+from workflows.jobs.slices import Slices, sliced
 from workflows.structures.generate import StructureOptions, generate
 
 OPTIONS = StructureOptions.model_validate(
