@@ -55,8 +55,10 @@ class Collections(SphinxDirective):
         return found.children
 
 
-def _code(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _code(indexes: Iterable[str | tuple[str, ...]]) -> str:
+    """Indexes; of several fields with a plus between them."""
+    fields = ((index,) if isinstance(index, str) else index for index in indexes)
+    return ", ".join(" + ".join(f"`{name}`" for name in names) for names in fields)
 
 
 def field_table(kind: type[BaseModel], own: bool = False) -> str:
