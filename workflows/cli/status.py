@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ def status(campaign: CampaignFile, engine: EngineChoice = None, remote: Project 
     with reported("finding orderings"):
         found = campaign_status(options, chosen)
         queue = queue_of(Path(options.folder), options.name, remote)
+    if queue and queue.pending and not queue.held and found.state in ("not started", "stopped"):
+        found = replace(found, state="running", at_work=f"in the queue of {queue.project}")
     if as_json:
         print_json(_document(found) | ({"queue": asdict(queue)} if queue else {}))
     else:

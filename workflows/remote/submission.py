@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,7 +22,7 @@ from datastore.batches import in_batches
 from datastore.schema import SpinConfig
 from workflows.engines import Engine
 from workflows.remote.queue import NOT_STARTED, PENDING
-from workflows.remote.routing import Kind, RemoteOptions, Route, route, sized
+from workflows.remote.routing import Kind, RemoteOptions, RemoteSetupError, Route, route, sized
 from workflows.remote.training import PART
 
 if TYPE_CHECKING:
@@ -131,13 +132,15 @@ class Submission:
         if chosen["worker"] != document["worker"]:
             changes["run_dir"], clean = None, False  # the folder is on another machine
         self._set(document, changes)
-        self.controller.rerun_job(job_id=job.uuid, job_index=job.index, force=True, wait=WAIT, delete_files=clean)
+        with self._unlocked(job.name):
+            self.controller.rerun_job(job_id=job.uuid, job_index=job.index, force=True, wait=WAIT, delete_files=clean)
         self.retried[job.uuid] = "again"
 
     def resume(self, document: Document) -> None:
         """Let the runner go on with a job at the step that failed, such as a transfer."""
         self._set(document, {"job.metadata.attempts": attempts(document) + 1})
-        self.controller.retry_job(job_id=document["uuid"], job_index=document["index"], wait=WAIT)
+        with self._unlocked(document["uuid"]):
+            self.controller.retry_job(job_id=document["uuid"], job_index=document["index"], wait=WAIT)
         self.retried[document["uuid"]] = "resume"
 
     def _prepared(self, job: Job, attempt: int) -> Job:
@@ -197,11 +200,26 @@ class Submission:
 
     def _part(self, uuid: str) -> None:
         """Take a job from the parents of tails that have begun: they are not to wait for it again."""
-        begun = {"parents": uuid, "state": {"$nin": list(NOT_STARTED)}}
+        flow = self.controller.get_flow_info_by_job_uuid(uuid, ["jobs"])
+        begun = {"uuid": {"$in": flow["jobs"]}, "parents": uuid, "state": {"$nin": list(NOT_STARTED)}}
         for tail in self.controller.get_jobs(begun, ["uuid", "index"]):
             place = f"parents.{tail['uuid']}.{tail['index']}"
             self.controller.flows.update_one({"jobs": uuid}, {"$pull": {place: uuid}})
             self.controller.jobs.update_one({"uuid": tail["uuid"]}, {"$pull": {"parents": uuid}})
+
+    @contextmanager
+    def _unlocked(self, what: str) -> Iterator[None]:
+        """Explain a lock that a runner has left when it was killed."""
+        from jobflow_remote.utils.db import LockedDocumentError
+
+        try:
+            yield
+        except LockedDocumentError as error:
+            name = self.controller.project.name if self.controller.project else ""
+            raise RemoteSetupError(
+                f"{what} is locked in the queue ({error}); where the runner was killed, start it again and then run: "
+                f"jf -p {name} admin unlock; jf -p {name} admin unlock-flow"
+            ) from error
 
     def _set(self, document: Document, changes: Document) -> None:
         here = {"uuid": document["uuid"], "index": document["index"], "state": document["state"]}

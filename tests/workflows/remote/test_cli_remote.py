@@ -19,10 +19,13 @@ def test_run_status_pause_resume_cancel(desk):
     (desk / "map.yaml").write_text(MAP)
     first = json.loads(said(desk, "run", "tiny.yaml", "--remote", "desk", "--worker-map", "map.yaml", "--json"))
     assert (first["submitted"], first["in_queue"], first["light_jobs_run"]) == (12, 12, 0)
-    assert json.loads(said(desk, "status", "tiny.yaml", "--json"))["queue"]["jobs"]["labels"] == {"READY": 12}
+    status = json.loads(said(desk, "status", "tiny.yaml", "--json"))
+    assert (status["state"], status["at_work"]) == ("running", "in the queue of desk")
+    assert status["queue"]["jobs"]["labels"] == {"READY": 12}
     assert "campaign tiny: paused; 13 jobs in the queue of desk" in said(desk, "pause", "tiny.yaml", "--remote", "desk")
     told = said(desk, "status", "tiny.yaml", "--remote", "desk")
     assert "queue of desk (paused)" in " ".join(told.split())
+    assert "campaign tiny: not started" in told
     resumed = json.loads(said(desk, "resume", "tiny.yaml", "--remote", "desk", "--json"))
     assert (resumed["submitted"], resumed["in_queue"]) == (0, 12)
     cancelled = json.loads(said(desk, "cancel", "tiny.yaml", "--remote", "desk", "--json"))

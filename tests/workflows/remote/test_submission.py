@@ -1,5 +1,6 @@
 """Jobs in the queue once, each followed by an advance, whatever a kill has left half done. The database is real."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from jobflow import OutputReference
 from tests.workflows.remote.support import campaign_of, labels_of, queue_documents, tails_of
 from workflows.remote.advance import tail_job
 from workflows.remote.queue import open_queue
+from workflows.remote.routing import RemoteSetupError
 from workflows.remote.submission import Submission
 from workflows.remote.training import train_there
 
@@ -198,3 +200,14 @@ def test_parts_of_trainings_that_refer_to_files_of_others_go_in(controller, camp
     submission(controller, campaign).submit([part])
     (document,) = queue_documents(controller, "training")
     assert (document["state"], document["worker"], document["parents"]) == ("READY", "train", [])
+
+
+def test_a_lock_that_a_killed_runner_has_left_is_told(controller, campaign, monkeypatch):
+    (job,) = labels_of(campaign)[:1]
+    first = submission(controller, campaign)
+    first.submit([job])
+    controller.jobs.update_one({"uuid": job.uuid}, {"$set": {"state": "FAILED"}})
+    controller.flows.update_one({}, {"$set": {"lock_id": "gone", "lock_time": datetime.now(UTC)}})
+    monkeypatch.setattr("workflows.remote.submission.WAIT", None)
+    with pytest.raises(RemoteSetupError, match="jf -p desk admin unlock; jf -p desk admin unlock-flow"):
+        first.again(job, first.known([job.uuid])[job.uuid], clean=True)
