@@ -25,7 +25,7 @@ def write_page(results: Path, page: Path) -> None:
         "labels": label_table([row for row in rows if row["step"] in ("labels", "again")]),
         "steps": step_table([row for row in rows if row["step"] in STEPS]),
         "documents": document_lines([row for row in rows if row["step"] == "documents"]),
-        "commands": [f"    python -m benchmarks.scale run {asked}" for asked in sorted({row["asked"] for row in rows})],
+        "commands": command_lines(rows),
         "machine": ["; ".join(sorted({row["machine"] for row in rows}))],
     }
     text = TEXT.read_text()
@@ -38,6 +38,13 @@ def write_page(results: Path, page: Path) -> None:
 def _newest(rows: Sequence[Row]) -> list[Row]:
     found = {(row["asked"], row["step"]): row for row in rows}
     return [found[key] for key in sorted(found)]
+
+
+def command_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """The command of each size, with the steps that were measured."""
+    for asked in sorted({row["asked"] for row in rows}):
+        steps = " ".join(row["step"] for row in sorted(rows, key=lambda row: row["created"]) if row["asked"] == asked)
+        yield f"    python -m benchmarks.scale run {asked} --steps {steps}"
 
 
 def overhead(row: Row) -> float:
