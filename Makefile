@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: help env gpaw dev quickstart test test-remote check docs format clean
@@ -31,11 +32,12 @@ $(VENV)/.dev: $(VENV)/.base
 quickstart: env gpaw              ## a real NiO campaign, a trained and tested model, a report
 	$(BIN)/spinmultinet run configs/campaigns/quickstart_nio.yaml
 
-test: dev gpaw check              ## environment, then every check and every test
-	$(BIN)/python -m pytest
+test: dev gpaw check docs         ## environment, then every check and every test
+	$(PYTEST) -n auto --dist worksteal -m "not remote"
+	$(PYTEST) -m remote
 
 test-remote: dev                  ## campaigns through a real Slurm, sshd and queue on this machine (as root, Linux)
-	SPINMULTINET_REQUIRE_REMOTE=1 $(BIN)/python -m pytest -n 0 tests/remote
+	SPINMULTINET_REQUIRE_REMOTE=1 $(PYTEST) tests/remote
 
 check: dev                        ## style, types and who may import whom
 	$(BIN)/ruff check .
