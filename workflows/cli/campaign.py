@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workflows.cli.conclusion import conclude, forget, write_report_file
 from workflows.cli.costs import campaign_cost, print_cost
 from workflows.cli.errors import InputError, MissingRequirementError
-from workflows.cli.output import console, print_json, print_table, reported, whole_file
+from workflows.cli.output import print_json, print_table, reported, whole_file
 from workflows.cli.relabel import check_where
 from workflows.cli.relabel import relabel as relabel_labels
 from workflows.cli.tally import tally_of
 from workflows.names import short_name
 
 if TYPE_CHECKING:
-    from jobflow import Flow
-
-    from datastore import SpinConfig, SpinStore
+    from datastore import SpinConfig
     from datastore.locks import Held
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
@@ -42,7 +41,6 @@ EngineChoice = Annotated[
 ]
 Project = Annotated[str, typer.Option("--remote", metavar="PROJECT", help="Project of jobflow-remote, on a cluster.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
-REPORT_FILE = "report.html"
 DISK_FULL_BYTES = 100_000
 """With less free space a failed job has most likely failed for that reason."""
 
@@ -227,7 +225,7 @@ def run(
         _dry_run(options, chosen, relabel, as_json)
         return
     if remote or worker_map:
-        from workflows.cli.remote import run_remote
+        from workflows.cli.remote_run import run_remote
 
         unfit = {"--relabel": relabel, "--workers": workers}
         run_remote(options, chosen, remote, worker_map, retry_failed, as_json, unfit)
@@ -293,46 +291,6 @@ def _run(
     return result, tally
 
 
-def forget(options: CampaignOptions, flow: Flow) -> None:
-    """Failed calculations of a campaign are to be done again."""
-    from datastore import open_store
-    from workflows.results import forget_failures
-
-    with open_store(options.store) as store:
-        count = forget_failures(flow, store)
-    typer.echo(f"{count} failed calculations will be done again", err=True)
-
-
-def conclude(options: CampaignOptions, result: RunResult, tally: Tally, as_json: bool) -> None:
-    """Summary, report, and what this run did."""
-    from datastore import open_store
-    from workflows.registry.errors import RefusedError
-    from workflows.report import print_summary, summarise
-    from workflows.results import latest_evaluation, never_used
-
-    reused = sum(stage.reused for key, stage in tally.stages.items() if key[0] == "labels")
-    done = {
-        "calculations_run": result.executed_by_kind.get("label", 0),
-        "calculations_reused": reused,
-        "parents_run": result.executed_by_kind.get("parent", 0),
-        "jobs_run": result.executed,
-        "jobs_reused": result.reused,
-        "seconds": result.seconds,
-    }
-    with open_store(options.store) as store:
-        path = _write_report(options, store)
-        summary = summarise(options, store, latest_evaluation(store, options.name))
-        problem = never_used(store, options.name)
-    if as_json:
-        print_json({"campaign": options.name, **done, "report": path, "summary": summary.model_dump(mode="json")})
-    else:
-        print_summary(summary, console())
-        typer.echo(f"calculations: {done['calculations_run']} run now, {reused} taken from the store")
-        typer.echo(f"report: {path}")
-    if problem:
-        raise RefusedError(problem)
-
-
 def report(
     campaign: CampaignFile,
     engine: EngineChoice = None,
@@ -351,16 +309,4 @@ def report(
 
     options, _ = load_campaign(campaign, engine)
     with open_store(options.store, create=False) as store:
-        typer.echo(str(_write_report(options, store, out)))
-
-
-def _write_report(options: CampaignOptions, store: SpinStore, out: Path | None = None) -> Path:
-    from workflows.report import write_report
-    from workflows.results import latest_evaluation
-
-    path = (out or Path(options.folder) / REPORT_FILE).resolve()
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file in it, such as {path / REPORT_FILE}")
-    with whole_file(path) as temporary:
-        write_report(options, store, latest_evaluation(store, options.name), temporary)
-    return path
+        typer.echo(str(write_report_file(options, store, out)))

@@ -59,6 +59,14 @@ class MissingRequirementError(RuntimeError):
     """Something this machine lacks; the message says how to get it."""
 
 
+def need_jobflow_remote() -> None:
+    """MissingRequirementError where it is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("jobflow_remote") is None:
+        raise MissingRequirementError("jobflow-remote is not installed: pip install 'spinmultinet-workflows[remote]'")
+
+
 def report(error: BaseException) -> int:
     """Tell the user about ``error`` in one line on stderr; returns the exit code."""
     message, code = explain(error)

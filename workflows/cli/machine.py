@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli.errors import MISSING
+from workflows.cli.errors import MISSING, need_jobflow_remote
 from workflows.cli.output import print_json
-from workflows.cli.remote_projects import need_jobflow_remote
 
 
 def doctor(

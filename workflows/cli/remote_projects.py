@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflows.cli.campaign import AsJson
-from workflows.cli.errors import InputError, MissingRequirementError
+from workflows.cli.errors import InputError, need_jobflow_remote
 from workflows.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -176,11 +176,3 @@ def _store_uri(given: str) -> str:
             "--store env:NAME; change this password"
         )
     return given
-
-
-def need_jobflow_remote() -> None:
-    """MissingRequirementError where it is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("jobflow_remote") is None:
-        raise MissingRequirementError("jobflow-remote is not installed: pip install 'spinmultinet-workflows[remote]'")
