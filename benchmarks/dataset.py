@@ -39,7 +39,7 @@ from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, mask, open_store, stamped
 
 LABELS = Path(__file__).parents[1] / "tests" / "data" / "gpaw_nio_mno.extxyz"
-REPEATS = {4: (1, 1, 1), 8: (2, 1, 1), 64: (4, 2, 2)}
+REPEATS = {8: (2, 1, 1), 64: (4, 2, 2)}
 ORDERINGS = ("AFM-II", "FM", "AFM-I", "AFM-III")
 DEFORMATIONS = ("displacement", "shear", "tensile", "volume", "none")
 LIMIT = 20
@@ -124,7 +124,8 @@ def fill(store: SpinStore, number: int, atoms: int) -> float:
 
 def questions(store: SpinStore) -> dict[str, dict[str, Any]]:
     """Values for each named query, taken from a label in the middle, so that every answer is one."""
-    (some,) = store.points.query({"generation": 3, "verdict": "accepted", "search.x.Co": {"$gt": 0}}, limit=1)
+    with_cobalt = {"verdict": "accepted", "search.x.Co": {"$gt": 0}}
+    (some,) = store.points.query(with_cobalt, skip=store.points.count() // 3, limit=1)
     date = some["last_updated"].isoformat()
     values = {name: some[name] for name in ("formula", "ordering", "deformation", "parent", "pair_id", "campaign")}
     values |= {name: some[name] for name in ("generation", "engine", "level_id")} | {"date": date}

@@ -27,7 +27,8 @@ def covering_index(criteria: Criteria, sort: str = "", collection: str = "points
     key, indexes = COLLECTIONS[collection]
     fields = [_fields(index) for index in (key, *indexes)]
     parts = [part for part in conditions(criteria) if ABOVE not in part]
-    best = max(fields, key=lambda index: (_use(index, parts, sort), -len(index)))
+    # Of two that would do, rather not the one that begins with what most labels share.
+    best = max(fields, key=lambda index: (_use(index, parts, sort), index[0] != "verdict", -len(index)))
     if _use(best, parts, sort):
         return best
     for part in parts:

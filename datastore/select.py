@@ -102,7 +102,7 @@ def require_searchable(store: SpinStore, criteria: Criteria) -> None:
     too little).
     """
     names = sorted(name for name in mentioned(criteria) if name == ABOVE or name.startswith(f"{SEARCH}."))
-    if not names:
+    if not names or store.searchable:
         return
     layout = f"{SEARCH}.layout"
     oldest = store.points.query_one({}, [layout, "point_id"], sort={layout: 1})  # nothing comes before every number
@@ -112,6 +112,7 @@ def require_searchable(store: SpinStore, criteria: Criteria) -> None:
             f"label {oldest.get('point_id')} was stored by an earlier version, so labels cannot be searched by "
             f"{asked!r} yet; run once: spinmultinet data upgrade PLACE"
         )
+    store.searchable = oldest is not None  # this version writes no others
 
 
 def _criteria(criteria: Criteria | str | None, failures: bool) -> Criteria:

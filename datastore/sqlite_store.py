@@ -246,7 +246,9 @@ class SqliteStore(Store):
 
     def _index_below(self, documents: Sequence[Document]) -> None:
         found = [(get(document, name) or (), name, others) for name, *others in self._below for document in documents]
-        self.ensure_indexes(sorted({(f"{name}.{key}", *others) for keys, name, others in found for key in keys}))
+        wanted = {(f"{name}.{key}", *others) for keys, name, others in found for key in keys}
+        # Of a range and a value that many documents have SQLite takes the value, so there is one for either.
+        self.ensure_indexes(sorted(wanted | {(*others, field) for field, *others in wanted}))
 
     def groupby(
         self,

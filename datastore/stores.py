@@ -42,7 +42,12 @@ _POINT_INDEXES: tuple[Index, ...] = (
     *("config_id", "generation", "cell", "salvaged_from", "last_updated"),
     *((name, "verdict") for name in ("formula", "ordering", "ordering_found", "deformation", "level_id", "engine")),
     *(("campaign", "generation", "verdict"), ("parent", "deformation"), ("pair_id", "level_id")),
-    *((f"{SEARCH}.system", "verdict"), (f"{SEARCH}.flipped", "verdict"), ("verdict", f"{SEARCH}.fmax")),
+    *(
+        (f"{SEARCH}.system", "verdict"),
+        (f"{SEARCH}.flipped", "verdict"),
+        ("verdict", f"{SEARCH}.fmax"),
+        ("verdict", "pair_id"),
+    ),
     *(f"{SEARCH}.{name}" for name in ("layout", "fmax", "energy_per_atom", "atoms")),
     *((f"{SEARCH}.{name}{ALL_BELOW}", "verdict") for name in PER_ELEMENT),
 )
@@ -123,6 +128,8 @@ class SpinStore:
 
     def __init__(self, uri: str, stores: dict[str, Store]):
         self.uri = uri
+        self.searchable = False
+        """Whether it was looked at, and all labels have what they are searched by."""
         self._stores = stores
         for name, store in stores.items():
             setattr(self, name, store)
