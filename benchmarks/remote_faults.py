@@ -126,11 +126,16 @@ class Experiment:
                 found.setdefault(match[2], []).append(int(match[1]))
         return found
 
+    def ended(self, uuid: str) -> bool:
+        """Whether a label's process has written its output, and only has to exit."""
+        return any("end_time" in path.read_text() for path in self.disk.rglob(f"{uuid}_1/jfremote_out.json"))
+
     def signal_one(self, sign: signal.Signals) -> set[str]:
-        """A signal to the processes of a label that runs and had none yet, as soon as there is one; its uuid."""
+        """A signal to the processes of a label that computes and had none yet, as soon as there is one; its uuid."""
 
         def untouched() -> list[tuple[str, list[int]]]:
-            return sorted((uuid, pids) for uuid, pids in self.processes().items() if uuid not in self.signalled)
+            running = self.processes().items()
+            return sorted((uuid, pids) for uuid, pids in running if uuid not in self.signalled and not self.ended(uuid))
 
         wait_until(lambda: bool(untouched()), "a label runs", 120)
         uuid, pids = self.rng.choice(untouched())
@@ -191,16 +196,20 @@ class Experiment:
         return self.signal_one(signal.SIGSTOP)
 
     def _full_disk(self) -> set[str]:
-        block, met = self.disk / "block", set()
+        block, met = self.disk / "block", set[str]()
         with block.open("wb") as file:
             try:
                 while True:
                     file.write(b"0" * 2**20)
             except OSError:
                 pass  # it is full
-        for _ in range(15):
-            met |= {job["uuid"] for job in self.at_work()}
-            time.sleep(1)
+
+        def felt() -> bool:
+            met.update(job["uuid"] for job in self.at_work())
+            states = [job["state"] for job in self.queue()]
+            return "FAILED" in states or "REMOTE_ERROR" in states
+
+        wait_until(felt, "the disk is missed", 300, 1)
         block.unlink()
         return met
 
@@ -225,8 +234,8 @@ class Experiment:
             time.sleep(2)
 
 
-def experiment(stack: Stack, rng: random.Random) -> tuple[Experiment, list[str], int]:
-    """Run it all; the violations, and how many jobs of Slurm labels took."""
+def experiment(stack: Stack, rng: random.Random) -> tuple[Experiment, list[str], dict[str, list[str]]]:
+    """Run it all; the violations, and the jobs of Slurm that labels took."""
     kinds = [*TWICE, *TWICE, *ONCE]
     rng.shuffle(kinds)
     moments = sorted(rng.sample(range(1, LABELS - 6), len(kinds)))
@@ -238,21 +247,21 @@ def experiment(stack: Stack, rng: random.Random) -> tuple[Experiment, list[str],
         run.strike(kind)
     run.end()
     starts = begun(stack)
-    return run, violations(run, starts), starts.total()
+    return run, violations(run, starts), starts
 
 
-def begun(stack: Stack) -> Counter[str]:
-    """uuid of a label -> jobs of Slurm that were begun for it."""
-    found: Counter[str] = Counter()
+def begun(stack: Stack) -> dict[str, list[str]]:
+    """uuid of a label -> states of the jobs of Slurm that were begun for it."""
+    found: dict[str, list[str]] = {}
     for job in stack.slurm.jobs():
         if (match := re.search(rf"/{WORKER}/\S*/([0-9a-f-]{{36}})_1/", job.get("StdOut", ""))) and job[
             "StartTime"
         ] != "Unknown":
-            found[match[1]] += 1
+            found.setdefault(match[1], []).append(job["JobState"])
     return found
 
 
-def violations(run: Experiment, starts: Counter[str]) -> list[str]:
+def violations(run: Experiment, starts: dict[str, list[str]]) -> list[str]:
     """What is not as it has to be."""
     expected = undisturbed(run.stack.folder)
     with open_store(run.stack.uri(NAME)) as store:
@@ -267,13 +276,15 @@ def violations(run: Experiment, starts: Counter[str]) -> list[str]:
     for name, (energy, verdict) in expected.items():
         if name in found and (abs(found[name][0] - energy) > 1e-9 or found[name][1] != verdict):
             told.append(f"label {name} is {found[name]}, and ({energy}, {verdict}) without faults")
+    if "TIMEOUT" not in {state for states in starts.values() for state in states}:
+        told.append("no job met its time limit: the experiment is not what it says")
     return told + repeated(run.faults, starts)
 
 
-def repeated(faults: list[Fault], starts: Counter[str]) -> list[str]:
+def repeated(faults: list[Fault], starts: dict[str, list[str]]) -> list[str]:
     """Labels that were begun again although no fault met them."""
     met = set().union(*(fault.met for fault in faults))
-    again = {uuid: number for uuid, number in starts.items() if number > 1 and uuid not in met}
+    again = {uuid: len(jobs) for uuid, jobs in starts.items() if len(jobs) > 1 and uuid not in met}
     return [f"label {uuid} was begun {number} times, and no fault met it" for uuid, number in again.items()]
 
 
@@ -299,9 +310,10 @@ HEAD = """\
 """
 
 
-def page(run: Experiment, problems: list[str], jobs: int, seconds: float, seed: int) -> str:
+def page(run: Experiment, problems: list[str], starts: dict[str, list[str]], seconds: float, seed: int) -> str:
     """The page of results."""
     asked = ", ".join(f"`{words}` {number} times" for words, number in run.commands.items())
+    states = Counter(state for jobs in starts.values() for state in jobs)
     documentation = (__doc__ or "").split("\n\n")
     verdict = "no violation" if not problems else "\n".join(f"- {problem}" for problem in problems)
     return (
@@ -309,10 +321,11 @@ def page(run: Experiment, problems: list[str], jobs: int, seconds: float, seed: 
         f"{documentation[2]}\n\n{documentation[3]}\n\n"
         f"One run, seed {seed}, {os.cpu_count()} cores, {seconds:.0f} s.\n\n"
         f"{HEAD}" + "\n".join(map(row, run.faults)) + "\n\n"
-        f"{len(run.faults)} faults, {LABELS} labels, {jobs} jobs of Slurm for them ({jobs - LABELS} begun again). "
+        f"{len(run.faults)} faults, {LABELS} labels, {states.total()} jobs of Slurm for them "
+        f"({', '.join(f'{number} {state.lower()}' for state, number in states.items())}). "
         f"Recovery took {asked}.\n\n**{verdict}**\n\n"
         "Where a fault falls between the submission of a job and its note in the queue, the job is submitted again, "
-        "and the label may be computed twice; its output is stored once. Such ones are among those begun again.\n"
+        "and the label may be computed twice; its output is stored once. Such ones would be among these jobs.\n"
     )
 
 
@@ -325,8 +338,8 @@ def main() -> int:
     stack, began = Stack(), time.monotonic()
     try:
         print(HEAD, end="", flush=True)
-        run, problems, jobs = experiment(stack, random.Random(arguments.seed))
-        arguments.out.write_text(page(run, problems, jobs, time.monotonic() - began, arguments.seed))
+        run, problems, starts = experiment(stack, random.Random(arguments.seed))
+        arguments.out.write_text(page(run, problems, starts, time.monotonic() - began, arguments.seed))
     finally:
         subprocess.run(["umount", "-l", str(stack.folder / "scratch")], check=False, capture_output=True)
         stack.stop(keep=bool(os.environ.get("KEEP")))
