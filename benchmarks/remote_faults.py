@@ -178,13 +178,9 @@ class Experiment:
         self.stack.mongo.kill()
         time.sleep(self.rng.uniform(2, 8))
         self.stack.mongo.start()
-        if not self._alive():
-            self._restart()
+        self.stack.end(NAME)  # it may have a job locked that it could not release
+        self._restart()
         return set()
-
-    def _alive(self) -> bool:
-        process = self.stack.runners[NAME].process
-        return process is not None and process.poll() is None
 
     def _ssh(self) -> set[str]:
         self.stack.sshd.cut()
