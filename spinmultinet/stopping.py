@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +16,26 @@ from .errors import SpinMultiNetError
 OUT_OF_TIME = 1000
 """Stands beside the numbers of signals, and is above them."""
 
-_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+@dataclass
+class Deadline:
+    """When a training has to have stopped (Unix time, s; None: never), given how long it goes on between two looks."""
+
+    when: float | None
+    stretch: float = 0.0
+    """Longest time between two looks (s): a step, or the end of an epoch with validation and saving."""
+    looked: float | None = None
+
+    def passed(self) -> bool:
+        """Whether one more stretch as long as the longest could end after the deadline."""
+        now = time.time()
+        if self.looked is not None:
+            self.stretch = max(self.stretch, now - self.looked)
+        self.looked = now
+        return self.when is not None and now + self.stretch >= self.when
+
+
+_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 class OutOfTimeError(SpinMultiNetError):
@@ -28,19 +48,20 @@ class StopRequests(list[int]):
     def number(self) -> int:
         """What to obey: OUT_OF_TIME after the deadline, else the largest signal; 0 for nothing."""
         deadline = _deadline.get()
-        late = deadline is not None and time.time() >= deadline
-        return OUT_OF_TIME if late else max(self, default=0)
+        return OUT_OF_TIME if deadline is not None and deadline.passed() else max(self, default=0)
 
 
 @contextmanager
-def deadline(when: float | None) -> Iterator[None]:
-    """A training inside that is not done at ``when`` (Unix time, s; None: never) saves its state at the end of a step.
+def deadline(when: float | None, stretch: float = 0.0) -> Iterator[Deadline]:
+    """A training inside that could not end a further step before ``when`` saves its state at the end of a step.
 
-    It raises OutOfTimeError then; the same call goes on from there.
+    ``stretch``: the longest that an earlier call went on between two looks (s). It raises OutOfTimeError then; the same
+    call goes on from there.
     """
-    token = _deadline.set(when)
+    limit = Deadline(when, stretch)
+    token = _deadline.set(limit)
     try:
-        yield
+        yield limit
     finally:
         _deadline.reset(token)
 
@@ -49,6 +70,8 @@ def deadline(when: float | None) -> Iterator[None]:
 def stop_requests() -> Iterator[StopRequests]:
     """While inside, SIGTERM and SIGINT are noted in the list instead of ending the process in the middle of a step."""
     asked = StopRequests()
+    if (limit := _deadline.get()) is not None:
+        limit.looked = time.time()
 
     def note(number: int, frame: FrameType | None) -> None:
         asked.append(number)

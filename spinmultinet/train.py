@@ -158,7 +158,6 @@ class _Run:
 
     def __init__(self, options: TrainOptions, workdir: Path, mark: str, together: Processes) -> None:
         self.options, self.workdir, self.mark, self.together = options, workdir, mark, together
-        self.device = together.device(options.device)
         self.epoch = self.batch = self.resumed_from = 0
         self.seconds = 0.0
         self.sums: Metrics = {}
@@ -200,6 +199,7 @@ class _Run:
         role: str,
     ) -> None:
         """Build data, model (unless one is given to start from) and optimiser; restore their state."""
+        self.device = self.together.device(self.options.device)  # not before: a finished one needs no GPU
         self.seed = seed
         fresh = not isinstance(model, SpinMultiNet)
         species = species_of([*train_atoms, *val_atoms])

@@ -147,6 +147,14 @@ def test_device_without_gpu(tmp_path, nio, tiny_options, quick_training):
         train(quick_training.model_copy(update={"device": "cuda"}), tiny_options, nio[:4], [], tmp_path)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_finished_training_comes_home_without_a_gpu(tmp_path, nio, tiny_options, quick_training):
+    options = quick_training.model_copy(update={"epochs": 1})
+    done = train(options, tiny_options, nio[:4], [], tmp_path)
+    again = train(options.model_copy(update={"device": "cuda"}), tiny_options, nio[:4], [], tmp_path)
+    assert (again.checkpoint, again.history) == (done.checkpoint, done.history)
+
+
 @pytest.mark.skipif(torch.cuda.device_count() == 0, reason="no GPU that PyTorch can use")
 def test_a_gpu_trains_what_the_cpu_trains(tmp_path):
     frames = mixed_labels()

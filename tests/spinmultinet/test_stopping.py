@@ -72,3 +72,24 @@ def test_a_deadline_in_the_future_changes_nothing():
         assert asked.number() == OUT_OF_TIME
     with deadline(None), stop_requests() as asked:
         assert asked.number() == 0
+
+
+def test_the_margin_grows_with_the_longest_stretch_seen():
+    """What took half a second may take it again: it is not begun so short before the deadline."""
+    with deadline(time.time() + 1.2) as limit, stop_requests() as asked:
+        assert asked.number() == 0
+        time.sleep(0.5)
+        assert asked.number() == 0
+        assert limit.stretch == pytest.approx(0.5, abs=0.1)
+        time.sleep(0.3)
+        assert asked.number() == OUT_OF_TIME
+        assert limit.stretch == pytest.approx(0.5, abs=0.1)
+    with deadline(time.time() + 10, stretch=20) as limit, stop_requests() as asked:  # as an earlier part has seen it
+        assert asked.number() == OUT_OF_TIME
+
+
+def test_the_first_step_and_a_validation_count(tmp_path, nio, tiny_options, quick_training):
+    options = quick_training.model_copy(update={"epochs": 1, "batch_structures": 2})
+    with deadline(time.time() + 1000) as limit:
+        done = train(options, tiny_options, nio[:6], nio[6:8], tmp_path)
+    assert done.seconds / 4 <= limit.stretch <= done.seconds + 0.5  # the longest of three steps and the end
