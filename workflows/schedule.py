@@ -1,7 +1,7 @@
-"""Timers that call ``spinmultinet retrain CAMPAIGN --if-due``: lines for cron and Slurm's scrontab, units for systemd.
+"""Timers that retrain a model where it is due, or advance a campaign in the queue of a cluster.
 
-Only text is made here; :mod:`workflows.schedule_install` puts it in place. Nothing needs ``flock``: a retraining locks
-itself, on all hosts.
+Lines for cron and Slurm's scrontab, units for systemd. Only text is made here; :mod:`workflows.schedule_install` puts it
+in place. Nothing needs ``flock``: both commands lock the campaign themselves, on all hosts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ from datastore.schema import content_hash
 
 Kind = Literal["cron", "systemd", "scrontab"]
 KINDS: tuple[Kind, ...] = ("cron", "systemd", "scrontab")
+Task = Literal["retrain", "advance"]
+
+_WORDS: dict[Task, list[str]] = {"retrain": ["--if-due", "--quiet"], "advance": []}
+"""What the command of a timer is always called with."""
+
+_TOLD: dict[Task, str] = {
+    "retrain": "retrain the model of {} where it is due",
+    "advance": "take {} in the queue of a cluster a step on",
+}
 
 FIELDS = ("minute", "hour", "day", "month", "weekday")
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -50,9 +59,10 @@ class Entry:
     python_path: str = ""
     """PYTHONPATH that the command needs; empty where the package is installed."""
     arguments: Sequence[str] = ()
-    """Further ones of ``retrain``."""
+    """Further ones of the command."""
     sbatch: Sequence[str] = field(default_factory=tuple)
     """Options of sbatch, for scrontab."""
+    task: Task = "retrain"
 
     def __post_init__(self) -> None:
         """Refuse what none of the three formats can hold."""
@@ -63,28 +73,35 @@ class Entry:
     @property
     def name(self) -> str:
         """Name of units and of the marked block: one per campaign and working folder."""
-        return f"spinmultinet-retrain-{self.campaign}-{content_hash([str(self.file), str(self.workdir)], 8)}"
+        return f"spinmultinet-{self.task}-{self.campaign}-{content_hash([str(self.file), str(self.workdir)], 8)}"
 
     @property
     def command(self) -> list[str]:
         """Program and arguments; the folder it runs in must not give it other packages, hence ``-P``."""
-        call = [self.python, "-P", "-m", "workflows.cli", "retrain", str(self.file), "--if-due", "--quiet"]
-        return [*call, *self.arguments]
+        call = [self.python, "-P", "-m", "workflows.cli", self.task, str(self.file)]
+        return [*call, *_WORDS[self.task], *self.arguments]
 
 
 def entry(
-    campaign: str, file: Path, workdir: Path, every: str, arguments: Sequence[str] = (), sbatch: Sequence[str] = ()
+    campaign: str,
+    file: Path,
+    workdir: Path,
+    every: str,
+    arguments: Sequence[str] = (),
+    sbatch: Sequence[str] = (),
+    task: Task = "retrain",
 ) -> Entry:
     """Timer of a campaign that calls this very interpreter. Raises ScheduleError where ``every`` is not understood."""
     return Entry(
         campaign=campaign,
         file=file.resolve(),
         workdir=workdir.resolve(),
-        log=workdir.resolve() / f"{campaign}-retrain.log",
+        log=workdir.resolve() / f"{campaign}-{task}.log",
         cron=cron_fields(every),
         python_path=needed_python_path(),
         arguments=tuple(arguments),
         sbatch=tuple(sbatch),
+        task=task,
     )
 
 
@@ -141,14 +158,14 @@ def systemd_units(timer: Entry) -> dict[str, str]:
     """File name -> content of a service and its timer, for a user's systemd."""
     path = f"Environment={_quoted(f'PYTHONPATH={timer.python_path}')}\n" if timer.python_path else ""
     service = (
-        f"[Unit]\nDescription=Retrain the model of {timer.campaign} where it is due\n\n"
+        f"[Unit]\nDescription=Spinmultinet: {_TOLD[timer.task].format(timer.campaign)}\n\n"
         f"[Service]\nType=oneshot\nWorkingDirectory={_specifiers(str(timer.workdir))}\n{path}"
         f"ExecStart=:{' '.join(map(_quoted, timer.command))}\n"  # colon: a $ in a path is no variable
         f"StandardOutput=append:{_specifiers(str(timer.log))}\nStandardError=append:{_specifiers(str(timer.log))}\n"
     )
     when = "".join(f"OnCalendar={calendar}\n" for calendar in on_calendar(timer.cron))
     timing = (
-        f"[Unit]\nDescription=Look whether the model of {timer.campaign} is due for retraining\n\n"
+        f"[Unit]\nDescription=When to {_TOLD[timer.task].format(timer.campaign)}\n\n"
         f"[Timer]\n{when}Persistent=true\n\n[Install]\nWantedBy=timers.target\n"
     )
     return {f"{timer.name}.service": service, f"{timer.name}.timer": timing}

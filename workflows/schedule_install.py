@@ -14,7 +14,7 @@ from pathlib import Path
 from workflows.schedule import KINDS, Entry, Kind, ScheduleError, cron_line, scrontab_lines, systemd_units
 
 PROGRAMS: dict[Kind, str] = {"cron": "crontab", "systemd": "systemctl", "scrontab": "scrontab"}
-PREFIX = "spinmultinet-retrain-"
+PREFIX = "spinmultinet-"
 BEGIN, END = "# >>> {name} >>>", "# <<< {name} <<<"
 
 
@@ -62,7 +62,7 @@ def remove(timer: Entry, kind: Kind) -> bool:
 
 
 def installed() -> dict[str, list[str] | str]:
-    """Kind of timer -> lines of those that retrain, or one line why that is not known here."""
+    """Kind of timer -> lines of ours, or one line why that is not known here."""
     found: dict[str, list[str] | str] = {}
     for kind in KINDS:
         try:

@@ -28,6 +28,17 @@ def test_lines_are_shown(folder):
     assert "100\\% mine/tiny.yaml' --if-due --quiet >> " in line
 
 
+def test_a_timer_advances_a_campaign_on_a_cluster(folder):
+    done = in_this_process(folder, "schedule", "tiny.yaml", "--remote", "slurm")
+    begin, line, _ = done.stdout.splitlines()
+    assert begin.startswith("# >>> spinmultinet-advance-tiny-")
+    assert "-m workflows.cli advance '" in line
+    assert "100\\% mine/tiny.yaml' --remote slurm >> " in line
+    assert "tiny-advance.log' 2>&1" in line
+    wrong = in_this_process(folder, "schedule", "tiny.yaml", "--remote", "slurm", "--workers", 2)
+    assert_one_line(wrong, 2, "--workers is for retrain")
+
+
 def test_units_are_written(folder):
     done = in_this_process(
         folder, "schedule", "tiny.yaml", "--as", "systemd", "--out", "units", "--workers", 1, "--json"

@@ -100,7 +100,7 @@ app.command("md")(simulate.md)
 app.command("report")(campaign.report)
 app.command("retrain")(retrain.retrain)
 app.command("schedule")(schedule.schedule)
-for control in (remote.pause, remote.resume, remote.cancel):
+for control in (remote.pause, remote.resume, remote.cancel, remote.advance):
     app.command(control.__name__)(control)
 app.add_typer(remote_projects.app, name="remote")
 

@@ -1,17 +1,17 @@
-"""Campaigns on a cluster: ``pause``, ``resume``, ``cancel``, and the queue in ``status``."""
+"""Campaigns on a cluster: ``pause``, ``resume``, ``cancel``, ``advance``, and the queue in ``status``."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from workflows.cli.campaign import AsJson, CampaignFile, EngineChoice, Project
-from workflows.cli.errors import InputError, need_jobflow_remote
+from workflows.cli.errors import BUSY, InputError, need_jobflow_remote
 from workflows.cli.output import print_json, print_table
-from workflows.cli.remote_run import go_on
+from workflows.cli.remote_run import go_on, step
 
 if TYPE_CHECKING:
     from workflows.remote.campaign import RemoteCampaign
@@ -52,6 +52,31 @@ def resume(campaign: CampaignFile, project: Project, engine: EngineChoice = None
     go_on(_submitted(campaign, project, engine), as_json)
 
 
+def advance(campaign: CampaignFile, project: Project, engine: EngineChoice = None, as_json: AsJson = False) -> None:
+    """Take a campaign in the queue of a cluster a step on, for timers.
+
+    As run --remote does, but a campaign that is paused or cancelled stays so, and what waits for people goes on waiting.
+    Exit code 75 where something else works on the campaign.
+
+    \b
+    Examples:
+      spinmultinet advance nio.yaml --remote slurm
+      spinmultinet schedule nio.yaml --remote slurm --install
+    """
+    from datastore.locks import BusyError
+
+    found = _submitted(campaign, project, engine)
+    if found.held:
+        told = f"campaign {found.options.name} is {found.held}; nothing was done"
+        print_json({"campaign": found.options.name, "state": found.held}) if as_json else typer.echo(told)
+        return
+    try:
+        step(found, as_json, asked=False)
+    except BusyError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(BUSY) from None
+
+
 def _hold(file: Path, project: str, engine: str | None, how: Held, as_json: bool) -> None:
     from workflows.remote.control import hold, queue_state
 
@@ -77,7 +102,7 @@ def _submitted(file: Path, project: str, engine: str | None) -> RemoteCampaign:
     if found is None or found.project != project:
         where = f"only in that of {found.project}" if found else f"start it with spinmultinet run {file} --remote"
         raise InputError(f"campaign {options.name} is not in the queue of {project}; {where}")
-    return replace(found, held="")
+    return found
 
 
 def queue_of(folder: Path, name: str, project: str) -> QueueState | None:

@@ -53,14 +53,20 @@ def run_remote(
 
 def go_on(campaign: RemoteCampaign, as_json: bool) -> None:
     """Release what is paused, and advance."""
-    from workflows.progress_view import ProgressView
-    from workflows.remote.advance import advance_campaign
     from workflows.remote.control import release
 
     release(campaign)
+    step(campaign, as_json, asked=True)
+
+
+def step(campaign: RemoteCampaign, as_json: bool, asked: bool) -> None:
+    """Advance a campaign and say what that did. ``asked``: by a person, so what waits for people is tried again."""
+    from workflows.progress_view import ProgressView
+    from workflows.remote.advance import advance_campaign
+
     tally = tally_of(campaign.options, campaign.maker.engine, 1)
     with ProgressView(tally, sys.stderr if as_json else sys.stdout) as view:
-        done = advance_campaign(campaign, view, asked=True, patience=PATIENCE)
+        done = advance_campaign(campaign, view, asked=asked, patience=PATIENCE)
     if done.finished:
         conclude(campaign.options, done.run, tally, as_json)
     else:
@@ -81,7 +87,9 @@ def _tell(campaign: RemoteCampaign, done: Advanced, as_json: bool) -> None:
         return
     again = f", {done.retried} tried again" if done.retried else ""
     typer.echo(f"{done.submitted} jobs handed to the queue of {campaign.project}{again}; {done.in_queue} are in it now")
-    typer.echo("the campaign goes on there by itself as long as a runner is at work: see jf runner status, and status")
+    typer.echo("it goes on there as jobs end, as long as a runner is at work: see jf runner status, and status")
+    typer.echo("after a lost connection or a killed pilot somebody has to give this command again; a timer does:")
+    typer.echo(f"spinmultinet schedule CAMPAIGN --remote {campaign.project} --install")
 
 
 def _routing(maker: CampaignMaker, project: str, file: Path | None) -> RemoteOptions:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflows.cli.campaign import AsJson, CampaignFile, EngineChoice
+from workflows.cli.campaign import AsJson, CampaignFile, EngineChoice, Project
 from workflows.cli.errors import InputError
 from workflows.cli.output import print_json, whole_file
 
 if TYPE_CHECKING:
-    from workflows.schedule import Entry, Kind
+    from workflows.schedule import Entry, Kind, Task
 
 
 def schedule(
@@ -29,19 +29,21 @@ def schedule(
         list[str] | None, typer.Option(metavar="OPTION", help="Of sbatch, for scrontab, such as --time=4:00:00.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Passed on to retrain.")] = None,
+    remote: Project = "",
     engine: EngineChoice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a timer that calls `spinmultinet retrain CAMPAIGN --if-due`.
+    """Make a timer that calls `spinmultinet retrain CAMPAIGN --if-due`, or with --remote `spinmultinet advance`.
 
     Without --install the lines or units are only shown. They name this Python and the present folder, which the paths
-    in the campaign file are relative to. No flock is needed: a retraining locks itself, on all hosts.
+    in the campaign file are relative to. No flock is needed: both lock the campaign, on all hosts.
 
     \b
     Examples:
       spinmultinet schedule configs/campaigns/quickstart_nio.yaml
       spinmultinet schedule configs/campaigns/quickstart_nio.yaml --as systemd --every 6h --install
       spinmultinet schedule nio.yaml --as scrontab --every "0 3 * * 1-5" --sbatch=--time=4:00:00
+      spinmultinet schedule nio.yaml --remote slurm --install
     """
     from workflows.campaign import load_campaign
     from workflows.schedule import KINDS, entry
@@ -55,8 +57,12 @@ def schedule(
         _show(as_json)
         return
     options, _ = load_campaign(campaign, engine)
-    arguments = [*(["--engine", engine] if engine else []), *(["--workers", str(workers)] if workers else [])]
-    timer = entry(options.name, campaign, Path.cwd(), every, arguments, sbatch or ())
+    if remote and workers:
+        raise InputError("--workers is for retrain, and --remote makes a timer for advance; leave one out")
+    given = {"--engine": engine, "--workers": workers, "--remote": remote}
+    arguments = [word for name, value in given.items() if value for word in (name, str(value))]
+    task: Task = "advance" if remote else "retrain"
+    timer = entry(options.name, campaign, Path.cwd(), every, arguments, sbatch or (), task)
     files = render(timer, kind)
     written = [] if out is None else _write(files, out)
     done = _change(timer, kind, install, remove)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.support.cli import assert_one_line, in_this_process, tiny_campaign
+from workflows.remote.queue import open_queue
 
 MAP = "workers: {label: labels, train: train, light: light}\nshared: {train: true}\n"
 
@@ -32,6 +33,28 @@ def test_run_status_pause_resume_cancel(desk):
     assert (cancelled["state"], cancelled["jobs"]) == ("cancelled", 12)
     again = json.loads(said(desk, "run", "tiny.yaml", "--remote", "desk", "--json"))
     assert (again["tried_again"], again["in_queue"]) == (12, 12)
+
+
+def change_queue(find, change):
+    with open_queue("desk") as controller:
+        return controller.jobs.update_one(find, {"$set": change}).modified_count
+
+
+def test_a_timer_takes_up_what_the_queue_leaves_lying(desk):
+    """Nothing in the queue follows a job in REMOTE_ERROR. What is paused, or waits for a person, is left alone."""
+    (desk / "map.yaml").write_text(MAP)
+    said(desk, "run", "tiny.yaml", "--remote", "desk", "--worker-map", "map.yaml")
+    lost = {"state": "REMOTE_ERROR", "previous_state": "RUN_FINISHED", "remote.error": "paramiko.SSHException: EOF"}
+    assert change_queue({"job.metadata.kind": "label"}, lost) == 1
+    step = ("advance", "tiny.yaml", "--remote", "desk")
+    assert json.loads(said(desk, *step, "--json"))["tried_again"] == 1
+    assert (
+        change_queue({"state": "RUN_FINISHED"}, {"state": "FAILED", "error": "OSError: No space left on device"}) == 1
+    )
+    assert json.loads(said(desk, *step, "--json"))["tried_again"] == 0
+    said(desk, "pause", "tiny.yaml", "--remote", "desk")
+    assert "campaign tiny is paused; nothing was done" in said(desk, *step)
+    assert json.loads(said(desk, "status", "tiny.yaml", "--json"))["queue"]["held"] == "paused"
 
 
 @pytest.mark.parametrize(
