@@ -1,7 +1,7 @@
 """Timers that retrain a model where it is due, or advance a campaign in the queue of a cluster.
 
-Lines for cron and Slurm's scrontab, units for systemd. Only text is made here; :mod:`workflows.schedule_install` puts it
-in place. Nothing needs ``flock``: both commands lock the campaign themselves, on all hosts.
+Lines for cron and Slurm's scrontab, units for systemd. Only text is made here; :mod:`workflows.schedule_install` puts
+it in place. Nothing needs ``flock``: both commands lock the campaign themselves, on all hosts.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def resume(campaign: CampaignFile, project: Project, engine: EngineChoice = None
 def advance(campaign: CampaignFile, project: Project, engine: EngineChoice = None, as_json: AsJson = False) -> None:
     """Take a campaign in the queue of a cluster a step on, for timers.
 
-    As run --remote does, but a campaign that is paused or cancelled stays so, and what waits for people goes on waiting.
+    As run --remote does, but a campaign that is paused or cancelled stays so, and what waits for people waits on.
     Exit code 75 where something else works on the campaign.
 
     \b
