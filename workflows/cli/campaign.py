@@ -231,11 +231,23 @@ def run(
         run_remote(options, chosen, remote, worker_map, retry_failed, as_json, unfit)
         return
     _require(chosen, campaign)
+    _run_here(options, chosen, workers or len(os.sched_getaffinity(0)), relabel, where, retry_failed, as_json)
+
+
+def _run_here(
+    options: CampaignOptions,
+    chosen: Engine,
+    count: int,
+    relabel: str,
+    where: str,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Run on this machine, ``count`` jobs at a time, under the campaign's lock."""
     from workflows.campaign_lock import campaign_lock
     from workflows.submit import RunError
 
     folder = Path(options.folder)
-    count = workers or len(os.sched_getaffinity(0))
     with campaign_lock(options, "spinmultinet run") as held:
         try:
             if relabel:

@@ -25,26 +25,28 @@ From = Annotated[
     ),
 ]
 
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="extxyz, ase, deepmd, hdf5, pymatgen or csv; default: as OUT ends (.extxyz .db .h5 .json .csv).",
+    ),
+]
+Keys = Annotated[
+    str,
+    typer.Option(
+        metavar="PROGRAM", help="Names that spinmultinet, mace, nequip, chgnet or sevennet reads (extxyz, pymatgen)."
+    ),
+]
+
 
 def export(
     place: From,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, or folder (deepmd).")],
     terms: Filter = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="extxyz, ase, deepmd, hdf5, pymatgen or csv; default: as OUT ends (.extxyz .db .h5 .json .csv).",
-        ),
-    ] = "",
-    keys: Annotated[
-        str,
-        typer.Option(
-            metavar="PROGRAM",
-            help="Names that spinmultinet, mace, nequip, chgnet or sevennet reads (extxyz, pymatgen).",
-        ),
-    ] = "",
+    kind: Format = "",
+    keys: Keys = "",
     level: Annotated[str, typer.Option(help="Only this level of theory: beginning of its id, or its name.")] = "",
     rejected: Annotated[bool, typer.Option("--rejected", help="Rejected labels as well.")] = False,
     splits: Annotated[
@@ -86,11 +88,11 @@ def export(
         if rejected:
             raise InputError("a snapshot has no rejected labels; export from the store")
         source = of_snapshot(Path(place), criteria, level)
+        _tell(out, source, of(source, splits), as_json)
+        return
+    with _open(place, readonly=True) as opened:
+        source = of_store(opened, criteria, level, rejected)
         written = of(source, splits)
-    else:
-        with _open(place, readonly=True) as opened:
-            source = of_store(opened, criteria, level, rejected)
-            written = of(source, splits)
     _tell(out, source, written, as_json)
 
 

@@ -22,22 +22,35 @@ VARIABLE = "SPINMULTINET_STORE_URI"
 app = typer.Typer(help="Clusters: projects of jobflow-remote, and the queue.", no_args_is_help=True)
 
 Jump = Annotated[str, typer.Option(metavar="[USER@]HOST[:PORT]", help="Jump host on the way to --host.")]
+Store = Annotated[
+    str,
+    typer.Option(metavar="env:NAME|URI", help=f"MongoDB of the campaign; default env:{VARIABLE}, else asked for."),
+]
+PreRun = Annotated[str, typer.Option(metavar="SHELL", help="Lines before each job there, such as 'module load vasp'.")]
+GpuHost = Annotated[
+    str, typer.Option(metavar="[USER@]HOST[:PORT]", help="Login node of the GPU cluster (two-clusters).")
+]
+WorkDir = Annotated[Path | None, typer.Option(help="Folder of jobs here; default: ~/spinmultinet_remote/NAME.")]
+Scratch = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Folder of jobs on the cluster, absolute; may be purged.")
+]
+MaxJobs = Annotated[
+    int, typer.Option(min=1, help="Most jobs of labels at a time; on a workstation one per core is right.")
+]
+WorkerMap = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where the worker map goes; default: NAME_workers.yaml here.")
+]
 
 
 @app.command("init")
 def init(
     layout: Annotated[str, typer.Argument(metavar="workstation|slurm|ssh|two-clusters", help="What there is.")],
     name: Annotated[str, typer.Option(help="Of the project; default: the layout's.")] = "",
-    store: Annotated[
-        str,
-        typer.Option(metavar="env:NAME|URI", help=f"MongoDB of the campaign; default env:{VARIABLE}, else asked for."),
-    ] = "",
+    store: Store = "",
     host: Annotated[str, typer.Option(metavar="[USER@]HOST[:PORT]", help="Login node (ssh, two-clusters).")] = "",
     key: Annotated[Path | None, typer.Option(help="Private SSH key; only its path is written.")] = None,
     jump: Jump = "",
-    gpu_host: Annotated[
-        str, typer.Option(metavar="[USER@]HOST[:PORT]", help="Login node of the GPU cluster (two-clusters).")
-    ] = "",
+    gpu_host: GpuHost = "",
     gpu_key: Annotated[Path | None, typer.Option(help="Its private SSH key; default: --key.")] = None,
     gpu_jump: Jump = "",
     partition: Annotated[str, typer.Option(help="Of labels.")] = "cpu",
@@ -47,23 +60,13 @@ def init(
     cores: Annotated[int, typer.Option(min=1, help="Of one node for labels.")] = 16,
     python: Annotated[str, typer.Option(metavar="PATH", help="Python of the workers; default: this one.")] = "",
     gpu_python: Annotated[str, typer.Option(metavar="PATH", help="That of the GPU cluster; default: --python.")] = "",
-    pre_run: Annotated[
-        str, typer.Option(metavar="SHELL", help="Lines before each job there, such as 'module load vasp'.")
-    ] = "",
-    work_dir: Annotated[
-        Path | None, typer.Option(help="Folder of jobs here; default: ~/spinmultinet_remote/NAME.")
-    ] = None,
-    scratch: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder of jobs on the cluster, absolute; may be purged.")
-    ] = None,
+    pre_run: PreRun = "",
+    work_dir: WorkDir = None,
+    scratch: Scratch = None,
     gpu_scratch: Annotated[Path | None, typer.Option(metavar="FOLDER", help="That of the GPU cluster.")] = None,
-    max_jobs: Annotated[
-        int, typer.Option(min=1, help="Most jobs of labels at a time; on a workstation one per core is right.")
-    ] = 50,
+    max_jobs: MaxJobs = 50,
     poll: Annotated[float, typer.Option(min=1, help="Seconds between two looks of the runner.")] = 10.0,
-    worker_map: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the worker map goes; default: NAME_workers.yaml here.")
-    ] = None,
+    worker_map: WorkerMap = None,
     force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,19 +96,18 @@ def init(
     there, beside = _folder(scratch, here), _folder(gpu_scratch, _folder(scratch, here))
     interpreter = python or sys.executable
     labels = Site(there, cpu, interpreter, pre_run, partition, account, cores, max_jobs)
-    train = Site(
-        beside, gpu or cpu, gpu_python or interpreter, pre_run, gpu_partition, gpu_account or account, cores, max_jobs
-    )
+    interpreter, account = gpu_python or interpreter, gpu_account or account
+    train = Site(beside, gpu or cpu, interpreter, pre_run, gpu_partition, account, cores, max_jobs)
     plan = Plan(layout, title, _store_uri(store), Site(here), labels, train, poll)
     map_path = worker_map or Path(f"{title}_workers.yaml")
     path = write(plan, map_path, force)
+    _tell(plan, path, map_path, as_json)
+
+
+def _tell(plan: Plan, path: Path, map_path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"project": str(path), "worker_map": str(map_path)})
-    else:
-        _tell(plan, path, map_path)
-
-
-def _tell(plan: Plan, path: Path, map_path: Path) -> None:
+        return
     for line in (
         f"project: {path} (for you only: it holds the database's URI)",
         f"worker map: {map_path}; adapt its numbers",
