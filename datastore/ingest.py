@@ -14,6 +14,7 @@ from typing import Any
 
 from maggma.core import Builder
 
+from datastore.batches import in_batches
 from datastore.decisions import affected, apply_decisions
 from datastore.errors import DataError
 from datastore.metastable import KEY_FIELDS, find_metastable, is_tagged, key_of_document, tagged
@@ -21,13 +22,14 @@ from datastore.metastable import PREFIXES as STATES
 from datastore.outliers import PREFIX, find_outliers, outlier_family, outlier_group
 from datastore.quality import judge, with_verdict
 from datastore.salvage import PREFIX as SALVAGE
-from datastore.salvage import make_way, salvage
+from datastore.salvage import is_salvageable, make_way, reversed_id, salvage
 from datastore.schema import SpinFailure, SpinPoint
 from datastore.stores import SpinStore, explained, stamped
 from datastore.upgrade import LOOK, checked, parse
 from datastore.verdicts import automatic_reasons
 
 CHUNK = 100
+OF_JOB = ["uuid", "index", "completed_at", "output"]
 OF_OTHER_LABELS = (PREFIX, SALVAGE, *STATES)
 """First words of reasons that come from comparisons with other labels."""
 
@@ -86,10 +88,11 @@ class LabelBuilder(Builder):
         for job in due:
             if "uuid" not in job:
                 self.report.unreadable.append(f"a job has no uuid: {LOOK}")
-                continue
-            document = self.store.jobs.query_one({"uuid": job["uuid"], "index": job.get("index")})
-            if document is not None:
-                yield document
+        for some in in_batches((job for job in due if "uuid" in job), self.chunk_size):
+            wanted = {_source(job) for job in some}
+            for document in self.store.jobs.query({"uuid": {"$in": [job["uuid"] for job in some]}}, OF_JOB):
+                if _source(document) in wanted:
+                    yield document
 
     def process_item(self, item: dict[str, Any]) -> _Item:
         """The labels and failures in a job's output; pure."""
@@ -106,9 +109,8 @@ class LabelBuilder(Builder):
 
     def update_targets(self, items: list[_Item]) -> None:
         """Store labels, failures, and then that they were stored."""
+        self._store_labels([label for item in items for label in item.labels])
         for item in items:
-            for label in item.labels:
-                self._store_label(label)
             self.report.jobs += 1
             self.report.passed_over += not item.labels and not item.problem
             if item.problem:
@@ -121,6 +123,18 @@ class LabelBuilder(Builder):
         """Judge the groups and close; called by maggma's own runners, whereas :func:`ingest` leaves the store open."""
         self.judge_groups()
         super().finalize()
+
+    def _store_labels(self, labels: Sequence[Label]) -> None:
+        """New labels in one write, for a write waits for the disk; then, one by one, what there is more to do for."""
+        new = _new(self.store, [label for label in labels if isinstance(label, SpinPoint)])
+        self.store.put_new_points(list(new.values()))
+        stored = {id(point) for point in new.values()}
+        for label in labels:
+            if id(label) not in stored:
+                self._store_label(label)
+                continue
+            self.report.labels += 1
+            self.report.salvaged += is_salvageable(label) and salvage(self.store, label) is not None
 
     def _store_label(self, label: Label) -> None:
         if isinstance(label, SpinFailure):
@@ -263,6 +277,25 @@ def rejudge(store: SpinStore) -> int:
             changed += len(judge_states(store, group))
             changed += reject_outliers(store, group)
         return changed
+
+
+def _new(store: SpinStore, points: Sequence[SpinPoint]) -> dict[str, SpinPoint]:
+    """point_id -> label, of those that meet nothing in the store: no label of theirs, or of the reversed moments, none
+    that was salvaged from an earlier one, and no decision. Of several of one calculation the first.
+    """
+    found: dict[str, SpinPoint] = {}
+    for point in points:
+        if not point.salvaged_from:
+            found.setdefault(point.point_id, point)
+    if not found:
+        return {}
+    places = {identity: {identity, reversed_id(point)} for identity, point in found.items()}
+    asked = {"$in": list(found)}
+    there = {"$in": sorted(set().union(*places.values()))}
+    met = {d["point_id"] for d in store.points.query({"point_id": there}, ["point_id"])}
+    met |= {d["salvaged_from"] for d in store.points.query({"salvaged_from": asked}, ["salvaged_from"])}
+    met |= {d["point_id"] for d in store.decisions.query({"point_id": asked}, ["point_id"])}
+    return {identity: point for identity, point in found.items() if not places[identity] & met}
 
 
 def _marker(item: _Item) -> dict[str, Any]:

@@ -247,7 +247,8 @@ class _Calculated(SpinConfig):
 
     def to_document(self) -> dict[str, Any]:
         """Stored dict with the ids added for queries."""
-        return {**super().to_document(), "level_id": self.level_id, "point_id": self.point_id}
+        document, level = super().to_document(), self.level_id
+        return {**document, "level_id": level, "point_id": point_id(document["config_id"], level)}
 
     @classmethod
     def derived_keys(cls) -> tuple[str, ...]:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +165,15 @@ class SpinStore:
             failed = {"point_id": judged.point_id}
             # A salvaged label does not undo the failure of the calculation of its own; removing nothing writes, too.
             if not point.salvaged_from and self.failures.query_one(failed, ["point_id"]) is not None:
+                self.failures.remove_docs(failed)
+
+    def put_new_points(self, points: Sequence[SpinPoint]) -> None:
+        """:meth:`put_point` for labels that are not there yet and on which nobody has decided, in one write."""
+        documents = [stamped(decided(point, None).to_document()) for point in points]
+        failed = {"point_id": {"$in": [document["point_id"] for document in documents]}}
+        with explained(self.uri):
+            self.points.update(documents)
+            if self.failures.query_one(failed, ["point_id"]) is not None:
                 self.failures.remove_docs(failed)
 
     def log_decision(self, decision: Decision) -> None:
