@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
 
 from datastore import open_store
 from datastore.queries import find
@@ -53,6 +54,10 @@ def test_a_campaign_with_a_training_whose_files_travel(desk):
     (training,) = of_kind(jobs, "training")
     assert list(path.parent.glob("runs/tiny/generation_0/models/**/model.pt"))
     assert not Path(training["run_dir"]).exists()
+    with MongoClient(desk.uri(NAME)) as client:
+        stored = client[NAME]
+        assert stored["remote_files.files"].count_documents({}) == 0, "copies that nothing asks for any more"
+        assert stored["jobs"].count_documents({"metadata.kind": "staged"}) == 0
     told = json.loads(desk.spinmultinet("status", path, "--json", folder=path.parent))
     assert told["state"] == "finished"
     assert told["queue"]["failures"] == []

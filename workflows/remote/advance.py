@@ -19,7 +19,7 @@ from jobflow import Job, JobConfig, OnMissing, OutputReference, job
 from datastore.locks import BusyError, Held
 from workflows.campaign import CampaignOptions
 from workflows.remote.campaign import RemoteCampaign, load
-from workflows.remote.submission import ADVANCE
+from workflows.remote.queue import ADVANCE
 from workflows.submit import Event, RunResult, run_local
 
 if TYPE_CHECKING:
@@ -80,9 +80,11 @@ def _run(campaign: RemoteCampaign, queue: Queue, watch: Callable[[Any], None]) -
     """The graph of the campaign, again where the queue had results that were not looked for yet."""
     folder = Path(campaign.options.folder)
     while True:
+        queue.tidy()  # here as well: jobs that failed end a run below
         queue.returned = False
         result = run_local(campaign.maker.make(), campaign.options.store, folder, watch=watch, elsewhere=queue)
         if not queue.returned:
+            queue.tidy()
             return result
 
 

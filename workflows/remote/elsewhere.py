@@ -9,11 +9,12 @@ from jobflow import Job
 
 from workflows.campaign import CampaignOptions
 from workflows.jobs.label import crash_document
+from workflows.remote.holding import go_on
 from workflows.remote.queue import FILES, PENDING
 from workflows.remote.retries import Decision, cause_of, decide
 from workflows.remote.routing import RemoteOptions, route
 from workflows.remote.submission import Submission, attempts
-from workflows.remote.training import StuckError, next_part, part_uuid, parts_of, take_in
+from workflows.remote.training import PART, StuckError, drop_copies, next_part, part_uuid, parts_of, take_in
 from workflows.submit import job_kind
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Queue:
         if self.held():
             return refused
         known = self.submission.known(job.uuid for job in remote.values())
+        foreign = {"job.metadata.campaign": {"$ne": self.submission.campaign}}
+        go_on(self.controller, {"uuid": {"$in": list(known)}, **foreign})  # another campaign's pause is not ours
         for uuid, job in remote.items():
             document = known.get(job.uuid)
             if document is not None and document["state"] not in PENDING:
@@ -73,6 +76,12 @@ class Queue:
     def waiting(self) -> int:
         """Heavy jobs of the campaign in the queue."""
         return self.routing.in_flight - self.submission.room()
+
+    def tidy(self) -> None:
+        """Remove the copies that trainings sent here and there, of those that are done."""
+        mine = {"job.metadata.kind": PART, "job.metadata.campaign": self.submission.campaign}
+        parts = self.controller.get_jobs(mine, ["uuid", "job.metadata"])
+        drop_copies({part["uuid"]: part["job"]["metadata"] for part in parts}, self.controller.jobstore)
 
     def _part(self, train: Job) -> Job:
         """The next part of a training."""

@@ -28,7 +28,7 @@ PART = "training"
 """Kind of a part, beside that of the campaign's own job, train."""
 
 MARGIN, SHARE = 120.0, 0.1
-"""Seconds, and share of the time that is left at the start, that remain for writing and for the last step."""
+"""Seconds, and share of the time that is left at the start, that remain for writing, beside what it took before."""
 
 FOLDER = "training"
 """In a job's folder, where the worker has no scratch."""
@@ -59,45 +59,81 @@ def next_part(train: Job, store: JobStore, shared: bool, scratch: Path | None, s
     """The part that follows those that ended.
 
     ``seconds``: time limit of a part, where the scheduler does not tell. Raises StuckError where the last two parts
-    ended in the same step.
+    got nowhere, unless there is more time now.
     """
     folder, hypers, seed, workdir = _arguments(train, store)
     done = parts_of(train, store)
-    if len(done) > 1 and done[-1]["steps"] == done[-2]["steps"]:
-        raise StuckError("two jobs did not complete one step of the training; give train more time in the worker map")
+    _refuse_standstill(done, seconds)
+    last = {key: value for key, value in done[-1].items() if key != FILES} if done else None
+    metadata = {"kind": PART, "train": train.uuid}
     if shared:
-        new: Job = train_here(folder, hypers, seed, workdir, seconds)
+        new: Job = train_here(folder, hypers, seed, workdir, last, seconds)
     elif hypers.get("training", {}).get("start_from"):
         raise StuckError("it starts from another model's file; let it go to a worker that shares the campaign's folder")
     else:
         before = OutputReference(part_uuid(train, len(done) - 1), (("i", FILES),)) if done else None
         place = None if scratch is None else str(scratch)
-        new = train_there(staged(Path(folder), store), hypers, seed, before, place, seconds)
+        snapshot = staged(Path(folder), store)
+        new = train_there(snapshot, hypers, seed, before, last, place, seconds)
+        metadata["staged"] = snapshot.uuid
     new.set_uuid(part_uuid(train, len(done)))
     new.name = f"{train.name}, part {len(done) + 1}"
-    new.update_metadata({"kind": PART}, dynamic=False)
+    new.update_metadata(metadata, dynamic=False)
     return new
 
 
+def _refuse_standstill(done: Sequence[Document], seconds: float | None) -> None:
+    """Two parts after which the training is no further than before them; a third would be no better."""
+    reached = [_reached(part["steps"]) for part in done]
+    if len(done) < 2 or (seconds or 0) > (done[-1].get("limit") or seconds or 0):
+        return
+    if reached[-1] == reached[-2] or (len(done) > 2 and max(reached[-2:]) <= max(reached[:-2])):
+        raise StuckError(
+            f"two jobs did not complete one step of the training, beyond epoch {max(reached)[0]}; give train more time "
+            "in the worker map, or see why its scratch loses files"
+        )
+
+
+def _reached(steps: str) -> tuple[int, int]:
+    epoch, batch = steps.split(".")
+    return int(epoch), int(batch)
+
+
 def take_in(train: Job, store: JobStore) -> None:
-    """Put the files of a training that is finished where the campaign's own job looks for them, and drop the copies."""
+    """Put the files of a training that is finished where the campaign's own job looks for them."""
     from datastore.snapshot import load_snapshot
 
     folder, _, _, workdir = _arguments(train, store)
     number = len(parts_of(train, store)) - 1
     place = Path(workdir) / load_snapshot(folder).snapshot_id
-    if not _is_finished(place):  # else a kill came after the copies were dropped
+    if not _is_finished(place):
         unpack(store.get_output(part_uuid(train, number), load=True)[FILES], place)
-    uuids = [part_uuid(train, part) for part in range(number + 1)]
-    store.additional_stores[FILES].remove_docs({"job_uuid": {"$in": uuids}})
+
+
+def drop_copies(parts: Mapping[str, Document], store: JobStore) -> None:
+    """Remove the files that nothing will ask for any more, as the output of the training itself is stored.
+
+    Those of parts, and snapshots. ``parts``: uuid -> metadata, of all in the queue. A snapshot that a further training
+    needs is staged again.
+    """
+    travelled = {uuid: part for uuid, part in parts.items() if "staged" in part}
+    if not travelled:
+        return
+    wanted = {"uuid": {"$in": sorted({part["train"] for part in travelled.values()})}}
+    done = {document["uuid"] for document in store.docs_store.query(wanted, ["uuid"])}
+    needed = {part["staged"] for part in travelled.values() if part["train"] not in done}
+    snapshots = {part["staged"] for part in travelled.values()} - needed
+    unused = [uuid for uuid, part in travelled.items() if part["train"] in done]
+    store.docs_store.remove_docs({"uuid": {"$in": sorted(snapshots)}})  # first: it says that the files are there
+    store.additional_stores[FILES].remove_docs({"job_uuid": {"$in": [*unused, *sorted(snapshots)]}})
 
 
 def staged(folder: Path, store: JobStore) -> OutputReference:
-    """Reference to the files of a snapshot, as if a job had put them out; written once per snapshot."""
+    """Reference to the files of a snapshot, as if a job had put them out; written where they are not there."""
     from datastore.snapshot import load_snapshot
 
     snapshot = load_snapshot(folder)
-    uuid = stable_uuid("staged", snapshot.snapshot_id)
+    uuid = stable_uuid("staged", snapshot.snapshot_id, str(folder.resolve()))  # other campaigns drop their own
     if store.docs_store.query_one({"uuid": uuid}, ["uuid"]) is None:
         content = {
             "uuid": uuid,
@@ -142,9 +178,11 @@ def ends_at(limit: float | None) -> float | None:
 
 
 @job
-def train_here(snapshot: str, hypers: Document, seed: int, workdir: str, seconds: float | None) -> Document:
-    """One part of a training in the folder of the campaign. Output: see :func:`_part`."""
-    return _part(snapshot, hypers, seed, Path(workdir), ends_at(seconds))
+def train_here(
+    snapshot: str, hypers: Document, seed: int, workdir: str, last: Document | None, seconds: float | None
+) -> Document:
+    """One part of a training in the folder of the campaign. ``last``: output of the part before. Output: see _part."""
+    return {**_part(snapshot, hypers, seed, Path(workdir), last or {}, ends_at(seconds)), "limit": seconds}
 
 
 @job(files=FILES)
@@ -153,12 +191,14 @@ def train_there(
     hypers: Document,
     seed: int,
     before: dict[str, str] | None,
+    last: Document | None,
     scratch: str | None,
     seconds: float | None,
 ) -> Document:
     """One part of a training on files that came with it: ``snapshot``, and what the part ``before`` left.
 
-    Works in ``scratch``, or in the job's folder, and leaves nothing there. Output: see :func:`_part`, with the files.
+    ``last``: output of that part, without its files. Works in ``scratch``, or in the job's folder, and leaves nothing
+    there. Output: see :func:`_part`, with the files, and ``packing``, how long that took (s).
     """
     from jobflow import CURRENT_JOB
 
@@ -167,33 +207,48 @@ def train_there(
     place = Path(scratch).expanduser() / name if scratch else Path.cwd() / FOLDER
     unpack(snapshot, place / "snapshot")
     where = place / "models" / _snapshot_id(place / "snapshot")
-    if before and not where.is_dir():  # else a part that was killed has come further
+    if before and last and not _has_come(where, last["steps"]):  # else this part was killed when it was further
         unpack(before, where)
-    done = _part(str(place / "snapshot"), hypers, seed, place / "models", end)
+    done = _part(str(place / "snapshot"), hypers, seed, place / "models", last or {}, end)
+    started = time.time()
     files = packed(where / name for name in KEPT)
     shutil.rmtree(place)
-    return {**done, FILES: files}
+    return {**done, "limit": seconds, "packing": time.time() - started, FILES: files}
 
 
-def _part(snapshot: str, hypers: Document, seed: int, workdir: Path, end: float | None) -> Document:
+def _has_come(workdir: Path, steps: str) -> bool:
+    """Whether a training is there that has these steps behind it; what purges scratch may leave the folders."""
+    from spinmultinet.train import STATE_FILE
+
+    if not (workdir / STATE_FILE).is_file():
+        return False
+    state = _state(workdir)
+    return (state["epoch"], state["batch"]) >= _reached(steps)
+
+
+def _part(snapshot: str, hypers: Document, seed: int, workdir: Path, last: Document, end: float | None) -> Document:
     """Train until ``end`` (Unix time, s), some time before it. Output: ``finished``, ``epoch``, ``steps``, ``seconds``.
 
-    ``steps``: epoch and batch, as text.
+    ``steps``: epoch and batch, as text; ``stretch``: the longest time between two looks at the clock (s), which the
+    part after the ``last`` has to leave free as well.
     """
     from spinmultinet.stopping import OutOfTimeError, deadline
     from workflows.jobs.train import train_member
 
     started = time.time()
-    last = None if end is None else end - min(MARGIN, SHARE * (end - started))
+    left = float("inf") if end is None else end - started
+    margin = min(MARGIN, SHARE * left) + last.get("packing", 0.0)
+    stretch = min(last.get("stretch", 0.0), left / 2)  # or one that hung would stop all parts after their first step
     try:
-        with deadline(last):
+        with deadline(None if end is None else end - margin, stretch) as limit:
             train_member.original(snapshot, hypers, seed, str(workdir))
         finished = True
     except OutOfTimeError:
         finished = False
     state = _state(workdir / _snapshot_id(Path(snapshot)))
     steps = f"{state['epoch']}.{state['batch']}"
-    return {"finished": finished, "epoch": state["epoch"], "steps": steps, "seconds": time.time() - started}
+    done = {"finished": finished, "epoch": state["epoch"], "steps": steps, "seconds": time.time() - started}
+    return {**done, "stretch": limit.stretch}
 
 
 def _state(workdir: Path) -> Document:
