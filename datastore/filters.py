@@ -15,6 +15,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from numbers import Real
 from typing import Any
 
 from ase.data import chemical_symbols
@@ -49,6 +50,11 @@ OF_FAILURES = ("error_type", "error")
 ABOVE = "$above"
 """Stands in criteria for the energy above the lowest ordering of the geometry (eV/atom), which no label knows of
 itself; :mod:`datastore.queries` answers it."""
+
+DEEPEST = 50
+"""Parentheses, or parts of a filter in JSON, in each other."""
+
+FLATTER = "write it with fewer in each other"
 
 PREFIXES = {"level_id": 16, "config_id": 24, "point_id": 41}
 """Ids and their digits; a filter with fewer means all that begin so."""
@@ -91,6 +97,8 @@ def parse_mongo(text: str) -> Criteria:
     """
     try:
         content = json.loads(text)
+    except RecursionError:
+        raise DataError(f"filter with over {DEEPEST} parts in each other; {FLATTER}") from None
     except ValueError as error:
         raise DataError(f'{text!r} is no JSON: {error}; write \'{{"formula": "NiO"}}\'') from error
     if not isinstance(content, dict):
@@ -127,6 +135,29 @@ def path_of(field: str, failures: bool = False) -> str:
     return f"{SEARCH}.{field}" if field in _SEARCHED else UPDATED if field in DATE_FIELDS else field
 
 
+def equal_to(field: str, value: Any) -> Criteria:
+    """Criteria of ``FIELD=VALUE`` for a value of Python; a list means any of.
+
+    Raises DataError for unknown fields, those that take another operator, and values of another kind.
+    """
+    check_field(field)
+    if field in DATE_FIELDS or field == "above":
+        raise DataError(f"{field!r} needs a filter, such as 'above<50 since=2026-11-01'")
+    values = list(value) if isinstance(value, list | tuple | set) else [value]
+    numeric = field in NUMBER_FIELDS or _OF_ELEMENT.fullmatch(field)
+    kind: Any = bool | None if field in FLAGS else Real | None if numeric else str if field in TEXT_FIELDS else object
+    if wrong := [one for one in values if not isinstance(one, kind)]:
+        asked = "True or False" if field in FLAGS else "a number" if numeric else "a text"
+        raise DataError(f"{field}={wrong[0]!r}: give {asked}")
+    if not values:
+        return {"point_id": {"$in": []}}
+    if numeric:
+        return _of_number(field, "$eq", values)
+    if field in TEXT_FIELDS:
+        return _of_text(field, True, values, f"{field}={value!r}")
+    return {path_of(field): _compared("$eq", values)}
+
+
 def conditions(criteria: Mapping[str, Any]) -> list[Criteria]:
     """The parts of criteria that all have to hold, one field or operator each."""
     parts: list[Criteria] = []
@@ -148,7 +179,7 @@ class _Reader:
     """One pass from left to right."""
 
     def __init__(self, text: str, failures: bool):
-        self.text, self.failures, self.at = text, failures, 0
+        self.text, self.failures, self.at, self.depth = text, failures, 0, 0
 
     def criteria(self) -> Criteria:
         """All of the text."""
@@ -195,16 +226,24 @@ class _Reader:
         return parts[0] if len(parts) == 1 else {"$and": parts}
 
     def one(self) -> Criteria:
+        if self.depth > DEEPEST:
+            raise DataError(f"filter with over {DEEPEST} parentheses and 'not' in each other{self.here()}; {FLATTER}")
         if self.take("not"):
-            return {"$nor": [self.without_above(self.one())]}
+            return {"$nor": [self.without_above(self.below(self.one))]}
         if not self.rest().startswith("("):
             return self.term()
         opened = self.at
         self.at += 1
-        found = self.any_of()
+        found = self.below(self.any_of)
         if not self.rest().startswith(")"):
             raise self.wrong(f"'('{self.here(opened)} is not closed")
         self.at += 1
+        return found
+
+    def below(self, read: Callable[[], Criteria]) -> Criteria:
+        self.depth += 1
+        found = read()
+        self.depth -= 1
         return found
 
     def without_above(self, part: Criteria) -> Criteria:
@@ -228,42 +267,44 @@ class _Reader:
         self.at = sign.end()
         if sign[1]:  # spaces before the operator, so there may be some after it
             self.rest()
-        value = self.value()
+        values = self.values()
         check_field(name[0], self.failures, self.here(start))
         term = f"filter term {self.text[start : self.at]!r}{self.here(start)}"
-        return _condition(name[0], _OPERATORS[sign[2]], value, term)
+        return _condition(name[0], _OPERATORS[sign[2]], values, term)
 
-    def value(self) -> str:
-        """Up to a space, or a ')' that is not opened in it; quotes and backslashes as in a shell."""
-        found, depth, quote, opened = "", 0, "", self.at
+    def values(self) -> list[str]:
+        """Up to a space, or a ')' that is not opened in it, cut at commas; quotes and backslashes as in a shell."""
+        found, depth, quote, opened = [""], 0, "", self.at
         while self.at < len(self.text):
             letter = self.text[self.at]
             if not quote and (letter.isspace() or (letter == ")" and not depth)):
                 break
             self.at += 1
             if letter == "\\" and quote != "'" and self.at < len(self.text):
-                found += self.text[self.at]
+                found[-1] += self.text[self.at]
                 self.at += 1
             elif letter == quote or (letter in "'\"" and not quote):
                 quote, opened = ("" if quote else letter), self.at - 1
+            elif letter == "," and not quote:
+                found.append("")
             else:
                 depth += 0 if quote else {"(": 1, ")": -1}.get(letter, 0)
-                found += letter
+                found[-1] += letter
         if quote:
             raise self.wrong(f"close the quotes that open{self.here(opened)}")
         return found
 
 
-def _condition(field: str, operator: str, text: str, term: str) -> Criteria:
+def _condition(field: str, operator: str, values: list[str], term: str) -> Criteria:
     """Criteria of one term; ``term`` opens messages."""
     if field in DATE_FIELDS:
-        return {UPDATED: {DATE_FIELDS[field]: _time(text, operator, term)}}
+        return {UPDATED: {DATE_FIELDS[field]: _time(",".join(values), operator, term)}}
     if field in FLAGS:
-        if operator not in ("$eq", "$ne") or text not in ("yes", "no", "true", "false"):
+        if operator not in ("$eq", "$ne") or len(values) > 1 or values[0] not in ("yes", "no", "true", "false"):
             raise DataError(f"{term}: write {field}, {field}=no or not {field}")
-        return {path_of(field): (text in ("yes", "true")) == (operator == "$eq")}
+        return {path_of(field): (values[0] in ("yes", "true")) == (operator == "$eq")}
     if field in NUMBER_FIELDS or _OF_ELEMENT.fullmatch(field):
-        numbers = [_number(part, term) for part in text.split(",")]
+        numbers = [_number(value, term) for value in values]
         if len(numbers) > 1 and operator not in ("$eq", "$ne"):
             raise DataError(f"{term}: the operator takes one number")
         if field == "above":
@@ -271,7 +312,7 @@ def _condition(field: str, operator: str, text: str, term: str) -> Criteria:
         return _of_number(field, operator, numbers)
     if operator not in ("$eq", "$ne"):
         raise DataError(f"{term}: {field!r} is text, so only = and != apply")
-    return _of_text(field, operator == "$eq", text.split(","), term)
+    return _of_text(field, operator == "$eq", values, term)
 
 
 def _compared(operator: str, values: list[Any]) -> Criteria:
@@ -283,12 +324,11 @@ def _compared(operator: str, values: list[Any]) -> Criteria:
 def _of_number(field: str, operator: str, numbers: list[float | int]) -> Criteria:
     path = path_of(field)
     condition = {path: _compared(operator, list(numbers))}
-    if not _OF_ELEMENT.fullmatch(field):
-        return condition
-    # An element that is not there has the share 0, and no moment.
-    holds = [_HOLDS[operator](0.0, number) for number in numbers]
-    if field.startswith("x(") and (all(holds) if operator == "$ne" else any(holds)):
-        return {"$or": [condition, {path: None}]}
+    if field.startswith("x("):  # an element that is not there has the share 0
+        holds = [_HOLDS[operator](0.0, number) for number in numbers]
+        if all(holds) if operator == "$ne" else any(holds):
+            return {"$or": [condition, {path: None}]}
+    # A label without a number fulfils no condition on it; databases think otherwise of '!='.
     return {"$and": [condition, {path: {"$ne": None}}]} if operator == "$ne" else condition
 
 
@@ -301,9 +341,9 @@ def _of_text(field: str, equal: bool, values: list[str], term: str) -> Criteria:
     path = path_of(field, failures=field in OF_FAILURES)
     if field == "system":
         values = ["-".join(sorted(value.split("-"))) for value in values]
-    if field in PREFIXES and equal and any(0 < len(value) < PREFIXES[field] for value in values):
+    if field in PREFIXES and any(0 < len(value) < PREFIXES[field] for value in values):
         ranges = [{path: {"$gte": value, "$lt": value + chr(0x10FFFF)} if value else value} for value in values]
-        return ranges[0] if len(ranges) == 1 else {"$or": ranges}
+        return {"$nor": ranges} if not equal else ranges[0] if len(ranges) == 1 else {"$or": ranges}
     return {path: _compared("$eq" if equal else "$ne", list(values))}
 
 
@@ -314,7 +354,7 @@ def _number(text: str, term: str) -> float | int:
         raise DataError(f"{term}: {text!r} is no number") from error
     if not math.isfinite(number):
         raise DataError(f"{term}: {text!r} is no number")
-    return int(number) if number.is_integer() else number
+    return int(number) if number.is_integer() and abs(number) < 2**63 else number  # databases know no larger integer
 
 
 def _time(text: str, operator: str, term: str) -> datetime:
@@ -327,10 +367,12 @@ def _time(text: str, operator: str, term: str) -> datetime:
     return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
-def _allowed(content: Any) -> Any:
+def _allowed(content: Any, depth: int = 0) -> Any:
     """The filter with its times; every operator in it has to be a known one."""
+    if depth > 2 * DEEPEST:  # each operator is an object, and mostly a list
+        raise DataError(f"filter with over {DEEPEST} parts in each other; {FLATTER}")
     if isinstance(content, list):
-        return [_allowed(part) for part in content]
+        return [_allowed(part, depth + 1) for part in content]
     if not isinstance(content, dict):
         return content
     if content.keys() == {"$date"}:
@@ -339,4 +381,4 @@ def _allowed(content: Any) -> Any:
         if key.startswith("$") and key not in _MONGO:
             known = ", ".join(_MONGO)
             raise DataError(f"operator {key!r} is refused, because it may run code in the database; there are {known}")
-    return {key: _allowed(value) for key, value in content.items()}
+    return {key: _allowed(value, depth + 1) for key, value in content.items()}

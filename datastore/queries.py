@@ -17,6 +17,7 @@ from pydash import get
 
 from datastore.errors import DataError
 from datastore.filters import check_field as check_field
+from datastore.filters import equal_to
 from datastore.filters import parse_filter as parse_filter
 from datastore.filters import parse_mongo as parse_mongo
 from datastore.filters import path_of
@@ -123,13 +124,12 @@ def find(
 
     ``find(store, "fmax<0.5 m(Ni)>1.2", sort="-energy_per_atom", limit=10)``,
     ``find(store, verdict="accepted", ordering=["FM", "AFM-II"])``. ``sort``: a field, ``-FIELD`` for the largest first;
-    otherwise in order of arrival. Raises DataError for unknown fields.
+    otherwise in order of arrival. Fields mean what they mean in filters: ``level_id`` may be cut. Raises DataError for
+    unknown fields, and those that take no value, such as ``above``.
     """
     asked = parse_filter(criteria) if isinstance(criteria, str) else criteria
     terms: list[Criteria] = [asked] if asked else []
-    for field, value in equal.items():
-        check_field(field)
-        terms.append({field: {"$in": list(value)} if isinstance(value, list | tuple | set) else value})
+    terms += [equal_to(field, value) for field, value in equal.items()]
     query = {"$and": terms} if len(terms) > 1 else (terms[0] if terms else {})
     for document in select(store, query, sort=sort, limit=limit):
         yield parse(SpinPoint, document)

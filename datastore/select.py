@@ -55,7 +55,7 @@ def select(
     order = {path_of(name, failures): -1 if sort.startswith("-") else 1} if sort else None
     wanted = list(fields) and [*fields, *(_GEOMETRY if above else ()), *([_ENERGY] if above else ())]
     with explained(store.uri):
-        require_searchable(store, plain if not above else {ABOVE: plain})
+        require_searchable(store, {"$and": [{ABOVE: plain} if above else plain, order or {}, dict.fromkeys(wanted)]})
         collection = _collection(store, failures)
         if not above:
             yield from collection.query(plain, wanted or None, sort=order, skip=skip, limit=limit)

@@ -11,15 +11,23 @@ from datastore.atoms import read_points
 from datastore.errors import DataError
 from datastore.exports.extxyz import FrameText, read_texts
 from datastore.exports.labels import Labelled
+from datastore.filters import ABOVE, UPDATED, mentioned
 from datastore.levels import level_name, names
 from datastore.queries import find
+from datastore.search import searchable
+from datastore.select import count, select
 from datastore.snapshot import FILE, Snapshot, load_snapshot
 from datastore.splits import SPLITS
-from datastore.sqlite_query import matches
+from datastore.sqlite_query import matcher
 from datastore.stores import SpinStore, explained, mask
 
 Criteria = Mapping[str, Any]
 ACCEPTED = {"verdict": "accepted"}
+NOT_IN_SNAPSHOTS = {
+    UPDATED: "when they were last changed (since, before)",
+    ABOVE: "the other orderings of their geometry (above)",
+}
+"""What criteria for a snapshot cannot ask for."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +76,22 @@ def of_snapshot(folder: Path, criteria: Criteria, level: str = "") -> Source:
     """The labels of a snapshot that match MongoDB ``criteria``, with their splits.
 
     Of a multi-head set one ``level`` has to be chosen. Raises DataError where there is no such level, and where the
-    snapshot is damaged.
+    snapshot is damaged, or criteria ask for what only a store knows.
     """
+    if unknown := sorted(NOT_IN_SNAPSHOTS.keys() & mentioned(criteria)):
+        raise DataError(
+            f"labels of a snapshot do not know {NOT_IN_SNAPSHOTS[unknown[0]]}; ask the store they come from"
+        )
     snapshot = load_snapshot(folder)
     level_id, theory = _of_levels(snapshot, level)
     filtered = bool(criteria) or snapshot.kind == "multi-head"
-    terms = {"$and": [dict(criteria), {"level_id": level_id}]} if criteria else {"level_id": level_id}
+    fits = matcher({"$and": [dict(criteria), {"level_id": level_id}]} if criteria else {"level_id": level_id})
 
     def labels(split: str) -> Iterator[Labelled]:
         for name in [split] if split else SPLITS:
             path = snapshot.path(name)  # type: ignore[arg-type]
             points = read_points(path) if path.stat().st_size else iter(())
-            yield from (Labelled(p, name) for p in points if not filtered or matches(terms, p.to_document()))
+            yield from (Labelled(p, name) for p in points if not filtered or fits(searchable(p.to_document())))
 
     def texts(split: str) -> Iterator[FrameText]:
         for name in [split] if split else SPLITS:
@@ -108,9 +120,9 @@ def _levels(store: SpinStore, terms: list[dict[str, Any]]) -> dict[str, tuple[in
     found = {}
     for level_id in known:
         wanted = {"$and": [*terms, {"level_id": level_id}]}
-        first = store.points.query_one(wanted, ["level_of_theory"])
+        first = next(select(store, wanted, ["level_of_theory"], limit=1), None)
         if first is not None:
-            number = store.points.count() if len(known) == 1 else store.points.count(wanted)
+            number = store.points.count() if len(known) == 1 else count(store, wanted)
             found[level_id] = (number, dict(first["level_of_theory"]))
     return found
 

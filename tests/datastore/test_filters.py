@@ -135,3 +135,28 @@ def test_paths():
 def test_parts():
     assert conditions({"$and": [{"a": 1}, {"$and": [{"b": 2, "c": 3}]}]}) == [{"a": 1}, {"b": 2}, {"c": 3}]
     assert mentioned({"$or": [{"a": 1}, {"b": {"$gt": 2}}]}) == {"$or", "a", "b", "$gt"}
+
+
+def test_commas_in_quotes_and_after_backslashes_are_part_of_the_value():
+    assert parse_filter("ordering='a,b'") == {"ordering": {"$eq": "a,b"}}
+    assert parse_filter(r"ordering=a\,b,'c,d',e") == {"ordering": {"$in": ["a,b", "c,d", "e"]}}
+
+
+@pytest.mark.parametrize("opening", ["(", "not ", "not ("])
+def test_filters_in_each_other_have_an_end(opening):
+    closing = ")" * opening.count("(")
+    assert parse_filter(opening * 20 + "formula=NiO" + closing * 20)
+    for times in (51, 3000):
+        with pytest.raises(DataError, match="over 50 parentheses and 'not' in each other at character"):
+            parse_filter(opening * times + "formula=NiO" + closing * times)
+
+
+@pytest.mark.parametrize("times", [60, 100_000])
+def test_filters_in_json_have_an_end(times):
+    assert parse_mongo('{"$nor": [' * 40 + "{}" + "]}" * 40)
+    with pytest.raises(DataError, match="over 50 parts in each other"):
+        parse_mongo('{"$nor": [' * times + "{}" + "]}" * times)
+
+
+def test_numbers_beyond_those_of_databases_stay_numbers():
+    assert parse_filter("generation<99999999999999999999999") == {"generation": {"$lt": 1e23}}

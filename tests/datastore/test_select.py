@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from datastore.errors import DataError
-from datastore.queries import NAMED, documents, find, named
+from datastore.exports.sources import of_store
+from datastore.queries import NAMED, documents, find, named, parse_filter
 from datastore.select import count, count_by, select
 from tests.datastore.support import KINDS, make_failure, make_point, new_store
 
@@ -69,6 +70,9 @@ ANSWERS = [
     (f"level_id={POINTS[2].level_id[:5]},{POINTS[0].level_id[:5]} cell=rhombohedral4", ALL),
     (f"point_id={POINTS[4].point_id[:12]}", [4]),
     (f"config_id={POINTS[4].config_id}", [4]),
+    (f"level_id!={POINTS[2].level_id[:5]}", [0, 1, 3, 4, 5, 6]),
+    (f"level_id!={POINTS[2].level_id[:5]},{POINTS[0].level_id[:5]}", []),
+    (f"point_id!={POINTS[4].point_id[:12]} verdict=accepted", [0, 1, 2, 5, 6]),
     ("verdict=rejected", [3]),
     ("above<60", [0, 2, 4]),
     ("above>=60", [1]),
@@ -81,6 +85,9 @@ ANSWERS = [
     ("generation=2", [4]),
     ("generation>=2", [2, 4]),
     ("band_gap>1", [5]),
+    ("band_gap!=0", [5]),
+    ("band_gap!=1.5", []),
+    ("not band_gap=1.5", [0, 1, 2, 3, 4, 6]),
     ("since=2020-01-01", ALL),
     ("before=2020-01-01", []),
     ("ordering=FM or engine=vasp", [1, 4]),
@@ -111,6 +118,43 @@ def test_answers(store, text, numbers):
     assert sorted(which(find(store, text))) == numbers
     assert count(store, text) == len(numbers)
     assert len(list(select(store, text, ["point_id"], limit=1))) == min(1, len(numbers))
+
+
+@pytest.mark.parametrize(
+    ("equal", "numbers"),
+    [
+        ({"atoms": 4}, ALL),
+        ({"fmax": [9, 1]}, [5, 6]),
+        ({"system": "Ni-Co-O"}, [5, 6]),
+        ({"flipped": True}, [3, 6]),
+        ({"elements": ["Co", "Mn"]}, [4, 5, 6]),
+        ({"x(Co)": 0}, [0, 1, 2, 3, 4]),
+        ({"m(Co)": 2.7}, [5]),
+        ({"m(Co)": []}, []),
+        ({"level_id": POINTS[2].level_id[:5]}, [2]),
+        ({"ordering": ["FM", "weird 'name'"], "verdict": "accepted"}, [1, 6]),
+        ({"band_gap": None, "elements": "Co"}, [6]),
+        ({"salvaged_from": "", "engine": {"vasp"}}, [4]),
+    ],
+)
+def test_equal_fields_mean_what_they_mean_in_filters(store, equal, numbers):
+    assert sorted(which(find(store, **equal))) == numbers
+
+
+@pytest.mark.parametrize(
+    ("equal", "part"),
+    [
+        ({"above": 5}, "'above' needs a filter, such as 'above<50"),
+        ({"since": "2026-01-01"}, "'since' needs a filter"),
+        ({"atoms": "4"}, "atoms='4': give a number"),
+        ({"flipped": "no"}, "flipped='no': give True or False"),
+        ({"ordering": 4}, "ordering=4: give a text"),
+        ({"x(Nj)": 4}, "unknown element"),
+    ],
+)
+def test_equal_fields_that_say_nothing(store, equal, part):
+    with pytest.raises(DataError, match=part):
+        list(find(store, **equal))
 
 
 def test_order_and_limit(store):
@@ -192,6 +236,13 @@ def test_labels_of_an_earlier_version_are_not_passed_over_in_silence(tmp_path):
             count_by(store, ["fmax"])
         with pytest.raises(DataError, match="data upgrade"):
             count(store, "fmax<1")
+        for sort in ("-fmax", "energy_per_atom"):
+            with pytest.raises(DataError, match="data upgrade"):
+                list(find(store, sort=sort, limit=1))
+        with pytest.raises(DataError, match="searched by 'moment.Ni' yet"):
+            list(documents(store, ["formula", "m(Ni)"]))
+        with pytest.raises(DataError, match="data upgrade"):
+            of_store(store, parse_filter("not fmax<0"))
 
 
 def test_a_condition_on_energies_above_others_cannot_be_denied(store):

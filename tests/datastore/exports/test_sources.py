@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from datastore import open_store
@@ -5,12 +7,24 @@ from datastore.errors import DataError
 from datastore.exports.run import export
 from datastore.exports.sources import is_snapshot, of_snapshot, of_store
 from datastore.label_sets import SetOptions
+from datastore.queries import find, parse_filter
 from datastore.snapshot import make_snapshot
 from datastore.splits import SplitOptions
 from tests.datastore.support import make_point
+from tests.datastore.test_select import ANSWERS, POINTS
 
 LEVELS = [{"code": "A", "ecut": 1}, {"code": "B", "ecut": 1}]
 OPTIONS = SplitOptions(fractions=(0.5, 0.25, 0.25))
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """A store with the labels whose answers are known, and a snapshot of most of them."""
+    with open_store("memory:") as opened:
+        for point in POINTS:
+            opened.put_point(point)
+        of_level = {"level_id": POINTS[0].level_id}
+        yield opened, make_snapshot(opened, tmp_path_factory.mktemp("s"), criteria=of_level, options=OPTIONS).folder
 
 
 @pytest.fixture
@@ -62,3 +76,26 @@ def test_a_damaged_snapshot_is_not_exported(store, tmp_path):
     made.path("train").write_text("")
     with pytest.raises(DataError, match="is damaged: its checksum differs"):
         of_snapshot(made.folder, {})
+
+
+@pytest.mark.parametrize("text", [text for text, _ in ANSWERS if not re.search("since|before|above", text)])
+def test_every_filter_means_the_same_in_a_snapshot(answered, text):
+    opened, folder = answered
+    criteria, level = parse_filter(text), POINTS[0].level_id
+    in_store = find(opened, {"$and": [criteria, {"verdict": "accepted", "level_id": level}]})
+    in_snapshot = of_snapshot(folder, criteria).labels("")
+    assert {labelled.point.point_id for labelled in in_snapshot} == {point.point_id for point in in_store}
+
+
+@pytest.mark.parametrize("text", ["since=2020-01-01", "formula=NiO or before=2020-01-01", "above<50 formula=NiO"])
+def test_what_only_a_store_knows_is_not_asked_of_a_snapshot(answered, text):
+    with pytest.raises(DataError, match="labels of a snapshot do not know .*; ask the store they come from"):
+        of_snapshot(answered[1], parse_filter(text))
+
+
+def test_energies_above_the_lowest_select_what_is_exported(answered):
+    opened, _ = answered
+    source = of_store(opened, parse_filter("above>60"), POINTS[0].level_id[:8])
+    assert [labelled.point.ordering for labelled in source.labels("")] == ["FM"]
+    with pytest.raises(DataError, match="no label matches"):
+        of_store(opened, parse_filter("above>600"))
