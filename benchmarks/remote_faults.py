@@ -313,7 +313,7 @@ def page(run: Experiment, problems: list[str], starts: dict[str, list[str]], sec
     documentation = (__doc__ or "").split("\n\n")
     verdict = "no violation" if not problems else "\n".join(f"- {problem}" for problem in problems)
     return (
-        "# A campaign on a cluster that breaks\n\n    python benchmarks/remote_faults.py\n\n"
+        f"# A campaign on a cluster that breaks\n\n    python benchmarks/remote_faults.py --seed {seed}\n\n"
         f"{documentation[2]}\n\n{documentation[3]}\n\n"
         f"One run, seed {seed}, {os.cpu_count()} cores, {seconds:.0f} s.\n\n"
         f"{HEAD}" + "\n".join(map(row, run.faults)) + "\n\n"
