@@ -98,11 +98,11 @@ def explain(error: BaseException) -> tuple[str, int]:
 
 
 def warn_plainly() -> None:
-    """Have warnings about a campaign file in one line, like errors; others as Python has them."""
+    """Have warnings about a campaign file or its queue in one line, like errors; others as Python has them."""
     usual = warnings.formatwarning
 
     def text(message: Warning | str, category: type[Warning], *more: Any, **rest: Any) -> str:
-        if category.__name__ != "PasswordWarning":
+        if category.__name__ not in ("PasswordWarning", "QueueWarning"):
             return usual(message, category, *more, **rest)
         return f"warning: {one_line(str(message))}\n"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pause(campaign: CampaignFile, project: Project, engine: EngineChoice = None, as_json: AsJson = False) -> None:
     """Pause a campaign in the queue of a cluster.
 
-    Jobs at work go on to their end, and no others are begun. Go on with resume.
+    What a scheduler has, or a pilot job has begun, goes on to its end; no others are begun. Go on with resume.
 
     \b
     Example:
@@ -33,7 +33,8 @@ def pause(campaign: CampaignFile, project: Project, engine: EngineChoice = None,
 def cancel(campaign: CampaignFile, project: Project, engine: EngineChoice = None, as_json: AsJson = False) -> None:
     """Cancel a campaign in the queue of a cluster.
 
-    Its jobs there are stopped, also those at work. What is done stays; run --remote goes on from there.
+    Its jobs there are stopped, also those at work, but for the label a pilot job is at. What is done stays; run
+    --remote goes on from there.
 
     \b
     Example:

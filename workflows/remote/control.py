@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workflows.remote.campaign import FILE, RemoteCampaign, load
+from workflows.remote.holding import go_on, pause, stop
 from workflows.remote.queue import PENDING, check_project, open_queue
-from workflows.remote.submission import ADVANCE
 
 if TYPE_CHECKING:
     from jobflow_remote.jobs.jobcontroller import JobController
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Held = Literal["paused", "cancelled"]
 
-WAITING = ("READY", "WAITING")
-STOPPABLE = tuple(state for state in PENDING if state not in ("WAITING", "PAUSED"))
 MOST_FAILURES = 5
 
 
@@ -40,7 +38,8 @@ class QueueState:
 def hold(campaign: RemoteCampaign, how: Held) -> int:
     """Pause (jobs at work go on to their end) or cancel (they are stopped); returns how many jobs that changed.
 
-    An advance that is at work does no more than its light jobs. What is done stays done.
+    An advance that is at work does no more than its light jobs. What is done stays done, and what another campaign
+    waits for goes on. Warns (QueueWarning) of jobs that stayed locked.
     """
     replace(campaign, held=how).save()
     with open_queue(campaign.project) as controller:
@@ -49,11 +48,7 @@ def hold(campaign: RemoteCampaign, how: Held) -> int:
 
 def held_back(controller: JobController, name: str, how: str) -> int:
     """The same in the queue alone; an advance does it once more at its end, for what it has just submitted."""
-    mine: Document = {"job.metadata.campaign": name}
-    if how == "paused":
-        return len(controller.pause_jobs(custom_query={**mine, "state": {"$in": list(WAITING)}}, raise_on_error=False))
-    heavy = {**mine, "job.metadata.kind": {"$ne": ADVANCE}, "state": {"$in": list(STOPPABLE)}}
-    return len(controller.stop_jobs(custom_query=heavy, raise_on_error=False))
+    return pause(controller, name) if how == "paused" else stop(controller, name)
 
 
 def release(campaign: RemoteCampaign) -> int:
@@ -64,8 +59,7 @@ def release(campaign: RemoteCampaign) -> int:
     with open_queue(campaign.project) as controller:
         check_project(controller, campaign.options.store, campaign.routing)
         replace(campaign, held="").save()
-        paused = {"job.metadata.campaign": campaign.options.name, "state": "PAUSED"}
-        return len(controller.resume_jobs(custom_query=paused, raise_on_error=False))
+        return go_on(controller, {"job.metadata.campaign": campaign.options.name})
 
 
 def queue_state(name: str, project: str, held: str = "") -> QueueState:

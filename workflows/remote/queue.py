@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FILES = "files"
 """Name of the additional store that takes snapshots and checkpoints of workers that do not share the folder."""
 
+ADVANCE = "advance"
+"""Kind of the tails, the jobs that advance a campaign."""
+
+WAIT = 20
+"""Seconds to wait for the lock of a job or flow that the runner has at the moment; it looks every ten."""
+
 NOT_STARTED = ("WAITING", "READY", "PAUSED")
 PENDING = (
     *NOT_STARTED,
@@ -27,6 +33,19 @@ PENDING = (
     *("BATCH_SUBMITTED", "BATCH_RUNNING"),
 )
 """States of jobs in the queue that go on by themselves, or when they are resumed."""
+
+
+class QueueWarning(UserWarning):
+    """Something in the queue that was left as it is, and goes on with the next advance or command."""
+
+
+def unlocking(controller: JobController) -> str:
+    """What to do about locks that a runner has left when it was killed."""
+    name = controller.project.name if controller.project else ""
+    return (
+        "give the same command again; where the runner was killed, first: "
+        f"jf -p {name} admin unlock; jf -p {name} admin unlock-flow"
+    )
 
 
 @contextmanager

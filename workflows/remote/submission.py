@@ -21,7 +21,7 @@ from pymongo.errors import BulkWriteError
 from datastore.batches import in_batches
 from datastore.schema import SpinConfig
 from workflows.engines import Engine
-from workflows.remote.queue import NOT_STARTED, PENDING
+from workflows.remote.queue import ADVANCE, NOT_STARTED, PENDING, WAIT
 from workflows.remote.routing import Kind, RemoteOptions, RemoteSetupError, Route, route, sized
 from workflows.remote.training import PART
 
@@ -29,17 +29,11 @@ if TYPE_CHECKING:
     from jobflow_remote.jobs.jobcontroller import JobController
 
 Document = dict[str, Any]
-ADVANCE = "advance"
-"""Kind of the tails."""
-
 KINDS = {PART: "train"}
 """Kinds of jobs in the queue that the worker map has under another name."""
 
 DUPLICATE = 11000
 """MongoDB's code for a key that is there."""
-
-WAIT = 60
-"""Seconds to wait for the lock of a job or flow that the runner has at the moment."""
 
 FIELDS = [
     *("uuid", "index", "state", "worker", "error", "remote", "run_dir", "start_time", "updated_on"),

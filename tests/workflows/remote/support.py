@@ -4,6 +4,7 @@ from pathlib import Path
 
 from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
+from workflows.remote.advance import tail_job
 from workflows.remote.campaign import RemoteCampaign
 from workflows.remote.routing import RemoteOptions
 
@@ -21,6 +22,17 @@ def campaign_of(folder: Path, **routing) -> RemoteCampaign:
 def labels_of(campaign: RemoteCampaign):
     """Its first twelve labels, in no flow of the queue."""
     return [job for job, _ in campaign.maker.make().iterflow() if job.metadata["kind"] == "label"]
+
+
+def tail_of_other(campaign: RemoteCampaign):
+    """Tails of another campaign."""
+
+    def made(uuids):
+        tail = tail_job(campaign.options, uuids)
+        tail.update_metadata({"campaign": "other"}, dynamic=False)
+        return tail
+
+    return made
 
 
 def queue_documents(controller, kind: str):

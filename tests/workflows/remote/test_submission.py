@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jobflow import OutputReference
 
-from tests.workflows.remote.support import campaign_of, labels_of, queue_documents, tails_of
+from tests.workflows.remote.support import campaign_of, labels_of, queue_documents, tail_of_other, tails_of
 from workflows.remote.advance import tail_job
 from workflows.remote.queue import open_queue
 from workflows.remote.routing import RemoteSetupError
@@ -28,17 +28,6 @@ def campaign(desk):
 def submission(controller, campaign, **changes):
     routing = campaign.routing.model_copy(update=changes)
     return Submission(controller, routing, campaign.options.name, lambda uuids: tail_job(campaign.options, uuids))
-
-
-def tail_of_other(campaign):
-    """Tails of another campaign."""
-
-    def made(uuids):
-        tail = tail_job(campaign.options, uuids)
-        tail.update_metadata({"campaign": "other"}, dynamic=False)
-        return tail
-
-    return made
 
 
 def states(controller):
