@@ -4,15 +4,19 @@ it makes the workers' folders, as the runner does.
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import shlex
 import stat
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from datastore.stores import TIMEOUT_MS, mask
+from workflows import __version__
 from workflows.remote.queue import load_project
 
 SCHEDULER = {"slurm": "squeue --version", "pbs": "qstat --version", "sge": "qstat -help"}
@@ -25,6 +29,23 @@ GUI = (
 
 _INSTALLED = 'from importlib.util import find_spec; assert find_spec("workflows") and find_spec("jobflow_remote")'
 
+_VERSIONS = """\
+import json, platform
+from importlib.metadata import PackageNotFoundError, version
+from workflows import __version__
+def of(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+found = {"workflows": __version__, "Python": platform.python_version(), "torch": of("torch")}
+print(json.dumps(found))
+"""
+"""Program that tells the versions in an environment, in its last line."""
+
+REMEDY = "install this package with the extra `remote` there, or correct pre_run"
+
+Versions = dict[str, str]
 Finding = dict[str, Any]
 """``what`` was looked at; ``problem``, None where there is none, with its remedy."""
 
@@ -40,7 +61,10 @@ def examine(name: str) -> list[Finding]:
     findings += [_finding(f"worker {worker}: secrets", problem) for worker, problem in _secrets(found)]
     findings.append(_finding("queue and results in two databases", _separation(found)))
     findings += [_finding(what, _store_problem(store)) for what, store in _stores(found)]
-    findings += [_finding(f"worker {worker}", _worker_problem(options)) for worker, options in found.workers.items()]
+    for worker, options in found.workers.items():
+        problem, versions = _look_at(options)
+        findings.append(_finding(f"worker {worker}", problem))
+        findings += [] if versions is None else [_version_finding(worker, versions)]
     return findings
 
 
@@ -127,8 +151,8 @@ def _store_problem(store: Any) -> str | None:
     return None
 
 
-def _worker_problem(worker: Any) -> str | None:
-    """What keeps a worker from running a job: its host, its folder, its scheduler, and the packages of its Python."""
+def _look_at(worker: Any) -> tuple[str | None, Versions | None]:
+    """What keeps a worker from running a job: host, folder, scheduler, packages; where nothing does, its versions."""
     host = worker.get_host()
     warnings.filterwarnings("ignore", category=FutureWarning, module="jobflow_remote")  # of monty's cd
     try:
@@ -136,13 +160,17 @@ def _worker_problem(worker: Any) -> str | None:
         for command, remedy in _commands(worker):
             _, error, code = host.execute(command, timeout=60)
             if code:
-                return f"{remedy} (it said: {' '.join(str(error).split())[-200:] or f'exit code {code}'})"
+                return f"{remedy} (it said: {' '.join(str(error).split())[-200:] or f'exit code {code}'})", None
+        told, error, code = host.execute(_in_environment(worker, f"python -c {shlex.quote(_VERSIONS)}"), timeout=60)
+        if code:
+            return f"its Python cannot import workflows ({str(error).strip()[-200:]}); {REMEDY}", None
+        return None, json.loads(str(told).strip().splitlines()[-1])
     except Exception as error:  # paramiko, fabric, sockets: whatever it is, the worker does not answer
         where = getattr(worker, "host", "this machine")
-        return f"{where} does not answer ({type(error).__name__}: {error}); check host, user, port, key and jump host"
+        told = f"{type(error).__name__}: {error}"
+        return f"{where} does not answer ({told}); check host, user, port, key and jump host", None
     finally:
         host.close()
-    return None
 
 
 def _commands(worker: Any) -> Iterator[tuple[str, str]]:
@@ -152,10 +180,34 @@ def _commands(worker: Any) -> Iterator[tuple[str, str]]:
     if isinstance(worker.scheduler_type, str) and worker.scheduler_type in SCHEDULER:
         command = SCHEDULER[worker.scheduler_type]
         yield command, f"`{command}` fails: is {worker.scheduler_type} there, and on PATH without a login shell?"
-    lines = (worker.pre_run or "").strip().splitlines()
-    remedy = "install this package with the extra `remote` there, or correct pre_run"
     for last, problem in (
         ("command -v jf", "there is no `jf` after pre_run"),
         (f"python -c '{_INSTALLED}'", "its Python lacks our packages"),
     ):
-        yield "bash -c " + shlex.quote("\n".join([*lines, last])), f"{problem}; {remedy}"
+        yield _in_environment(worker, last), f"{problem}; {REMEDY}"
+
+
+def _in_environment(worker: Any, command: str) -> str:
+    """A command behind pre_run, as jobs have it, away from packages that lie in the folder where we are."""
+    lines = (worker.pre_run or "").strip().splitlines()
+    return "bash -c " + shlex.quote("\n".join([f"cd {shlex.quote(str(worker.work_dir))}", *lines, command]))
+
+
+def _version_finding(worker: str, there: Versions) -> Finding:
+    """Other numbers may come of another version of ours; Python and PyTorch are only told."""
+    problem = None
+    if there["workflows"] != __version__:
+        problem = (
+            f"it has version {there['workflows']} of spinmultinet-workflows, and here is {__version__}; install the "
+            "same version in both places"
+        )
+    here = {"Python": platform.python_version(), "torch": _installed("torch")}
+    told = [f"{name} {there[name]}" + ("" if there[name] == mine else f" (here {mine})") for name, mine in here.items()]
+    return _finding(f"worker {worker}: {', '.join(told)}", problem)
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

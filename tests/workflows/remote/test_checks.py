@@ -1,4 +1,6 @@
+import platform
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import yaml
 
 jobflow_remote = pytest.importorskip("jobflow_remote")
 
+from workflows import __version__  # noqa: E402
 from workflows.remote.checks import examine, file_problem, key_problem  # noqa: E402
 from workflows.remote.projects import Plan, Site, write  # noqa: E402
 from workflows.remote.routing import RemoteSetupError  # noqa: E402
@@ -96,6 +99,27 @@ def test_workers_that_cannot_run_a_job_say_why(path):
     )
     assert "`qstat -help` fails: is sge there" in found["worker train"]
     assert "/proc/nowhere cannot be written" in found["worker local"]
+
+
+def test_versions_of_workers_are_compared_with_ours(path, tmp_path):
+    """Another version of ours is a problem; PyTorch and Python are told."""
+    other = tmp_path / "other"
+    for package, text in {"workflows": '__version__ = "0.0.9"', "jobflow_remote": ""}.items():
+        (other / package).mkdir(parents=True)
+        (other / package / "__init__.py").write_text(text)
+    metadata = other / "torch-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.0\n")
+    lines = ["echo hello", f"export PYTHONPATH={other}", f"export PATH={Path(sys.executable).parent}:$PATH"]
+    change(path, labels={"pre_run": "\n".join(lines)})
+    found = {each["what"]: each["problem"] for each in examine("mine")}
+    mine, torch = platform.python_version(), version("torch")
+    assert found[f"worker train: Python {mine}, torch {torch}"] is None
+    problem = found[f"worker labels: Python {mine}, torch 1.0 (here {torch})"]
+    assert problem == (
+        f"it has version 0.0.9 of spinmultinet-workflows, and here is {__version__}; install the same version in both "
+        "places"
+    )
 
 
 def test_projects_that_cannot_be_read(path):
