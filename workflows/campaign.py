@@ -83,7 +83,10 @@ class CampaignOptions(_Options):
     active_learning: ActiveLearningOptions = ActiveLearningOptions()
     starts: StartOptions | None = Field(None, description="further starts of labels that look metastable; none: off")
     chunk: int = Field(
-        default=500, ge=1, description="labels that are added to the flow at a time; decides memory, not results"
+        default=500,
+        ge=1,
+        le=2000,
+        description="labels that are added to the flow at a time; decides memory, not results",
     )
 
     @field_validator("name")

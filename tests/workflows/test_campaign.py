@@ -86,6 +86,7 @@ def test_a_shared_store_stays_where_it_is(write):
         ({"engine": {"type": "gpw"}}, "unknown engine type 'gpw'"),
         ({"name": "../up"}, "name"),
         ({"committee": 0}, "committee"),
+        ({"chunk": 2001}, "chunk: Input should be less than or equal to 2000"),
         ({"orderngs": []}, "orderngs"),
     ],
     ids=lambda value: str(value)[:40],

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
+    from workflows.parents import ParentPlan
     from workflows.progress_view import Tally
 
 SHORT_JOBS = 4
@@ -22,12 +25,11 @@ TRAINING_START, TRAINING_STEP = 5.0, 0.006
 def tally_of(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     """What is known about the run beforehand: how many labels and trainings, and about how long each takes."""
     from spinmultinet.hypers import read_config
-    from workflows.parents import plan_parents, planned_structures
+    from workflows.parents import plan_parents
     from workflows.progress_view import OTHER, Tally
-    from workflows.structures import generate
 
     parents = plan_parents(options.structures, engine)
-    seconds = [engine.seconds_estimate(config) for config in generate(planned_structures(options.structures, parents))]
+    seconds = _seconds(options, engine, parents)
     planned = _planned(options, len(seconds))
     epochs = read_config(options.model)[1].epochs
     training = TRAINING_START + TRAINING_STEP * epochs * len(seconds)
@@ -39,6 +41,18 @@ def tally_of(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     stop = options.active_learning.stop
     may_stop = bool(stop.targets or stop.min_gain or stop.labels or stop.core_hours)
     return Tally(workers, estimates, planned, may_stop=may_stop)
+
+
+def _seconds(options: CampaignOptions, engine: Engine, parents: Sequence[ParentPlan]) -> list[float]:
+    """Core seconds of each first label: from the files of a campaign in chunks, where those were written."""
+    from workflows.flows import CampaignMaker
+    from workflows.parents import planned_structures
+    from workflows.structures import generate
+
+    written = CampaignMaker(options, engine).written()
+    if written is not None:
+        return [seconds for at in range(len(written)) for _, _, seconds in written.sizes(at)]
+    return [engine.seconds_estimate(config) for config in generate(planned_structures(options.structures, parents))]
 
 
 def _planned(options: CampaignOptions, first: int) -> dict[tuple[str, int], int]:

@@ -87,7 +87,7 @@ class CampaignMaker(Maker):
             results = [jobs[plan.job.uuid].output for plan in plans]
             return Flow([*jobs.values(), self._begin(results, list(jobs))], name=f"{self.options.name} parents")
         place = self._first_place()
-        if not Slices(place).exists:
+        if self.written() is None:
             slices = self._first_configs()
             first, second = next(slices, []), next(slices, [])
             check_tests(self.options, chain(first, second, chain.from_iterable(slices)))
@@ -238,6 +238,11 @@ class CampaignMaker(Maker):
         new.set_uuid(stable_uuid("structures", self.fingerprint, *parents))
         new.update_metadata({"kind": "structures", "dynamic": True}, dynamic=False)
         return new
+
+    def written(self) -> Slices | None:
+        """Configurations of generation 0 where :meth:`first_slices` has written them."""
+        slices = Slices(self._first_place())
+        return slices if slices.exists else None
 
     def _first_configs(self) -> Iterator[list[SpinConfig]]:
         return sliced(generate(self.options.structures, campaign=self.options.name, generation=0), self.options.chunk)
