@@ -17,10 +17,9 @@ from pydash import get
 
 from datastore.errors import DataError
 from datastore.filters import check_field as check_field
-from datastore.filters import equal_to
+from datastore.filters import equal_to, path_of
 from datastore.filters import parse_filter as parse_filter
 from datastore.filters import parse_mongo as parse_mongo
-from datastore.filters import path_of
 from datastore.levels import names
 from datastore.schema import SpinPoint
 from datastore.select import count as count

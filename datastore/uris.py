@@ -10,7 +10,12 @@ from datastore.errors import DataError
 
 ENV = "env:"
 
-_PASSWORD = re.compile(r"(://[^:@/]*):.*@")
+_SCHEME = r"\b(?:mongodb(?:\+srv)?:/*+|\w+://)"
+_PASSWORD = re.compile(rf"({_SCHEME}[^:@/]*):.*@", re.DOTALL)
+_USER_WITH_SLASH = re.compile(r"\b(mongodb(?:\+srv)?:/*+)(?![^:@/]*(?::\*\*\*)?@)[^@/]*/.*@", re.DOTALL)
+_UNFINISHED = re.compile(r"\b(mongodb(?:\+srv)?:/*+(?!\[)[^:@/?#\s,]*):(?!\d{1,5}(?!\w)|PORT\b)(?!.*@).*", re.DOTALL)
+"""Password without '@' after it: what is no port."""
+_NO_SCHEME = re.compile(r"^(?!(?:local|env|memory|file|mongodb(?:\+srv)?):)([^\s:@/]+):(?!/).*@(?=\S+$)", re.DOTALL)
 _SECRETS = re.compile(r"([?&](?:[^=&]*(?:password|secret|token)[^=&]*)=)[^&#\s]*", re.IGNORECASE)
 _SESSION = re.compile(r"(AWS_SESSION_TOKEN:)[^,&#\s]*")
 
@@ -36,8 +41,12 @@ def resolved(uri: str) -> str:
 
 
 def mask(uri: str) -> str:
-    """The URI, or a text with one, with its password and other secrets replaced by stars."""
-    text = _PASSWORD.sub(r"\1:***@", uri)
+    """The URI, or a text with one, with its password and other secrets replaced by stars.
+
+    Of a URI that is none everything up to the last @ may be the password, and without an @ all after the user.
+    """
+    text = _USER_WITH_SLASH.sub(r"\1***@", _PASSWORD.sub(r"\1:***@", uri))
+    text = _NO_SCHEME.sub(r"\1:***@", _UNFINISHED.sub(r"\1:***", text))
     return _SESSION.sub(r"\1***", _SECRETS.sub(r"\1***", text))
 
 

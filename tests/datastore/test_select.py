@@ -239,7 +239,7 @@ def test_labels_of_an_earlier_version_are_not_passed_over_in_silence(tmp_path):
         for sort in ("-fmax", "energy_per_atom"):
             with pytest.raises(DataError, match="data upgrade"):
                 list(find(store, sort=sort, limit=1))
-        with pytest.raises(DataError, match="searched by 'moment.Ni' yet"):
+        with pytest.raises(DataError, match=r"searched by 'moment\.Ni' yet"):
             list(documents(store, ["formula", "m(Ni)"]))
         with pytest.raises(DataError, match="data upgrade"):
             of_store(store, parse_filter("not fmax<0"))

@@ -22,6 +22,22 @@ from tests.datastore.support import make_point
             "mongodb://host/?authMechanismProperties=AWS_SESSION_TOKEN:s3cret",
             "mongodb://host/?authMechanismProperties=AWS_SESSION_TOKEN:***",
         ),
+        ("mongodb://us/er:s3cret@host/db", "mongodb://***@host/db"),
+        ("mongodb://us/er:s3@cr/et@host:1/db", "mongodb://***@host:1/db"),
+        ("mongodb:ada:s3cret@host/db", "mongodb:ada:***@host/db"),
+        ("mongodb:/ada:s3cret@host/db", "mongodb:/ada:***@host/db"),
+        ("mongodb+srv:ada:s3/cret@host/db", "mongodb+srv:ada:***@host/db"),
+        ("ada:s3cret@host/db", "ada:***@host/db"),
+        ("ada:s3/c\nret@host/db", "ada:***@host/db"),
+        ("mongodb://ada:s3cret", "mongodb://ada:***"),
+        ("mongodb://ada:123s3cret", "mongodb://ada:***"),
+        ("mongodb:ada:s3\ncret", "mongodb:ada:***"),
+        ("mongodb://ada:s3\ncret@host/db", "mongodb://ada:***@host/db"),
+        ("mongodb://ada:s3\r\ncr@et@host:bad/db", "mongodb://ada:***@host:bad/db"),
+        ("mongodb://h1:27017,h2:27018/db?replicaSet=a", "mongodb://h1:27017,h2:27018/db?replicaSet=a"),
+        ("mongodb://[::1]:27017/db", "mongodb://[::1]:27017/db"),
+        ("local:/a@b/c:d@e", "local:/a@b/c:d@e"),
+        ("memory:", "memory:"),
         ("mongodb://host:27017/db", "mongodb://host:27017/db"),
         ("mongodb://ada@host/db", "mongodb://ada@host/db"),
         ("local:/a/b", "local:/a/b"),
@@ -30,7 +46,22 @@ from tests.datastore.support import make_point
 )
 def test_secrets_are_masked(uri, shown):
     assert mask(uri) == shown
+    assert mask(shown) == shown
     assert has_secret(uri) == (uri != shown)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("mongodb://us/er:s3cret@h/db", "mongodb:user:s3cret@h/db", "mongodb:/user:s3cret@h/db", "user:s3cret@h/db"),
+        *("mongodb://user:s3cret", "mongodb://user:s3\ncret@h/db", "mongodb://user:s3cret@h:bad/db"),
+    ],
+)
+def test_no_error_of_a_damaged_uri_shows_its_password(uri):
+    with pytest.raises(DataError) as caught:
+        open_store(uri, create=False)
+    assert "s3" not in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 def test_a_variable_is_read_when_the_store_is_opened(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from workflows.structures.identity import parent_id
 from workflows.structures.orderings import FILE
 from workflows.structures.recognise import index_rocksalt
 from workflows.structures.rocksalt import MIN_DISTANCE
+from workflows.trusted import UntrustedError, check
 
 FloatArray = NDArray[np.float64]
 
@@ -231,6 +232,10 @@ def _from_document(document: Any, path: Path) -> Structure:
             f"{path}: expected a pymatgen Structure, a document with 'structure', or a list of them; "
             "ask the Materials Project for the field 'structure'"
         )
+    try:
+        check(content, str(path))
+    except UntrustedError as error:
+        raise StructureError(str(error)) from None
     return Structure.from_dict(content)
 
 

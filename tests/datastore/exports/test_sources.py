@@ -89,7 +89,7 @@ def test_every_filter_means_the_same_in_a_snapshot(answered, text):
 
 @pytest.mark.parametrize("text", ["since=2020-01-01", "formula=NiO or before=2020-01-01", "above<50 formula=NiO"])
 def test_what_only_a_store_knows_is_not_asked_of_a_snapshot(answered, text):
-    with pytest.raises(DataError, match="labels of a snapshot do not know .*; ask the store they come from"):
+    with pytest.raises(DataError, match=r"labels of a snapshot do not know .*; ask the store they come from"):
         of_snapshot(answered[1], parse_filter(text))
 
 

@@ -248,3 +248,17 @@ def test_a_left_handed_cell_becomes_a_right_handed_one_of_the_same_crystal(tmp_p
         assert np.linalg.det(structure.lattice.matrix) > 0
         assert np.linalg.det(structure.properties["grid_vectors"]) > 0
     assert twice.volume == pytest.approx(2 * swapped.volume)
+
+
+@pytest.mark.parametrize("name", ["@class", "@callable"])
+def test_a_hostile_structure_imports_nothing(tmp_path, monkeypatch, name):
+    sprung = tmp_path / "sprung"
+    (tmp_path / "trap_in_structure.py").write_text(f"open({str(sprung)!r}, 'w')\nclass job: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    document = Structure(Lattice.cubic(4.2), ["Ni"], [[0, 0, 0]], site_properties={"magmom": [1.0]}).as_dict()
+    document["sites"][0]["properties"]["magmom"] = {"@module": "trap_in_structure", name: "job"}
+    path = tmp_path / "hostile.json"
+    path.write_text(json.dumps([{"structure": document}]))
+    with pytest.raises(StructureError, match=rf"{path} names trap_in_structure\.job, .*; nothing of it was run"):
+        read_parents(path)
+    assert not sprung.exists()
