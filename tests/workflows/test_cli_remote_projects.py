@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -119,5 +120,6 @@ def test_doctor_looks_at_a_project(place, capsys, monkeypatch):
     assert "chmod 600" in out
     assert "- queue: mongodb://me:***@127.0.0.1:1/oxides does not answer" in out
     assert "+ worker labels: fine" in out
+    assert re.search(r"\+ worker labels: Python 3\.[\d.]+, torch [\w.+]+: fine", out)
     assert "`jf gui` listens on all interfaces (0.0.0.0)" in out
     assert cli.run(["doctor", "--remote", "other"]) == 2

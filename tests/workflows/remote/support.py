@@ -2,6 +2,13 @@
 
 from pathlib import Path
 
+from jobflow import JobStore
+
+from datastore import open_store
+from datastore.ingest import ingest
+from datastore.snapshot import make_snapshot
+from datastore.splits import SplitOptions
+from tests.support.cli import tiny_campaign
 from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
 from workflows.remote.advance import tail_job
@@ -41,3 +48,15 @@ def queue_documents(controller, kind: str):
 
 def tails_of(controller):
     return queue_documents(controller, "advance")
+
+
+def small_snapshot(folder: Path) -> Path:
+    """A snapshot of the twelve labels of a small campaign, in ``folder``."""
+    options, engine = load_campaign(tiny_campaign(folder))
+    labels = [job for job, _ in CampaignMaker(options, engine).make().iterflow() if job.metadata["kind"] == "label"]
+    with open_store("memory:") as store:
+        for job in labels:
+            job.run(JobStore(store.jobs))
+        ingest(store)
+        split = SplitOptions(fractions=[0.6, 0.2, 0.2], min_test=2)
+        return make_snapshot(store, folder / "snapshot", criteria={}, options=split).folder

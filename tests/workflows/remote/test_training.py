@@ -9,13 +9,9 @@ import pytest
 from jobflow import JobStore
 from maggma.stores import MemoryStore
 
-from datastore import open_store
-from datastore.ingest import ingest
-from datastore.snapshot import load_snapshot, make_snapshot
-from datastore.splits import SplitOptions
-from tests.support.cli import MODEL, tiny_campaign
-from workflows.campaign import load_campaign
-from workflows.flows import CampaignMaker
+from datastore.snapshot import load_snapshot
+from tests.support.cli import MODEL
+from tests.workflows.remote.support import small_snapshot
 from workflows.jobs.train import train_job
 from workflows.remote import training
 from workflows.remote.training import (
@@ -36,15 +32,7 @@ HYPERS = {"model": MODEL, "training": {"epochs": 2, "batch_structures": 4}}
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
     """A snapshot of the twelve labels of a small campaign."""
-    folder = tmp_path_factory.mktemp("snapshot")
-    options, engine = load_campaign(tiny_campaign(folder))
-    labels = [job for job, _ in CampaignMaker(options, engine).make().iterflow() if job.metadata["kind"] == "label"]
-    with open_store("memory:") as store:
-        for job in labels:
-            job.run(JobStore(store.jobs))
-        ingest(store)
-        split = SplitOptions(fractions=[0.6, 0.2, 0.2], min_test=2)
-        return make_snapshot(store, folder / "snapshot", criteria={}, options=split).folder
+    return small_snapshot(tmp_path_factory.mktemp("snapshot"))
 
 
 @pytest.fixture
