@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ from jobflow import Job
 from workflows.campaign import CampaignOptions
 from workflows.jobs.label import crash_document
 from workflows.remote.holding import go_on
-from workflows.remote.queue import FILES, PENDING
-from workflows.remote.retries import Decision, cause_of, decide
+from workflows.remote.queue import FILES, PENDING, QueueWarning
+from workflows.remote.retries import Decision, cause_of, decide, killed_pilot
 from workflows.remote.routing import RemoteOptions, route
-from workflows.remote.submission import Submission, attempts
+from workflows.remote.submission import LockedError, Submission, counts
 from workflows.remote.training import PART, StuckError, drop_copies, next_part, part_uuid, parts_of, take_in
 from workflows.submit import job_kind
 
@@ -64,11 +65,18 @@ class Queue:
         known = self.submission.known(job.uuid for job in remote.values())
         foreign = {"job.metadata.campaign": {"$ne": self.submission.campaign}}
         go_on(self.controller, {"uuid": {"$in": list(known)}, **foreign})  # another campaign's pause is not ours
+        locked = []
         for uuid, job in remote.items():
             document = known.get(job.uuid)
             if document is not None and document["state"] not in PENDING:
-                hopeless = self._ended(job, document)
+                try:
+                    hopeless = self._ended(job, document)
+                except LockedError as error:
+                    locked.append(str(error))
+                    continue
                 refused |= {uuid: hopeless} if hopeless else {}
+        if locked:
+            warnings.warn(QueueWarning(f"{len(locked)} jobs are left to the next advance: {locked[0]}"), stacklevel=2)
         self.submission.submit([job for job in remote.values() if job.uuid not in known])
         self.submission.follow([job.uuid for uuid, job in remote.items() if job.uuid in known and uuid not in refused])
         return refused
@@ -101,8 +109,12 @@ class Queue:
         return True
 
     def _purge(self, uuids: Sequence[str]) -> None:
-        """Remove the folders of these jobs on their worker, of which everything is here."""
-        self.controller.safe_delete_files(self.controller.get_jobs_info_query({"uuid": {"$in": list(uuids)}}))
+        """Remove the folders of these jobs on their worker, of which everything is here; a courtesy."""
+        jobs = self.controller.get_jobs_info_query({"uuid": {"$in": list(uuids)}})
+        try:
+            self.controller.safe_delete_files(jobs)
+        except Exception as error:  # of SSH there are many
+            warnings.warn(QueueWarning(f"folders of a finished training stay on its worker: {error}"), stacklevel=2)
 
     def _shared(self, worker: str) -> bool:
         return self.routing.shared.get(worker, False)
@@ -113,12 +125,14 @@ class Queue:
             self.returned = True
             return ""
         # What another campaign stopped there may be wanted here.
-        asked = self.asked or document["job"]["metadata"].get("campaign") != self.submission.campaign
+        foreign = document["job"]["metadata"].get("campaign") != self.submission.campaign
+        asked = self.asked or (foreign and document["state"] in ("STOPPED", "USER_STOPPED"))
         found = _decision(document, job_kind(job), self.routing.retries, asked)
+        after = counts(document).after(found.cause, asked)
         if found.action == "again":
-            self.submission.again(job, document, found.clean)
+            self.submission.again(job, document, found.clean, after, elsewhere=found.cause == "purged")
         elif found.action == "resume":
-            self.submission.resume(document)
+            self.submission.resume(document, after)
         elif found.action == "record":
             self._record(job, document, found)
         elif found.action == "refuse":
@@ -131,7 +145,7 @@ class Queue:
 
     def _record(self, job: Job, document: Document, found: Decision) -> None:
         """A label that the scheduler ended each time becomes a failure on record, and the campaign goes on."""
-        tries = attempts(document) + 1
+        tries = counts(document).attempts + 1
         reason = f"worker {document['worker']} ended it {tries} times, last because of: {found.cause}"
         started, ended = document.get("start_time"), document.get("updated_on")
         seconds = (ended - started).total_seconds() if started and ended else 0.0
@@ -145,7 +159,9 @@ def _decision(document: Document, kind: str, most: int, asked: bool) -> Decision
     error = f"{document.get('error') or ''}\n{remote.get('error') or ''}"
     output = f"{remote.get('queue_out') or ''}\n{remote.get('queue_err') or ''}"
     cause = cause_of(document["state"], error, output)
-    return decide(kind, document["state"], cause, attempts(document), most, asked)
+    if cause == "lost" and killed_pilot(error):
+        cause = "killed"
+    return decide(kind, document["state"], cause, counts(document).of(cause), most, asked)
 
 
 def _told(document: Document) -> str:

@@ -85,7 +85,10 @@ def load_project(name: str) -> Project:
 
 
 def check_project(controller: JobController, store_uri: str, routing: RemoteOptions) -> None:
-    """Refuse what would fail later: stores that are not the campaign's, workers that are not there."""
+    """Refuse what would fail later: stores that are not the campaign's, workers that are not there.
+
+    Sees to the indexes by which a campaign looks into the queue.
+    """
     project = controller.project
     assert project is not None
     _check_store(controller, store_uri)
@@ -96,6 +99,7 @@ def check_project(controller: JobController, store_uri: str, routing: RemoteOpti
             f"so its files need a store: add additional_stores: {{{FILES}: {{type: GridFSStore, ...}}}} to the "
             "project's jobstore, or state shared in the worker map"
         )
+    controller.create_indexes(["parents", "job.metadata.campaign"])
 
 
 def _shared(routing: RemoteOptions, kind: Any) -> bool:

@@ -10,7 +10,15 @@ Action = Literal["again", "resume", "wait", "record", "refuse"]
 """Run again; go on at the step of the queue that failed; leave it until a person looks; record as a failed label;
 count it as failed."""
 
-Cause = Literal["time", "memory", "node", "killed", "disk", "later", "lost", "transfer", "cancelled", "program"]
+Cause = Literal[
+    "time", "memory", "node", "killed", "disk", "later", "lost", "purged", "transfer", "cancelled", "program"
+]
+
+ENDED: tuple[Cause, ...] = ("time", "memory", "node", "killed")
+"""The scheduler ended the job: only this uses up attempts, and asks for more of everything."""
+
+ON_THE_WAY: tuple[Cause, ...] = ("transfer", "lost", "purged")
+"""Files did not arrive: no matter of the job."""
 
 _SIGNS: tuple[tuple[Cause, str], ...] = (
     ("disk", r"no space left on device|disk quota exceeded|file too large"),
@@ -27,16 +35,43 @@ _LOST = (
 )
 """Errors of the queue after which there is nothing to go on with."""
 
+_PURGED = r"UnsafeDeletionError"
+_PILOT = r"batch process .*was likely killed"
 _KILLED = r"was likely killed|was not present in the download|store file .* is missing"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, and why; ``clean``: begin in an empty folder."""
+    """What to do, and why; ``clean``: begin in an empty folder, which the queue empties."""
 
     action: Action
     cause: Cause
     clean: bool = False
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often the scheduler ended a job, and how often its files did not arrive."""
+
+    attempts: int = 0
+    transfers: int = 0
+
+    def of(self, cause: Cause) -> int:
+        """The count that such an end is held against."""
+        return self.transfers if cause in ON_THE_WAY else self.attempts
+
+    def after(self, cause: Cause, asked: bool) -> Counts:
+        """With one such end more. What a person asks for, or had stopped, is counted anew."""
+        if cause in ENDED:
+            return Counts(self.attempts + 1, self.transfers)
+        if cause in ON_THE_WAY:
+            return Counts(self.attempts, 0 if asked else self.transfers + 1)
+        return Counts()
+
+
+def killed_pilot(error: str) -> bool:
+    """Whether the pilot job ended that was at work on a job, for instance at its time limit."""
+    return re.search(_PILOT, error) is not None
 
 
 def cause_of(state: str, error: str, output: str) -> Cause:
@@ -45,13 +80,15 @@ def cause_of(state: str, error: str, output: str) -> Cause:
     for cause, sign in _SIGNS:
         if re.search(sign, text, re.IGNORECASE):
             return cause
+    if state == "REMOTE_ERROR" and re.search(_PURGED, error):
+        return "purged"
     if state == "REMOTE_ERROR":
         return "lost" if re.search(_LOST, error) else "transfer"
     return "killed" if re.search(_KILLED, error) else "program"
 
 
 def decide(kind: str, state: str, cause: Cause, attempts: int, most: int, asked: bool) -> Decision:
-    """What to do with a job of ``kind`` that has been tried again ``attempts`` times, of at most ``most``.
+    """What to do with a job of ``kind`` that has been tried again ``attempts`` times for such a cause, of ``most``.
 
     ``asked``: a person runs the campaign, so that what waits for people is tried, too. What a program itself says is no
     matter of luck: it is tried again only then. Trainings and parents keep their files, and go on from them.
@@ -65,6 +102,8 @@ def decide(kind: str, state: str, cause: Cause, attempts: int, most: int, asked:
         return Decision("again" if asked else "refuse", cause, clean)
     if cause == "transfer":
         return Decision("resume" if asked or attempts < most else "wait", cause)
+    if cause in ("lost", "purged"):  # the queue refuses to empty a folder that is half gone
+        return Decision("again" if asked or attempts < most else "wait", cause, cause == "lost")
     if asked or attempts < most:
         return Decision("again", cause, clean)
     return Decision("record" if kind == "label" else "refuse", cause, clean)

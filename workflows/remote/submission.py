@@ -12,7 +12,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from jobflow import Flow, Job
@@ -21,7 +21,8 @@ from pymongo.errors import BulkWriteError
 from datastore.batches import in_batches
 from datastore.schema import SpinConfig
 from workflows.engines import Engine
-from workflows.remote.queue import ADVANCE, NOT_STARTED, PENDING, WAIT
+from workflows.remote.queue import ADVANCE, NOT_STARTED, PENDING, WAIT, unlocking
+from workflows.remote.retries import Counts
 from workflows.remote.routing import Kind, RemoteOptions, RemoteSetupError, Route, route, sized
 from workflows.remote.training import PART
 
@@ -39,6 +40,10 @@ FIELDS = [
     *("uuid", "index", "state", "worker", "error", "remote", "run_dir", "start_time", "updated_on"),
     *("job.metadata", "job.hosts"),
 ]
+
+
+class LockedError(RemoteSetupError):
+    """A job or flow that the runner has, or had when it was killed."""
 
 
 @dataclass
@@ -111,11 +116,24 @@ class Submission:
         for flow, jobs in flows.items():
             self._append_tail(flow, jobs)
 
-    def again(self, job: Job, document: Document, clean: bool) -> None:
-        """Run a job once more that has ended in the queue, with the resources of a further attempt."""
-        attempt = attempts(document) + 1
-        self._part(job.uuid)
-        new = self._prepared(job, attempt)
+    def again(
+        self,
+        job: Job,
+        document: Document,
+        clean: bool,
+        after: Counts | None = None,
+        elsewhere: bool = False,
+    ) -> None:
+        """Run a job once more that has ended in the queue, with the resources for the counts ``after`` that end.
+
+        By default the scheduler had ended it. ``elsewhere``: forget its folder. Nothing is done where there is no room,
+        or where somebody else was faster. Raises LockedError.
+        """
+        if self.room() <= 0:
+            return
+        after = after or counts(document).after("killed", False)
+        new = self._prepared(job, after.attempts)
+        new.metadata |= _counted(document, after)
         chosen = new.config.manager_config
         changes = {
             "worker": chosen["worker"],
@@ -123,16 +141,20 @@ class Submission:
             "resources": chosen["resources"],
             "job": {**new.as_dict(), "hosts": document["job"]["hosts"]},
         }
-        if chosen["worker"] != document["worker"]:
-            changes["run_dir"], clean = None, False  # the folder is on another machine
-        self._set(document, changes)
+        if elsewhere or chosen["worker"] != document["worker"]:
+            changes["run_dir"], clean = None, False  # the folder is on another machine, or no more what it was
+        if not self._set(document, changes):
+            return
+        self._part(job.uuid)
         with self._unlocked(job.name):
             self.controller.rerun_job(job_id=job.uuid, job_index=job.index, force=True, wait=WAIT, delete_files=clean)
         self.retried[job.uuid] = "again"
 
-    def resume(self, document: Document) -> None:
-        """Let the runner go on with a job at the step that failed, such as a transfer."""
-        self._set(document, {"job.metadata.attempts": attempts(document) + 1})
+    def resume(self, document: Document, after: Counts) -> None:
+        """Let the runner go on with a job at the step that failed, such as a transfer. Raises LockedError."""
+        counted = {f"job.metadata.{name}": value for name, value in _counted(document, after).items()}
+        if not self._set(document, counted):
+            return
         with self._unlocked(document["uuid"]):
             self.controller.retry_job(job_id=document["uuid"], job_index=document["index"], wait=WAIT)
         self.retried[document["uuid"]] = "resume"
@@ -209,15 +231,12 @@ class Submission:
         try:
             yield
         except LockedDocumentError as error:
-            name = self.controller.project.name if self.controller.project else ""
-            raise RemoteSetupError(
-                f"{what} is locked in the queue ({error}); where the runner was killed, start it again and then run: "
-                f"jf -p {name} admin unlock; jf -p {name} admin unlock-flow"
-            ) from error
+            raise LockedError(f"{what} is locked in the queue ({error}); {unlocking(self.controller)}") from error
 
-    def _set(self, document: Document, changes: Document) -> None:
-        here = {"uuid": document["uuid"], "index": document["index"], "state": document["state"]}
-        self.controller.jobs.update_one(here, {"$set": changes})
+    def _set(self, document: Document, changes: Document) -> bool:
+        """Change a job that is as it was seen; False where it is not, because another advance was faster."""
+        here = {name: document[name] for name in ("uuid", "index", "state", "updated_on")}
+        return self.controller.jobs.update_one(here, {"$set": changes}).matched_count == 1
 
     def _whole(self, flow_uuid: str) -> None:
         self.controller.flows.update_one({"uuid": flow_uuid}, {"$set": {"metadata.whole": True}})
@@ -226,9 +245,17 @@ class Submission:
         return str(self.known([uuid])[uuid]["job"]["hosts"][-1])
 
 
-def attempts(document: Document) -> int:
-    """How often a job of the queue was tried again."""
-    return int(document["job"]["metadata"].get("attempts") or 0)
+def counts(document: Document) -> Counts:
+    """How a job of the queue had ended before the end that it is at now."""
+    metadata = document["job"]["metadata"]
+    before = metadata.get("before") or {}
+    found = before if before.get("end") == str(document["updated_on"]) else metadata
+    return Counts(int(found.get("attempts") or 0), int(found.get("transfers") or 0))
+
+
+def _counted(document: Document, after: Counts) -> Document:
+    """Metadata with an end counted, and which: after a kill before the job runs again it is not counted twice."""
+    return {**asdict(after), "before": {**asdict(counts(document)), "end": str(document["updated_on"])}}
 
 
 def _duplicate(error: BulkWriteError) -> bool:
