@@ -130,7 +130,7 @@ class LabelBuilder(Builder):
         self.store.put_new_points(list(new.values()))
         stored = {id(point) for point in new.values()}
         for label in labels:
-            if id(label) not in stored:
+            if isinstance(label, SpinFailure) or id(label) not in stored:
                 self._store_label(label)
                 continue
             self.report.labels += 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from workflows.campaign import CampaignOptions
     from workflows.engines import Engine
     from workflows.parents import ParentPlan
@@ -43,7 +41,7 @@ def tally_of(options: CampaignOptions, engine: Engine, workers: int) -> Tally:
     return Tally(workers, estimates, planned, may_stop=may_stop)
 
 
-def _seconds(options: CampaignOptions, engine: Engine, parents: Sequence[ParentPlan]) -> list[float]:
+def _seconds(options: CampaignOptions, engine: Engine, parents: list[ParentPlan]) -> list[float]:
     """Core seconds of each first label: from the files of a campaign in chunks, where those were written."""
     from workflows.flows import CampaignMaker
     from workflows.parents import planned_structures
