@@ -2,6 +2,7 @@
 
 python -m benchmarks.scale run 2000                                # all steps; 16 workers
 python -m benchmarks.scale run 30000 --steps begin labels status
+python -m benchmarks.scale queue 100 --worker pilot                # through jobflow-remote and MongoDB
 python -m benchmarks.scale page                                    # docs/results/scale.md from what was measured
 
 Results go to benchmarks/scale/results.jsonl, one line per step.
@@ -20,8 +21,10 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.scale.measure import STEPS, measured
+from benchmarks.scale.measure import STEPS, Row, measured
 from benchmarks.scale.page import write_page
+from benchmarks.scale.queue import WORKERS, through_queue
+from tests.support.cluster.mongo import GIVEN
 from workflows.progress_view import duration
 from workflows.trusted import VARIABLE
 
@@ -41,6 +44,11 @@ def main() -> None:
     run.add_argument("--workers", type=int, default=16)
     run.add_argument("--steps", nargs="+", choices=[*STEPS, "again"], default=ORDER, help="again: labels once more")
     run.add_argument("--folder", type=Path, help="where the campaign is kept; default: a temporary one")
+    queue = commands.add_parser("queue", help="measure labels through a queue of jobflow-remote")
+    queue.add_argument("labels", type=int)
+    queue.add_argument("--worker", choices=WORKERS, default=WORKERS[0])
+    queue.add_argument("--parallel", type=int, default=2, help="jobs at a time")
+    queue.add_argument("--mongo-uri", default=os.environ.get(GIVEN, ""), help="without a database; else a test server")
     commands.add_parser("page", help="write docs/results/scale.md")
     options = parser.parse_args()
     if options.command == "page":
@@ -48,6 +56,10 @@ def main() -> None:
         return
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # for the workers
     os.environ[VARIABLE] = "benchmarks"
+    if options.command == "queue":
+        found = through_queue(options.labels, options.worker, options.parallel, options.mongo_uri)
+        write(options, {**found, "step": f"queue {options.worker}", "asked": options.labels})
+        return
     if options.folder is not None:
         run_steps(options, options.folder.resolve())
         return
@@ -63,17 +75,19 @@ def run_steps(options: argparse.Namespace, folder: Path) -> None:
         arguments = common | ({"workers": options.workers} if step == "labels" else {})
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found = pool.submit(measured, step, arguments).result()
-        about = {
-            "step": name,
-            "asked": options.configurations,
-            "chunk": options.chunk,
-            "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        with options.results.open("a") as file:
-            file.write(json.dumps({**found, **about}) + "\n")
+        write(options, {**found, "step": name, "asked": options.configurations, "chunk": options.chunk})
         seconds = found.get("seconds", found.get("wall", found.get("write", 0.0)))
         print(f"{name}: {duration(seconds)}, {found['memory'] / 1e6:.0f} MB", file=sys.stderr)
+
+
+def write(options: argparse.Namespace, row: Row) -> None:
+    """Append what was measured, with when and where."""
+    about = {
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    with options.results.open("a") as file:
+        file.write(json.dumps({**row, **about}) + "\n")
 
 
 if __name__ == "__main__":

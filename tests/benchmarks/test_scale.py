@@ -1,14 +1,16 @@
 """The benchmark of large campaigns: its engine, a small run of each step, its page."""
 
 import json
+import subprocess
 
 import pytest
 
-from benchmarks.scale import page
+from benchmarks.scale import page, queue
 from benchmarks.scale.__main__ import main
 from benchmarks.scale.engine import Instant
 from benchmarks.scale.measure import STEPS, campaign
 from datastore.errors import DataError
+from tests.support.cluster import mongo
 from workflows.structures.generate import generate
 
 ROW = {"asked": 2000, "chunk": 500, "machine": "2 cores", "memory": 2e8}
@@ -65,3 +67,52 @@ def test_without_results_there_is_no_page(tmp_path):
 
 def test_every_step_is_told_on_the_page():
     assert set(STEPS) <= {*page.STEPS, "labels", "documents"}
+
+
+QUEUED = {
+    **ROW,
+    "step": "queue pilot",
+    "worker": "pilot",
+    "asked": 40,
+    "labels": 40,
+    "workers": 4,
+    "wall": 100.0,
+    "jobs": 60.0,
+    "runner": 4.0,
+    "load": 2.0,
+    "imports": {"interpreter": 0.02, "command": 0.9, "both": 1.2},
+    "created": "2026-01-01T00:00:00+00:00",
+}
+
+
+def test_the_page_says_whether_the_goal_holds_in_a_queue(tmp_path):
+    *_, line = page.queue_table([QUEUED])
+    assert line == "| pilot | 40 | 4 | 1:40 | 10.0 s | 1.50 s, 0.10 s | 2 |"
+    assert "does not hold" in "".join(page.import_lines([QUEUED]))
+    fast = {**QUEUED, "wall": 10.0, "jobs": 20.0}
+    assert "1.2 s holds" in "".join(page.import_lines([fast]))
+    assert "1.2 s does not hold" in "".join(page.import_lines([{**fast, "wall": 13.0}]))
+    (tmp_path / "results.jsonl").write_text(json.dumps(QUEUED) + "\n")
+    page.write_page(tmp_path / "results.jsonl", tmp_path / "scale.md")
+    assert "benchmarks.scale queue 40 --worker pilot --parallel 4" in (tmp_path / "scale.md").read_text()
+
+
+def test_times_of_a_script_are_those_of_what_it_ran(tmp_path):
+    said = tmp_path / "spent.txt"
+    subprocess.run(["bash", "-c", f"python3 -c 'sum(range(10**7))'; times > {said}"], check=True)
+    assert 0.05 < queue._of_script(said) < 20
+    said.write_text("0m9.000s 0m9.000s\n1m2.500s 0m0.250s\n")
+    assert queue._of_script(said) == pytest.approx(62.75)
+
+
+@pytest.mark.remote
+@pytest.mark.parametrize("worker", queue.WORKERS)
+def test_a_few_labels_through_a_queue(worker):
+    pytest.importorskip("jobflow_remote", reason="pip install 'spinmultinet-workflows[remote]'")
+    if lacking := mongo.missing():
+        pytest.skip("; ".join(lacking))
+    row = queue.through_queue(2, worker, 1, "")
+    assert row["labels"] == 2
+    assert row["jobs"] / 2 > 0.3
+    assert 0 < row["runner"] < row["wall"]
+    assert row["imports"]["interpreter"] < row["imports"]["command"]
