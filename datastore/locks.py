@@ -29,7 +29,7 @@ from maggma.core import Store
 from datastore.errors import DataError
 from datastore.schema import SCHEMA_VERSION, content_hash
 from datastore.sqlite_store import SqliteStore
-from datastore.stores import SpinStore, explained, insert_new
+from datastore.stores import SpinStore, explained, insert_new, may_write
 
 TTL = 120.0
 """Seconds without renewal after which a holder counts as dead."""
@@ -162,6 +162,7 @@ def _mine(name: str, owner: str, ttl: float) -> Document:
 
 def _replace_if(store: Store, document: Document, expected: Document) -> bool:
     """Replace the lock of this name where it matches ``expected``, in one atomic step; returns whether it did."""
+    may_write(store)
     if isinstance(store, SqliteStore):
         return store.replace_if(document, expected)
     identified = {**document, "_id": document["name"]}

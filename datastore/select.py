@@ -7,6 +7,7 @@ are read.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -19,17 +20,21 @@ from pydash import get
 from datastore.batches import in_batches
 from datastore.errors import DataError
 from datastore.filters import ABOVE, conditions, mentioned, parse_filter, path_of
-from datastore.schema import SEARCH
+from datastore.schema import SEARCH, SpinPoint
 from datastore.search import LAYOUT
 from datastore.sqlite_query import matches
 from datastore.sqlite_store import SqliteStore
 from datastore.stores import SpinStore, explained
+from datastore.upgrade import upgraded
 
 Criteria = dict[str, Any]
 Document = dict[str, Any]
 
 BATCH = 100
 """Labels whose geometries are looked up at a time."""
+
+LOOKED_AT = 5.0
+"""Seconds for which it is believed that all labels have what they are searched by; others may write older ones."""
 
 _GEOMETRY = ("pair_id", "level_id", "moment_role")
 _ENERGY = f"{SEARCH}.energy_per_atom"
@@ -101,8 +106,9 @@ def require_searchable(store: SpinStore, criteria: Criteria) -> None:
     """Raise DataError where criteria ask for what an earlier version did not store with its labels (they would find
     too little).
     """
+    now = time.monotonic()
     names = sorted(name for name in mentioned(criteria) if name == ABOVE or name.startswith(f"{SEARCH}."))
-    if not names or store.searchable:
+    if not names or now < store.searchable_until:
         return
     layout = f"{SEARCH}.layout"
     oldest = store.points.query_one({}, [layout, "point_id"], sort={layout: 1})  # nothing comes before every number
@@ -110,9 +116,19 @@ def require_searchable(store: SpinStore, criteria: Criteria) -> None:
         asked = names[0].removeprefix("$").removeprefix(f"{SEARCH}.")
         raise DataError(
             f"label {oldest.get('point_id')} was stored by an earlier version, so labels cannot be searched by "
-            f"{asked!r} yet; run once: spinmultinet data upgrade PLACE"
+            f"{asked!r} yet; {_remedy(store, oldest)}"
         )
-    store.searchable = oldest is not None  # this version writes no others
+    if oldest is not None:
+        store.searchable_until = now + LOOKED_AT
+
+
+def _remedy(store: SpinStore, oldest: Document) -> str:
+    """What helps against a label of an earlier version; an upgrade leaves a damaged one as it is."""
+    try:
+        upgraded(store.points.query_one({"point_id": oldest.get("point_id")}) or oldest, SpinPoint)
+    except DataError as error:
+        return f"an upgrade leaves it as it is, because it is damaged ({error}); restore it from a backup, or remove it"
+    return "run once: spinmultinet data upgrade PLACE"
 
 
 def _criteria(criteria: Criteria | str | None, failures: bool) -> Criteria:

@@ -16,14 +16,13 @@ from pydash import get
 from pymongo import ReplaceOne
 
 from datastore.batches import in_batches
-from datastore.checksums import sealed
 from datastore.errors import DataError
 from datastore.schema import SCHEMA_VERSION, SEARCH, SpinPoint
-from datastore.search import LAYOUT, searchable
+from datastore.search import LAYOUT
 from datastore.sqlite_query import decode
 from datastore.sqlite_store import SqliteStore
-from datastore.stores import SpinStore, explained
-from datastore.upgrade import parse
+from datastore.stores import SpinStore, explained, may_write
+from datastore.upgrade import upgraded
 from datastore.verify import KINDS
 
 BATCH = 100
@@ -89,25 +88,15 @@ def _changes(collection: Store, name: str, report: UpgradeReport) -> Iterator[Ch
         try:
             if document is None:
                 raise DataError("is no JSON; look for damage with: spinmultinet data verify PLACE")
-            yield (document, upgraded(document, KINDS.get(name))) if _is_old(document, name) else None
+            yield (document, _new(document, name)) if _is_old(document, name) else None
         except DataError as error:
             report.damaged.append(f"{name} {label}: {error}")
             yield None
 
 
-def upgraded(document: Mapping[str, Any], kind: type[Any] | None) -> Document:
-    """The stored document at this version, with a checksum that is right; its time of change stays.
-
-    ``kind`` None: a note, which has a version only. Raises DataError where it is damaged, or would get another id.
-    """
-    kept = {key: document[key] for key in ("_id", "last_updated") if key in document}
-    if kind is None:
-        return {**document, "schema_version": SCHEMA_VERSION}
-    content = parse(kind, document).to_document()
-    for key in kind.derived_keys():
-        if key in document and key != "formula" and document[key] != content[key]:
-            raise DataError(f"{key} does not follow from its content; restore it from a backup")
-    return {**sealed(searchable(content)), **kept}
+def _new(document: Document, name: str) -> Document:
+    """A note has a version only."""
+    return upgraded(document, KINDS[name]) if name in KINDS else {**document, "schema_version": SCHEMA_VERSION}
 
 
 def _is_old(document: Mapping[str, Any], name: str) -> bool:
@@ -137,6 +126,7 @@ def _replace(collection: Store, changes: list[Change]) -> int:
     expected = [{key: old.get(key) for key in ("checksum", "last_updated")} for old, _ in changes]
     if not changes:
         return 0
+    may_write(collection)
     if isinstance(collection, SqliteStore):
         return collection.replace_each([(new, as_read) for (_, new), as_read in zip(changes, expected, strict=True)])
     if isinstance(collection, MongoStore):

@@ -77,25 +77,27 @@ PLAIN = (
 """Fields of labels that hold one value, which is what SQLite has to know to answer from an index alone."""
 
 
-class MaskedMongoStore(MongoStore):
-    """MongoStore whose name, which ends in logs and messages, does not show the password."""
-
+class _Guarded(MongoStore):
     readonly = False
     """Set on those of a store that was opened to read."""
 
     def update(self, *arguments: Any, **options: Any) -> None:
         """As in maggma. Raises DataError where the store was opened to read."""
-        self._may_write()
+        may_write(self)
         super().update(*arguments, **options)
 
     def remove_docs(self, criteria: dict[str, Any]) -> None:
         """As in maggma. Raises DataError where the store was opened to read."""
-        self._may_write()
+        may_write(self)
         super().remove_docs(criteria)
 
-    def _may_write(self) -> None:
-        if self.readonly:
-            raise DataError(f"store {self.name} was opened to read only; open it without readonly=True to write")
+
+class GuardedMemoryStore(_Guarded, MemoryStore):
+    """MemoryStore that is not written where it was opened to read."""
+
+
+class MaskedMongoStore(_Guarded):
+    """MongoStore whose name, which ends in logs and messages, does not show the password."""
 
     @property
     def name(self) -> str:
@@ -128,8 +130,8 @@ class SpinStore:
 
     def __init__(self, uri: str, stores: dict[str, Store]):
         self.uri = uri
-        self.searchable = False
-        """Whether it was looked at, and all labels have what they are searched by."""
+        self.searchable_until = 0.0
+        """Until then (of time.monotonic) nobody looks again whether all labels have what they are searched by."""
         self._stores = stores
         for name, store in stores.items():
             setattr(self, name, store)
@@ -152,6 +154,7 @@ class SpinStore:
         """Make the indexes of :data:`COLLECTIONS` that are not there yet; over many documents that takes a while."""
         for name, store in self._stores.items():
             key, indexes = COLLECTIONS[name]
+            may_write(store)
             _index(store, [key, *indexes])
 
     def put_point(self, point: SpinPoint) -> None:
@@ -250,7 +253,7 @@ def open_store(uri: str, create: bool = True, readonly: bool = False) -> SpinSto
     elif scheme in ("mongodb", "mongodb+srv"):
         stores = _mongo(place, readonly)
     elif scheme == "memory":
-        stores = {name: MemoryStore(name, key=key) for name, (key, _) in COLLECTIONS.items()}
+        stores = _memory(readonly)
     else:
         raise DataError(
             f"store {mask(uri)!r} has no known scheme; use local:FOLDER, mongodb://HOST/DATABASE, memory: or env:NAME"
@@ -277,11 +280,19 @@ def stamped(document: dict[str, Any]) -> dict[str, Any]:
     return {**content, "last_updated": datetime.now(UTC).replace(tzinfo=None)}
 
 
+def may_write(store: Store) -> None:
+    """Raise DataError where a store was opened to read. Whoever writes past maggma's ``update`` asks this first."""
+    if getattr(store, "readonly", False):
+        raise DataError(f"store {store.name} was opened to read only; open it without readonly=True to write")
+
+
 def insert_new(store: Store, document: dict[str, Any]) -> bool:
     """Store a document unless one of its key is there; False then. Of several writers exactly one gets True.
 
     All writers of a collection have to use this: in MongoDB the key becomes ``_id``, which is what keeps it unique.
+    Raises DataError where the store was opened to read.
     """
+    may_write(store)
     if isinstance(store, SqliteStore):
         return store.insert(document)
     try:
@@ -343,6 +354,13 @@ def database_of(uri: str) -> str:
         raise DataError(problem) from None
     except PyMongoError as error:
         raise DataError(f"{mask(uri)} cannot be reached: {_first(error)}; check host and network") from error
+
+
+def _memory(readonly: bool) -> dict[str, Store]:
+    stores = {name: GuardedMemoryStore(name, key=key) for name, (key, _) in COLLECTIONS.items()}
+    for store in stores.values():
+        store.readonly = readonly
+    return dict(stores)
 
 
 def _mongo(uri: str, readonly: bool) -> dict[str, Store]:

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from datastore.checksums import is_damaged
+from datastore.checksums import is_damaged, sealed
 from datastore.errors import DataError
 from datastore.promotion import Promotion
 from datastore.retraining import RetrainFlag, Retraining
 from datastore.schema import SCHEMA_VERSION, Decision, ModelRecord, SpinConfig, SpinFailure, SpinPoint
+from datastore.search import searchable
 
 Document = dict[str, Any]
 STEPS: dict[int, Callable[[Document], Document]] = {}
@@ -96,3 +97,16 @@ def _label(document: Mapping[str, Any]) -> str:
         if key in document:
             return f"document {document[key]}"
     return "document"
+
+
+def upgraded(document: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """The stored document at this version, with a checksum that is right; its time of change stays.
+
+    Raises DataError where it is damaged, or would get another id.
+    """
+    kept = {key: document[key] for key in ("_id", "last_updated") if key in document}
+    content = parse(kind, document).to_document()
+    for key in kind.derived_keys():
+        if key in document and key != "formula" and document[key] != content[key]:
+            raise DataError(f"{key} does not follow from its content; restore it from a backup")
+    return {**sealed(searchable(content)), **kept}

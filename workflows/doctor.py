@@ -114,13 +114,13 @@ def _remote(project: str) -> list[Findings]:
 
 
 def _store(uri: str) -> Findings:
-    """Whether a store can be opened and read; opening one also needs the right to write."""
+    """Whether a store can be opened and read."""
     from datastore import open_store
     from datastore.errors import DataError
     from datastore.stores import mask
 
     try:
-        with open_store(uri, create=False) as store:
+        with open_store(uri, readonly=True) as store:
             counts = {"points": store.points.count(), "failures": store.failures.count()}
     except DataError as error:
         return {"uri": mask(uri), "problem": str(error)}

@@ -122,7 +122,7 @@ def campaign_status(options: CampaignOptions, engine: Engine) -> Status:
     """Status of a campaign. Nothing is written, and nothing is made where there is no store yet."""
     if options.store.startswith("local:") and not Path(options.store.removeprefix("local:")).is_dir():
         return _status(options, engine, None)
-    with open_store(options.store, create=False) as store:
+    with open_store(options.store, readonly=True) as store:
         return _status(options, engine, store)
 
 

@@ -1,14 +1,17 @@
 """Every filter gives the same answer in every kind of store."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from datastore.checksums import sealed
 from datastore.errors import DataError
 from datastore.exports.sources import of_store
 from datastore.queries import NAMED, documents, find, named, parse_filter
-from datastore.select import count, count_by, select
+from datastore.select import LOOKED_AT, count, count_by, select
+from datastore.store_upgrade import upgrade_store
 from tests.datastore.support import KINDS, make_failure, make_point, new_store
 
 OTHER = {"engine": "other"}
@@ -248,3 +251,26 @@ def test_labels_of_an_earlier_version_are_not_passed_over_in_silence(tmp_path):
 def test_a_condition_on_energies_above_others_cannot_be_denied(store):
     with pytest.raises(DataError, match="goes with 'and' only"):
         list(select(store, {"$nor": [{"$above": {"$lt": 1}}]}))
+
+
+def test_a_damaged_label_of_an_earlier_version_is_named_with_what_helps(tmp_path):
+    with new_store("local", tmp_path) as store:
+        store.put_point(POINTS[0])
+        store.points.update({**sealed(POINTS[5].to_document()), "energy": -1.0})
+        assert len(upgrade_store(store).damaged) == 1
+        with pytest.raises(DataError, match=rf"label {POINTS[5].point_id} .*it is damaged .*restore it from a backup"):
+            count(store, "fmax<1")
+        store.points.remove_docs({"point_id": POINTS[5].point_id})
+        assert count(store, "fmax<1") == 1
+
+
+def test_older_labels_that_others_write_meanwhile_are_seen_soon(tmp_path, monkeypatch):
+    with new_store("local", tmp_path) as store:
+        store.put_point(POINTS[0])
+        assert count(store, "fmax<1") == 1
+        store.points.update(POINTS[5].to_document())
+        assert count(store, "fmax<1") == 1
+        later = time.monotonic() + LOOKED_AT
+        monkeypatch.setattr("datastore.select.time.monotonic", lambda: later)
+        with pytest.raises(DataError, match="data upgrade"):
+            count(store, "fmax<1")

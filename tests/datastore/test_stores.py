@@ -14,8 +14,10 @@ import pytest
 
 import datastore
 from datastore.errors import DataError
+from datastore.locks import lock
 from datastore.schema import ModelRecord, SpinFailure
-from datastore.stores import COLLECTIONS, mask, open_store, stamped
+from datastore.store_upgrade import upgrade_store
+from datastore.stores import COLLECTIONS, insert_new, mask, open_store, stamped
 from datastore.upgrade import parse
 from tests.datastore.support import KINDS, make_failure, make_point, new_store
 
@@ -253,3 +255,39 @@ def test_a_label_of_64_atoms_is_small(tmp_path):
     )
     assert len(bson.encode(stamped(collinear.to_document()))) <= 25_000
     print(len(bson.encode(stamped(point.to_document()))), len(bson.encode(stamped(collinear.to_document()))))
+
+
+def hold(store):
+    with lock(store, "campaign", "test"):
+        pass
+
+
+WRITERS = {
+    "put_point": lambda store: store.put_point(make_point(shift=0.2)),
+    "put_new_points": lambda store: store.put_new_points([make_point(shift=0.2)]),
+    "put_failure": lambda store: store.put_failure(make_failure(shift=0.3)),
+    "put_model": lambda store: store.put_model(make_model()),
+    "insert_new": lambda store: insert_new(store.flows, {"uuid": "a"}),
+    "lock": hold,
+    "update": lambda store: store.jobs.update([{"uuid": "a"}]),
+    "remove_docs": lambda store: store.points.remove_docs({}),
+    "index": lambda store: store.index(),
+    "upgrade": upgrade_store,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_nothing_writes_to_a_store_that_was_opened_to_read(store, name):
+    store.put_point(make_point())
+    store.locks.update([{"name": "campaign", "token": "of a dead one", "ttl": 1, "renewed": 0.0}])
+    with open_store(store.uri, readonly=True) as reader:
+        before = {name: list(getattr(reader, name).query({})) for name in COLLECTIONS}
+        with pytest.raises(DataError, match="readonly"):
+            WRITERS[name](reader)
+        assert {name: list(getattr(reader, name).query({})) for name in COLLECTIONS} == before
+
+
+def test_a_lock_of_nobody_is_not_taken_by_a_reader(store):
+    with open_store(store.uri, readonly=True) as reader, pytest.raises(DataError, match="readonly"):
+        hold(reader)
+    assert store.locks.count() == 0

@@ -90,6 +90,11 @@ def test_nothing_is_written(place, capsys):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_dry_run_of_an_upgrade_needs_no_right_to_write(place, capsys, monkeypatch):
+    monkeypatch.setattr("datastore.sqlite_connection.connect", None)
+    assert found(capsys, "upgrade", PLACE, "--dry-run")["upgraded"]["points"] == 0
+
+
 def test_labels_of_an_earlier_version_are_upgraded(place, capsys):
     with open_store(PLACE) as store:
         store.points.update(make_point(shift=0.5).to_document())

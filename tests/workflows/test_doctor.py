@@ -48,6 +48,15 @@ def test_store_that_can_be_reached(tmp_path):
     assert any("can be reached" in line for line in doctor.lines(found))
 
 
+def test_a_store_is_looked_at_without_the_right_to_write(tmp_path, monkeypatch):
+    uri = f"local:{tmp_path}"
+    open_store(uri).close()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    monkeypatch.setattr("datastore.sqlite_connection.connect", None)
+    assert doctor.inspect(uri)["store"]["problem"] is None
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path in before} == before
+
+
 @pytest.mark.parametrize("uri", ["local:nowhere", "mongodb://user:secret@127.0.0.1:1/x"])
 def test_store_that_cannot(uri):
     found = doctor.inspect(uri)

@@ -30,7 +30,7 @@ def upgrade(
     """
     from datastore.store_upgrade import upgrade_store
 
-    with _open(place) as opened, share_bar("upgrade") as show:
+    with _open(place, readonly=dry_run) as opened, share_bar("upgrade") as show:
         report = upgrade_store(opened, dry_run, show)
     if as_json:
         print_json({"dry_run": dry_run, **asdict(report)})
