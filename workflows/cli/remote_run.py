@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,27 +46,25 @@ def run_remote(
     need_jobflow_remote()
     maker = CampaignMaker(options, engine)
     campaign = RemoteCampaign(project, _routing(maker, project, worker_map), maker)
-    if retry_failed:
-        forget(options, maker.make())
-    go_on(campaign, as_json)
+    go_on(campaign, as_json, (lambda: forget(options, maker.make())) if retry_failed else None)
 
 
-def go_on(campaign: RemoteCampaign, as_json: bool) -> None:
-    """Release what is paused, and advance."""
+def go_on(campaign: RemoteCampaign, as_json: bool, first: Callable[[], None] | None = None) -> None:
+    """Release what is paused, and advance; ``first`` is called under the campaign's lock, before anything else."""
     from workflows.remote.control import release
 
     release(campaign)
-    step(campaign, as_json, asked=True)
+    step(campaign, as_json, asked=True, first=first)
 
 
-def step(campaign: RemoteCampaign, as_json: bool, asked: bool) -> None:
+def step(campaign: RemoteCampaign, as_json: bool, asked: bool, first: Callable[[], None] | None = None) -> None:
     """Advance a campaign and say what that did. ``asked``: by a person, so what waits for people is tried again."""
     from workflows.progress_view import ProgressView
     from workflows.remote.advance import advance_campaign
 
     tally = tally_of(campaign.options, campaign.maker.engine, 1)
     with ProgressView(tally, sys.stderr if as_json else sys.stdout) as view:
-        done = advance_campaign(campaign, view, asked=asked, patience=PATIENCE)
+        done = advance_campaign(campaign, view, asked=asked, patience=PATIENCE, first=first)
     if done.finished:
         conclude(campaign.options, done.run, tally, as_json)
     else:
@@ -81,12 +79,16 @@ def _tell(campaign: RemoteCampaign, done: Advanced, as_json: bool) -> None:
         "submitted": done.submitted,
         "tried_again": done.retried,
         "in_queue": done.in_queue,
+        "unwanted": done.unwanted,
     }
     if as_json:
         print_json(told)
         return
     again = f", {done.retried} tried again" if done.retried else ""
     typer.echo(f"{done.submitted} jobs handed to the queue of {campaign.project}{again}; {done.in_queue} are in it now")
+    if done.unwanted:
+        typer.echo(f"{done.unwanted} calculations in the queue are of an earlier version of the campaign file: cancel")
+        typer.echo("the campaign and run it again to leave them out, or let them end: their labels go into the store")
     typer.echo("it goes on there as jobs end, as long as a runner is at work: see jf runner status, and status")
     typer.echo("after a lost connection or a killed pilot somebody has to give this command again; a timer does:")
     typer.echo(f"spinmultinet schedule CAMPAIGN --remote {campaign.project} --install")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,7 +20,7 @@ from datastore.locks import BusyError, Held
 from workflows.campaign import CampaignOptions
 from workflows.remote.campaign import RemoteCampaign, load
 from workflows.remote.queue import ADVANCE
-from workflows.submit import Event, RunResult, run_local
+from workflows.submit import Event, RunError, RunResult, run_local
 
 if TYPE_CHECKING:
     from workflows.remote.elsewhere import Queue
@@ -28,18 +28,27 @@ if TYPE_CHECKING:
 BUSY_PAUSE = 2.0
 """Seconds between two looks whether the campaign is free."""
 
-PATIENCE = 24 * 3600.0
-"""Seconds that a job in the queue waits for its campaign; a retraining may take long."""
+PATIENCE = 300.0
+"""Seconds that a job in the queue waits for its campaign. It has one of few slots, which other campaigns need."""
+
+NEWS = "remote.news"
+"""File in the campaign's folder: somebody who could not wait has news. Whoever advances it then looks once more."""
+
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """What one advance did. ``in_queue``: heavy jobs of the campaign that are in the queue now."""
+    """What one advance did. ``in_queue``: heavy jobs of the campaign that are in the queue now.
+
+    ``unwanted``: those of them that its flow has not, because the campaign file was edited.
+    """
 
     run: RunResult
     submitted: int
     retried: int
     in_queue: int
+    unwanted: int = 0
 
     @property
     def finished(self) -> bool:
@@ -52,13 +61,38 @@ def advance_campaign(
     watch: Callable[[Event], None] | None = None,
     asked: bool = False,
     patience: float = 0.0,
+    first: Callable[[], None] | None = None,
 ) -> Advanced:
     """Take in, run light jobs until none is ready, hand over heavy ones.
 
     ``asked``: a person wants it, so failed jobs that wait for people are tried again. Waits up to ``patience`` seconds
-    where something else works on the campaign, then raises BusyError. Raises RemoteSetupError for a project that does
-    not fit, RunError where jobs failed for good.
+    where something else works on the campaign, then raises BusyError. ``first`` is called when the campaign is held and
+    its project fits. Raises RemoteSetupError for a project that does not fit, RunError where jobs failed for good.
     """
+    done = None
+    while True:
+        try:
+            new = _advance(campaign, watch or (lambda event: None), asked, patience, first)
+            done = new if done is None else _both(done, new)
+        except RunError:
+            if not _news(campaign).exists():
+                raise
+        except BusyError:
+            if done is None:
+                raise
+            return done  # that one has seen the news, or will
+        if done is not None and not _news(campaign).exists():
+            return done
+        asked, first, patience = False, None, 0.0
+
+
+def _advance(
+    campaign: RemoteCampaign,
+    watch: Callable[[Event], None],
+    asked: bool,
+    patience: float,
+    first: Callable[[], None] | None,
+) -> Advanced:
     from workflows.campaign_lock import watched
     from workflows.remote.control import held_back
     from workflows.remote.elsewhere import Queue
@@ -67,13 +101,26 @@ def advance_campaign(
     options = campaign.options
     with _lock(campaign, patience) as held, open_queue(campaign.project) as controller:
         check_project(controller, options.store, campaign.routing)
+        _news(campaign).unlink(missing_ok=True)
+        if first is not None:
+            first()
         queue = Queue(controller, campaign.routing, options, tail_job, asked, lambda: load(campaign.maker.folder).held)
         try:
-            result = _run(campaign, queue, watched(held, watch or (lambda event: None)))
+            result = _run(campaign, queue, watched(held, watch))
         finally:
             if how := load(campaign.maker.folder).held:  # by somebody, meanwhile
                 held_back(controller, options.name, how)
-        return Advanced(result, queue.submission.submitted, len(queue.submission.retried), queue.waiting())
+        handed, again = queue.submission.submitted, len(queue.submission.retried)
+        return Advanced(result, handed, again, queue.waiting(), queue.unwanted(result.uuids))
+
+
+def _both(before: Advanced, after: Advanced) -> Advanced:
+    after.run.executed += before.run.executed
+    return replace(after, submitted=before.submitted + after.submitted, retried=before.retried + after.retried)
+
+
+def _news(campaign: RemoteCampaign) -> Path:
+    return campaign.maker.folder / NEWS
 
 
 def _run(campaign: RemoteCampaign, queue: Queue, watch: Callable[[Any], None]) -> RunResult:
@@ -90,10 +137,14 @@ def _run(campaign: RemoteCampaign, queue: Queue, watch: Callable[[Any], None]) -
 
 @contextmanager
 def _lock(campaign: RemoteCampaign, patience: float) -> Iterator[Held]:
-    """Hold the campaign; wait for whoever else does, so that the news of two jobs that end together is not lost."""
+    """Hold the campaign; wait for whoever else does, so that the news of two jobs that end together is not lost.
+
+    The news is left before the last try: where that fails, the holder ends later, and looks for it after its end.
+    """
     from workflows.campaign_lock import campaign_lock
 
     until = time.monotonic() + patience
+    last = False
     with ExitStack() as stack:
         while True:
             try:
@@ -101,9 +152,13 @@ def _lock(campaign: RemoteCampaign, patience: float) -> Iterator[Held]:
                 held = stack.enter_context(campaign_lock(campaign.options, owner))
                 break
             except BusyError:
-                if time.monotonic() > until:
+                if last:
                     raise
-                time.sleep(BUSY_PAUSE)
+                last = time.monotonic() >= until
+                if last:
+                    _news(campaign).touch()
+                else:
+                    time.sleep(BUSY_PAUSE)
         yield held
 
 
@@ -113,8 +168,24 @@ def advance(folder: str, after: Sequence[OutputReference]) -> dict[str, Any]:
     campaign = load(Path(folder))
     if campaign.held:
         return {"held": campaign.held}
-    done = advance_campaign(campaign, patience=PATIENCE)
+    try:
+        done = advance_campaign(campaign, patience=PATIENCE)
+    except BusyError as error:
+        return {"busy": str(error)}
+    if done.finished:
+        _report(campaign.options)
     return {"light": done.run.executed, "submitted": done.submitted, "retried": done.retried, "queue": done.in_queue}
+
+
+def _report(options: CampaignOptions) -> None:
+    """The report of a campaign that is at its end, as ``run`` leaves it."""
+    from datastore import open_store
+    from workflows.report import write_report
+    from workflows.results import latest_evaluation
+
+    path = Path(options.folder) / REPORT
+    with open_store(options.store) as store:
+        write_report(options, store, latest_evaluation(store, options.name), path)
 
 
 def tail_job(options: CampaignOptions, uuids: Sequence[str]) -> Job:

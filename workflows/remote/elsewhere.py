@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Job
@@ -84,6 +84,13 @@ class Queue:
     def waiting(self) -> int:
         """Heavy jobs of the campaign in the queue."""
         return self.routing.in_flight - self.submission.room()
+
+    def unwanted(self, uuids: Mapping[str, Sequence[str]]) -> int:
+        """Calculations of the campaign in the queue that are not among those of its flow (kind -> uuids)."""
+        calculations = {"job.metadata.kind": {"$in": ["label", "parent"]}, "state": {"$in": list(PENDING)}}
+        mine = {**calculations, "job.metadata.campaign": self.submission.campaign}
+        there = {document["uuid"] for document in self.controller.get_jobs(mine, ["uuid"])}
+        return len(there.difference(*uuids.values()))
 
     def tidy(self) -> None:
         """Remove the copies that trainings sent here and there, of those that are done."""
