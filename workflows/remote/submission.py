@@ -232,6 +232,8 @@ class Submission:
             yield
         except LockedDocumentError as error:
             raise LockedError(f"{what} is locked in the queue ({error}); {unlocking(self.controller)}") from error
+        except ValueError as error:  # in a state for which there is no such call any more
+            raise LockedError(f"{what} was changed in the queue meanwhile ({error})") from error
 
     def _set(self, document: Document, changes: Document) -> bool:
         """Change a job that is as it was seen; False where it is not, because another advance was faster."""

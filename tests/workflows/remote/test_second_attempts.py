@@ -152,6 +152,22 @@ def test_another_advance_that_was_faster_wins(controller, campaign, job):
     assert queue.submission.retried == {}
 
 
+def test_another_advance_that_was_faster_at_the_last_moment_wins(controller, campaign, job, monkeypatch):
+    """Both have seen the job as it ended; the other one has it ready first."""
+    end(controller, job)
+    real = submission.Submission._set
+
+    def set_and_be_late(self, document, changes):
+        found = real(self, document, changes)
+        controller.jobs.update_one({"uuid": job.uuid}, {"$set": {"state": "READY"}})
+        return found
+
+    monkeypatch.setattr(submission.Submission, "_set", set_and_be_late)
+    with pytest.warns(QueueWarning, match="was changed in the queue meanwhile"):
+        give(controller, campaign, [job])
+    assert of(controller, job)["state"] == "READY"
+
+
 def test_no_more_run_again_than_the_queue_is_to_hold(controller, campaign):
     jobs = labels_of(campaign)[:5]
     give(controller, campaign, jobs)
