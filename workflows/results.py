@@ -15,7 +15,7 @@ from datastore.registry import campaigns, champion, history
 from datastore.schema import ModelRecord
 from datastore.stores import explained
 from workflows.campaign import CampaignError
-from workflows.submit import RunResult, job_kind
+from workflows.submit import CHUNK, RunResult, job_kind
 from workflows.trusted import decode
 
 
@@ -85,8 +85,10 @@ def forget_failures(flow: Flow, store: SpinStore) -> int:
     files of earlier models: training sets and models have folders named after their content.
     """
     forgotten = 0
+    chunks: list[str] = []
     for generation in list(_generations(flow, store)):
         jobs = {job.uuid: job_kind(job) for job in generation}
+        chunks += [uuid for uuid, kind in jobs.items() if kind == CHUNK]
         labels = [uuid for uuid, kind in jobs.items() if kind == "label"]
         failed = _failed(store, labels)
         forgotten += len(failed)
@@ -95,6 +97,9 @@ def forget_failures(flow: Flow, store: SpinStore) -> int:
             store.jobs.remove_docs({"uuid": {"$in": stale}})
             store.flows.remove_docs({"uuid": {"$in": stale}})
             store.failures.remove_docs({"point_id": {"$in": list(failed.values())}})
+    if forgotten:  # what follows the labels of all chunks has no references to them, and waits for these jobs alone
+        for collection in (store.jobs, store.flows):
+            collection.remove_docs({"uuid": {"$in": chunks}})
     return forgotten
 
 

@@ -38,6 +38,9 @@ SHARED = ("label", "parent")
 """Kinds of jobs that other campaigns in the same store may have too; each costs far more than a look into the store."""
 
 
+CHUNK = "chunk"
+"""Kind of the jobs that labels replace (:mod:`workflows.jobs.chunk`, which imports more than a run needs)."""
+
 MOST_TOLD = 3
 """Failed jobs that a RunError tells of."""
 
@@ -138,11 +141,12 @@ class _Run:
         self.graph.link()
 
     def _register(self, *flows: Flow | str) -> None:
-        waiting: deque[Flow | str | Key] = deque(flows)
+        waiting: deque[Flow | str | OpenJob] = deque(flows)
         while waiting:
             one = waiting.popleft()
-            if isinstance(one, tuple):  # one after the other: those of a large campaign are hundreds of MB
-                waiting.extendleft(reversed(self._flows_of(one)))
+            if isinstance(one, OpenJob):  # one after the other: those of a large campaign are hundreds of MB
+                if not self._finished_chunk(one):
+                    waiting.extendleft(reversed(self._flows_of(one.key)))
                 continue
             found = {job.key: job for job in jobs_in(one) if job.key not in self.graph.known}
             done = self._stored(list(found.values()))
@@ -152,7 +156,27 @@ class _Run:
             self.graph.known.update(found)
             self.result.reused += len(done)
             self.graph.add([job for key, job in found.items() if key not in done])
-            waiting.extend(key for key, grown in done.items() if grown)
+            waiting.extend(found[key] for key, grown in done.items() if grown)
+
+    def _finished_chunk(self, job: OpenJob) -> bool:
+        """Whether the job is a chunk whose labels are all done; they count as found, and its flow need not be read.
+
+        Its replacement's last job has its uuid, the next index, and references to all labels for an output.
+        """
+        if job.kind != CHUNK:
+            return False
+        last = {"uuid": job.uuid, "index": job.index + 1}
+        document = self.store.spin_store.jobs.query_one(last, ["output"])
+        if document is None:
+            return False
+        for label in document["output"]:
+            key = (label["uuid"], 1)
+            if key not in self.graph.known:
+                self.graph.known.add(key)
+                self.result.reused += 1
+                self.result.uuids.setdefault("label", []).append(key[0])
+                self.watch({"kind": "added", "job": job.name, "type": "label", "uuid": key[0], "done": True})
+        return True
 
     def _stored(self, jobs: Sequence[OpenJob]) -> dict[Key, bool]:
         """Keys of jobs whose output is stored -> whether they added flows.
@@ -192,18 +216,19 @@ class _Run:
     def _hand_over(self) -> None:
         """Give away those of the newly ready jobs that are done elsewhere; what depends on them stays waiting."""
         new = self.graph.take_ready()
-        leaving = [] if self.elsewhere is None else [job for job in new if self.elsewhere.takes(job.job())]
-        away = {job.key for job in leaving}
+        # Each is decoded once: there may be a thousand.
+        made = [] if self.elsewhere is None else [(job, job.job()) for job in new]
+        leaving = {job.key: (job, one) for job, one in made if self.elsewhere is not None and self.elsewhere.takes(one)}
         for job in new:
-            if job.dynamic and job.key not in away:  # it adds jobs: the others should never run out of work
+            if job.dynamic and job.key not in leaving:  # it adds jobs: the others should never run out of work
                 self.ready.appendleft(job)
-            elif job.key not in away:
+            elif job.key not in leaving:
                 self.ready.append(job)
         if self.elsewhere is None or not leaving:
             return
-        refused = self.elsewhere.give([job.job() for job in leaving])
+        refused = self.elsewhere.give([one for _, one in leaving.values()])
         self.result.away += len(leaving) - len(refused)
-        for job in leaving:
+        for job, _ in leaving.values():
             if job.uuid in refused:
                 self._finish(job, {"kind": "failed", "error": refused[job.uuid]})
             else:

@@ -23,9 +23,9 @@ from workflows.campaign import load_campaign
 from workflows.flows import CampaignMaker
 from workflows.jobs.label import label_uuid
 from workflows.jobs.slices import Slices
-from workflows.results import latest_evaluation
+from workflows.results import forget_failures, latest_evaluation
 from workflows.status import campaign_status
-from workflows.submit import RunError, run_local
+from workflows.submit import RunError, _Run, run_local
 
 FIRST, LATER, CHUNK = 12, 3, 2
 
@@ -34,6 +34,11 @@ def campaign(folder, chunk=500):
     folder.mkdir(exist_ok=True)
     learning = {"rounds": 1, "labels": LATER, "candidates": 6, "select": {"rule": "farthest-point"}}
     return tiny_campaign(folder, chunk=chunk, active_learning=learning, baseline="")
+
+
+def made(folder):
+    with contextlib.chdir(folder):
+        return CampaignMaker(*load_campaign(campaign(folder, CHUNK)))
 
 
 def run(folder, chunk=500):
@@ -92,6 +97,29 @@ def test_another_size_of_chunks_finds_all_that_is_done(both):
         assert "label" not in result.executed_by_kind
         assert set(result.executed_by_kind) <= {"structures", "chunk"}
         assert result.uuids["train"] == before.uuids["train"]
+
+
+def test_again_the_flows_of_chunks_that_are_done_are_not_read(both, monkeypatch):
+    """Of 30,000 labels these are hundreds of MB, and a campaign on a cluster is looked at hundreds of times."""
+    _, (options, before) = both
+    read = []
+    whole = _Run._flows_of
+    monkeypatch.setattr(_Run, "_flows_of", lambda run, key: read.append(key[0]) or whole(run, key))
+    folder = Path(options.folder).parents[1]
+    _, result = run(folder, CHUNK)
+    with open_store(options.store) as store:
+        names = {d["uuid"]: d["name"] for d in store.jobs.query({"index": 1}, ["uuid", "name"])}
+    assert not [names[uuid] for uuid in read if " of " in names[uuid]]
+    assert result.executed == 0
+    assert sorted(result.uuids["label"]) == sorted(before.uuids["label"])
+    with open_store(options.store) as store:
+        (chunk,) = store.jobs.query({"name": f"chunk 0, 1 of {FIRST // CHUNK}"}, ["uuid"])
+        end = store.jobs.query_one({"uuid": chunk["uuid"], "index": 2}, ["output"])
+        store.jobs.remove_docs({"uuid": end["output"][0]["uuid"]})
+        store.jobs.remove_docs({"uuid": chunk["uuid"], "index": 2})
+    _, result = run(folder, CHUNK)
+    assert result.executed_by_kind == {"label": 1, "chunk": 1}
+    assert chunk["uuid"] in read
 
 
 DRIVER = """
@@ -170,3 +198,22 @@ def test_the_status_counts_labels_that_no_job_asks_for_yet(both, tmp_path):
         found = campaign_status(done, engine)
     assert (found.jobs["label"]["waiting"], found.jobs["label"]["done"]) == (1, FIRST + LATER - 1)
     assert found.left.labels == 1
+
+
+def test_failed_labels_that_are_to_be_done_again_come_before_what_follows_them(both):
+    _, (options, before) = both
+    folder = Path(options.folder).parents[1]
+    failed = before.uuids["label"][1]
+    flow = made(folder).make()
+    with open_store(options.store) as store:
+        (label,) = store.jobs.query({"uuid": failed})
+        output = {"point_id": label["output"]["point_id"], "error_type": "crashed", "error": "lost"}
+        store.jobs.update({**label, "output": output}, key=["uuid", "index"])
+        assert forget_failures(flow, store) == 1
+    events = []
+    with contextlib.chdir(folder), mock.patch.dict(os.environ, environment()):
+        run_local(flow, options.store, Path(options.folder), 2, events.append)
+    order = [(event["kind"], event["type"]) for event in events if event["kind"] in ("started", "done")]
+    again = [event["uuid"] for event in events if (event["kind"], event.get("type")) == ("started", "label")]
+    assert failed in again
+    assert order.index(("started", "dataset")) > max(i for i, event in enumerate(order) if event == ("done", "label"))
