@@ -127,13 +127,16 @@ class Stack:
         with MongoClient(self.uri(name)) as client:
             return list(client[f"{name}_queue"]["jobs"].find())
 
-    def wait(self, name: str, seconds: float = 550) -> list[dict[str, Any]]:
-        """Documents of the queue once all of its jobs are completed; RuntimeError with what a failed one said."""
+    def wait(self, name: str, seconds: float = 550, forgiving: bool = False) -> list[dict[str, Any]]:
+        """Documents of the queue once all of its jobs are completed; RuntimeError with what a failed one said.
+
+        ``forgiving``: failed jobs may be tried again.
+        """
 
         def ended() -> bool:
             jobs = self.queue(name)
             for job in jobs:
-                if job["state"] in ("FAILED", "REMOTE_ERROR"):
+                if job["state"] in ("FAILED", "REMOTE_ERROR") and not forgiving:
                     raise RuntimeError(
                         f"{job['job']['name']} on {job['worker']}: {job['error'] or job['remote']['error']}"
                     )
