@@ -52,12 +52,14 @@ def select(
     """Documents of labels (or of failures) that match, lazily; with ``fields`` only these, under their stored names.
 
     ``criteria``: a filter (:mod:`datastore.filters`) or MongoDB criteria; ``sort``: a field, ``-FIELD`` for the largest
-    first, otherwise they come in order of arrival, with ``$above`` by geometry; ``skip``: so many are passed over;
-    ``limit`` 0 means all. Raises DataError for unknown fields, and where labels have to be upgraded first.
+    first, and point_id where that is equal; otherwise they come in order of arrival, with ``$above`` by geometry;
+    ``skip``: so many are passed over; ``limit`` 0 means all. Raises DataError for unknown fields, and where labels have
+    to be upgraded first.
     """
     plain, above = _split(_criteria(criteria, failures))
     name = sort.removeprefix("-")
-    order = {path_of(name, failures): -1 if sort.startswith("-") else 1} if sort else None
+    direction = -1 if sort.startswith("-") else 1
+    order = {path_of(name, failures): direction, "point_id": direction} if sort else None
     wanted = list(fields) and [*fields, *(_GEOMETRY if above else ()), *([_ENERGY] if above else ())]
     with explained(store.uri):
         require_searchable(store, {"$and": [{ABOVE: plain} if above else plain, order or {}, dict.fromkeys(wanted)]})
@@ -66,7 +68,7 @@ def select(
             yield from collection.query(plain, wanted or None, sort=order, skip=skip, limit=limit)
             return
         last = skip + limit if limit else 0
-        pages = _pages(collection, plain, wanted, order or {"pair_id": 1}, last)
+        pages = _pages(collection, plain, wanted, order or {"pair_id": 1, "point_id": 1}, last)
         found = _above(store, in_batches(pages, min(BATCH, 2 * last or BATCH)), above)
         yield from islice(found, skip, last or None)
 

@@ -11,6 +11,25 @@ BUSY_SECONDS = 60.0
 ANALYSED = 1000
 """Rows of each index that SQLite looks at to learn which fields tell documents apart; it takes some milliseconds."""
 
+FORKED: list[sqlite3.Connection] = []
+"""Connections of parent processes: kept, because closing one would confuse its file locks."""
+
+REMEDIES = {
+    "readonly": "make the folder and file writable, or open a copy",
+    "disk is full": "free space on the disk; what was acknowledged before is safe",
+    "disk I/O": "check space, quota and health of the disk; what was acknowledged before is safe",
+    "unable to open": "check that the folder exists and is writable",
+    "locked": "another process holds the store for over a minute; end it or wait",
+    "malformed": "restore a backup, or recover with: sqlite3 store.sqlite .recover | sqlite3 recovered.sqlite",
+    "not a database": "restore a backup, or choose another folder for the store",
+}
+"""Part of what SQLite says -> what helps."""
+
+
+def remedy(problem: str) -> str:
+    """What helps against an error of SQLite."""
+    return next((helps for part, helps in REMEDIES.items() if part in problem), "check path, permissions and disk")
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection that writes through: what was acknowledged is on disk. Raises sqlite3.Error or OSError."""

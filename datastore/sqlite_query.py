@@ -151,8 +151,8 @@ def _joined(parts: list[Condition], word: str) -> Condition:
     return Condition(sql, [v for part in known for v in part.parameters], all(part.exact for part in parts))
 
 
-def order_by(sort: Mapping[str, Sort | int] | None) -> str:
-    """SQL sort order; ties and no order at all mean the order of insertion."""
+def order_by(sort: Mapping[str, Sort | int] | None, key: str = "") -> str:
+    """SQL sort order; ties and no order at all mean the order of insertion. By its ``key`` no documents are tied."""
     parts = []
     for field, direction in (sort or {}).items():
         value = expression(field)
@@ -160,7 +160,8 @@ def order_by(sort: Mapping[str, Sort | int] | None) -> str:
             raise DataError(f"cannot sort by {field!r}: unusual field name")
         sign = direction.value if isinstance(direction, Sort) else direction
         parts.append(f"{value} {'DESC' if sign < 0 else 'ASC'}")
-    return ", ".join([*parts, "id"])
+    # More than an index has would make SQLite sort by itself.
+    return ", ".join(parts if key in (sort or {}) else [*parts, "id"])
 
 
 def matcher(criteria: Criteria) -> Callable[[Document], bool]:

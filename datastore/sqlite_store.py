@@ -31,20 +31,9 @@ BATCH = 128
 
 ALL_BELOW = ".$**"
 """Ends the name of a field in an index, as in MongoDB: each field below it."""
-_FORKED: list[sqlite3.Connection] = []
 
 Properties = Mapping[str, Any] | Sequence[str] | None
 Order = Mapping[str, Sort | int] | None
-
-_REMEDIES = {
-    "readonly": "make the folder and file writable, or open a copy",
-    "disk is full": "free space on the disk; what was acknowledged before is safe",
-    "disk I/O": "check space, quota and health of the disk; what was acknowledged before is safe",
-    "unable to open": "check that the folder exists and is writable",
-    "locked": "another process holds the store for over a minute; end it or wait",
-    "malformed": "restore a backup, or recover with: sqlite3 store.sqlite .recover | sqlite3 recovered.sqlite",
-    "not a database": "restore a backup, or choose another folder for the store",
-}
 
 
 class SqliteStore(Store):
@@ -314,7 +303,7 @@ class SqliteStore(Store):
             raise DataError(f"store {self.name} is not open; call connect() first")
         if self._pid != os.getpid():
             # SQLite connections do not survive a fork, and closing one in the child would confuse its file locks.
-            _FORKED.append(self._connection)
+            files.FORKED.append(self._connection)
             self.connect()
         return self._connection
 
@@ -328,10 +317,9 @@ class SqliteStore(Store):
     def _is_plain(self, field: str) -> bool:
         return field in self.plain or any(field.startswith(name[:-1]) for name in self.plain if name.endswith(".*"))
 
-    @staticmethod
-    def _order(sort: Order, condition: q.Condition) -> str:
+    def _order(self, sort: Order, condition: q.Condition) -> str:
         # SQLite likes to walk through the whole table where a limit and the order of rows are asked for; '+' says no.
-        return "+id" if condition.sql != q.EVERYTHING and not sort else q.order_by(sort)
+        return "+id" if condition.sql != q.EVERYTHING and not sort else q.order_by(sort, self.key)
 
     def _matching(
         self, criteria: Criteria | None, sort: Order, limit: int = 0, skip: int = 0
@@ -357,10 +345,12 @@ class SqliteStore(Store):
         try:
             document = q.decode(text)
         except (ValueError, AttributeError) as error:
-            raise DataError(f"{self.name}: document {row_id} is damaged ({error}); {_REMEDIES['malformed']}") from error
+            raise DataError(
+                f"{self.name}: document {row_id} is damaged ({error}); {files.REMEDIES['malformed']}"
+            ) from error
         if not isinstance(document, dict):
             what = f"it is a {type(document).__name__}"
-            raise DataError(f"{self.name}: document {row_id} is damaged ({what}); {_REMEDIES['malformed']}")
+            raise DataError(f"{self.name}: document {row_id} is damaged ({what}); {files.REMEDIES['malformed']}")
         return document
 
     def _distinct_scalars(self, field: str) -> list[Any] | None:
@@ -403,6 +393,5 @@ class SqliteStore(Store):
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            text = str(error)
-            remedy = next((r for k, r in _REMEDIES.items() if k in text), "check path, permissions and disk")
-            raise DataError(f"store {self.path} cannot be used: {text}; {remedy}") from error
+            remedy = files.remedy(str(error))
+            raise DataError(f"store {self.path} cannot be used: {error}; {remedy}") from error

@@ -39,19 +39,23 @@ URI = "mongodb://USER:PASSWORD@HOST/DATABASE"
 
 Index = str | tuple[str, ...]
 _POINT_INDEXES: tuple[Index, ...] = (
-    *("config_id", "generation", "cell", "salvaged_from", "last_updated"),
+    *("config_id", "salvaged_from"),
+    *((name, "point_id") for name in ("generation", "cell", "last_updated")),
     *((name, "verdict") for name in ("formula", "ordering", "ordering_found", "deformation", "level_id", "engine")),
     *(("campaign", "generation", "verdict"), ("parent", "deformation"), ("pair_id", "level_id")),
     *(
         (f"{SEARCH}.system", "verdict"),
         (f"{SEARCH}.flipped", "verdict"),
-        ("verdict", f"{SEARCH}.fmax"),
-        ("verdict", "pair_id"),
+        ("verdict", f"{SEARCH}.fmax", "point_id"),
+        ("verdict", "pair_id", "point_id"),
     ),
-    *(f"{SEARCH}.{name}" for name in ("layout", "fmax", "energy_per_atom", "atoms")),
+    *((f"{SEARCH}.{name}", "point_id") for name in ("fmax", "energy_per_atom", "atoms")),
+    f"{SEARCH}.layout",
     *((f"{SEARCH}.{name}{ALL_BELOW}", "verdict") for name in PER_ELEMENT),
 )
-"""What is asked for one value stands before what is asked for a range or sorted by; ``$**``: each element."""
+"""What is asked for one value stands before what is asked for a range or sorted by, and point_id, which orders labels
+with the same value, after it; ``$**``: each element.
+"""
 
 COLLECTIONS: dict[str, tuple[str, tuple[Index, ...]]] = {
     "points": ("point_id", _POINT_INDEXES),

@@ -172,6 +172,28 @@ def test_order_and_limit(store):
     assert len(newest) == 2
 
 
+def test_equal_values_come_in_order_of_their_ids(store):
+    ids = [point.point_id for point in POINTS]
+    for sort, text in (("atoms", ""), ("-atoms", ""), ("generation", "generation=0"), ("-atoms", "above<500")):
+        found = [point.point_id for point in find(store, text, sort=sort)]
+        assert found == sorted(found, reverse=sort.startswith("-"))
+    pages = [find_page(store, sort="-atoms", skip=start, limit=2) for start in range(0, len(ids), 2)]
+    assert sorted(point_id for page in pages for point_id in page) == sorted(ids)
+
+
+def find_page(store, **options):
+    return [document["point_id"] for document in select(store, "", ["point_id"], **options)]
+
+
+@pytest.mark.parametrize("sort", ["generation", "cell", "last_updated", "search.fmax", "search.energy_per_atom"])
+def test_indexes_serve_the_order(tmp_path, sort):
+    with new_store("local", tmp_path) as store:
+        for direction in (1, -1):
+            plan = store.points.explain({}, sort={sort: direction, "point_id": direction})
+            assert any("USING INDEX" in step for step in plan), plan
+            assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
 def test_projection(store):
     fields = ["formula", "m(Ni)", "fmax", "x(Mn)", "band_gap", "species"]
     (only,) = documents(store, fields, "formula=MnO")
