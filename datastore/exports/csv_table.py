@@ -12,6 +12,9 @@ import numpy as np
 from datastore.exports.labels import Labelled
 from datastore.schema import SpinPoint
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that spreadsheets compute."""
+
 _IDS = ("point_id", "config_id", "level_id", "formula", "ordering", "ordering_found", "cell", "parent", "pair_id")
 TEXTS = (*_IDS, "deformation", "campaign", "engine", "engine_version", "moment_role", "verdict")
 NUMBERS = ("generation", "energy", "free_energy", "total_moment", "band_gap", "excitation")
@@ -30,7 +33,7 @@ def write(path: Path, labels: Iterable[Labelled]) -> int:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()
         for labelled in labels:
-            table.writerow(row(labelled))
+            table.writerow({name: _harmless(value) for name, value in row(labelled).items()})
             count += 1
     return count
 
@@ -53,6 +56,11 @@ def row(labelled: Labelled) -> dict[str, Any]:
         "staggered_moment": float(lengths[asked > 0].mean()) if (asked > 0).any() else None,
         "wall_seconds": point.timings.get("wall"),
     }
+
+
+def _harmless(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _lengths(values: Any) -> Any:

@@ -64,9 +64,10 @@ def write(path: Path, labels: Iterable[Labelled]) -> int:
 def write_chgnet(path: Path, labels: Iterable[Labelled]) -> int:
     """Write CHGNet's dataset, one list after the other, from one pass over the labels; returns how many.
 
-    Raises DataError for vector moments, of which CHGNet knows nothing.
+    Without the list ``stress`` where no label has one; where only some have, the others are null. Raises DataError for
+    vector moments, of which CHGNet knows nothing.
     """
-    count = 0
+    count = stressed = 0
     with TemporaryDirectory(dir=path.parent) as folder:
         parts = {name: Path(folder, name) for name in _CHGNET}
         with ExitStack() as stack:
@@ -76,6 +77,9 @@ def write_chgnet(path: Path, labels: Iterable[Labelled]) -> int:
                     text = json.dumps(_CHGNET[name](labelled.point), separators=_COMPACT)
                     file.write(f"{',' if count else ''}\n{text}")
                 count += 1
+                stressed += labelled.point.stress is not None
+        if not stressed:
+            del parts["stress"]
         _join(path, parts)
     return count
 

@@ -87,7 +87,8 @@ def export(
     _check(source, kind, keys, splits)
     goals = {split: _named(out, split) for split in SPLITS} if splits == "files" else {"": out}
     tally = Tally()
-    with _appearing(goals.values()) as temporary:
+    card_file = out.with_name(f"{out.name}.card.md")
+    with _appearing([*goals.values(), card_file]) as temporary:
         for split, goal in goals.items():
             before = tally.labels
             _write(source, temporary[goal], kind, keys, split, tally, progress)
@@ -106,10 +107,20 @@ def export(
             created=datetime.now(UTC).date().isoformat(),
             snapshot_id=source.snapshot_id,
         )
-        text = card(about, tally, {name: path for goal in temporary for name, path in _files(goal, temporary[goal])})
-    card_file = out.with_name(f"{out.name}.card.md")
-    card_file.write_text(text, encoding="utf-8")
-    return Written(tally.labels, list(temporary), card_file)
+        written = [goal for goal in goals.values() if goal in temporary]
+        text = card(about, tally, {name: path for goal in written for name, path in _files(goal, temporary[goal])})
+        _write_text(temporary[card_file], text)
+        # Whatever happens from here on, no card tells of other files than those beside it; the new one comes last.
+        for old in [card_file, *(goal for goal in goals.values() if goal not in temporary)]:
+            _remove(old)  # files are of an earlier export, whose split was not empty
+    return Written(tally.labels, written, card_file)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be written: {error.strerror}; check space and permissions") from error
 
 
 def _check(source: Source, kind: FormatName, keys: str, splits: Splits) -> None:

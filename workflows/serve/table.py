@@ -20,6 +20,7 @@ PAGE = 25
 """Labels of a page unless asked otherwise."""
 
 LARGEST = 200
+LAST = 1_000_000
 
 FIELDS = (
     *("point_id", "formula", "cell", "ordering", "ordering_found", "deformation", "generation", "energy", "species"),
@@ -43,8 +44,8 @@ class Query:
     size: int = PAGE
 
     def __post_init__(self) -> None:
-        if not (1 <= self.size <= LARGEST and self.page >= 1):
-            raise DataError(f"pages are numbered from 1 and have 1 to {LARGEST} labels")
+        if not (1 <= self.size <= LARGEST and 1 <= self.page <= LAST):
+            raise DataError(f"pages are numbered from 1 to {LAST} and have 1 to {LARGEST} labels")
 
     @property
     def parameters(self) -> dict[str, str]:

@@ -28,3 +28,12 @@ def test_vector_moments_and_none_asked_for(tmp_path):
     write(tmp_path / "a.csv", [Labelled(vectors)])
     (row,) = csv.DictReader((tmp_path / "a.csv").open())
     assert (row["largest_moment"], row["staggered_moment"]) == ("5.0", "")
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@a", "\tb", "\rc"])
+def test_no_cell_is_a_formula(tmp_path, text):
+    write(tmp_path / "a.csv", [Labelled(make_point(campaign=text, verdict_reasons=[text], verdict="rejected"))])
+    with (tmp_path / "a.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["campaign"], row["verdict_reasons"]) == (f"'{text}", f"'{text}")
+    assert (float(row["energy"]), row["formula"]) == (-25.4, "NiO")

@@ -45,3 +45,9 @@ def test_chgnet_has_no_vector_moments(tmp_path):
     moments = np.ones((4, 3))
     with pytest.raises(DataError, match="CHGNet has no vector moments"):
         write_chgnet(tmp_path / "a.json", [Labelled(make_point(magmoms_in=moments, magmoms_out=moments))])
+
+
+def test_chgnet_has_no_list_of_stresses_that_nobody_has(tmp_path):
+    without = [Labelled(make_point(stress=None, shift=0.1 * number)) for number in range(2)]
+    assert write_chgnet(tmp_path / "a.json", without) == 2
+    assert set(json.loads((tmp_path / "a.json").read_text())) == {"structure", "energy_per_atom", "force", "magmom"}

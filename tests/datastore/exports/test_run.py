@@ -1,6 +1,7 @@
 """Every format that can be read again: export and import of arbitrary labels, and of the committed PBE+U labels."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,40 @@ def test_damaged_files_name_what_is_wrong(tmp_path):
 def test_json_is_plain_json(tmp_path):
     out = written([Labelled(make_point()), Labelled(make_point(shift=0.1))], tmp_path, "a.json")
     assert [np.array(entry["forces"]).shape for entry in json.loads(out.read_text())] == [(4, 3), (4, 3)]
+
+
+def splits_of(points):
+    labels = [Labelled(point, split) for point, split in points]
+
+    def chosen(split):
+        return iter([one for one in labels if not split or one.split == split])
+
+    first = points[0][0]
+    return Source("s", first.level_id, "level", first.level_of_theory, len(labels), chosen, snapshot_id="s")
+
+
+def test_a_split_that_is_empty_now_has_no_file_of_before(tmp_path):
+    train, held = (make_point(), "train"), (make_point(shift=0.1), "test")
+    out = tmp_path / "a.extxyz"
+    assert len(export(splits_of([train, held]), out, splits="files").files) == 2
+    assert [path.name for path in export(splits_of([train]), out, splits="files").files] == ["a-train.extxyz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-train.extxyz", "a.extxyz.card.md"]
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_kill_leaves_no_card_of_other_files(tmp_path, monkeypatch, step):
+    out = tmp_path / "a.csv"
+    export(splits_of([(make_point(), "train")]), out)
+    before, replace, calls = out.read_bytes(), os.replace, []
+
+    def killed(*paths):
+        calls.append(paths)
+        if len(calls) > step:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(splits_of([(make_point(shift=0.1), "train")]), out)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    assert (out.read_bytes() == before) == (step == 0)

@@ -55,7 +55,7 @@ def test_addresses_hold_the_query():
     assert Query().parameters == {}
 
 
-@pytest.mark.parametrize("bad", [{"page": "0"}, {"size": "100000"}, {"page": "x"}, {"size": "-1"}])
+@pytest.mark.parametrize("bad", [{"page": "0"}, {"page": "9" * 30}, {"size": "100000"}, {"page": "x"}, {"size": "-1"}])
 def test_pages_that_are_none(bad):
     with pytest.raises(DataError, match="page"):
         read_query(bad)
