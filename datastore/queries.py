@@ -66,6 +66,23 @@ NAMED = {
 """The questions that have an index of their own; :func:`named` asks them."""
 
 
+def above_lowest(points: Sequence[SpinPoint]) -> list[float]:
+    """Energy (extrapolated, not free) of each label above the lowest accepted one of the same geometry, eV/atom.
+
+    Each level of theory and role of moments has its own lowest. It is that among ``points``; of all of them where none
+    is accepted. So a rejected label may be negative.
+    """
+    energies = [point.energy / len(point.species) for point in points]
+    groups = [(point.pair_id, point.level_id, point.moment_role) for point in points]
+    known = list(zip(groups, energies, (point.verdict == "accepted" for point in points), strict=True))
+    accepted = {group for group, _, sound in known if sound}
+    lowest: dict[tuple[str, str, str], float] = {}
+    for group, energy, sound in known:
+        if sound or group not in accepted:
+            lowest[group] = min(energy, lowest.get(group, energy))
+    return [energy - lowest[group] for group, energy in zip(groups, energies, strict=True)]
+
+
 @dataclass(frozen=True)
 class PairSet:
     """Labels of one geometry in several orderings at one level of theory."""
@@ -76,9 +93,8 @@ class PairSet:
 
     @property
     def differences(self) -> list[float]:
-        """Energy of each point above the lowest, eV/atom."""
-        energies = [point.energy / len(point.species) for point in self.points]
-        return [energy - min(energies) for energy in energies]
+        """Of each point, :func:`above_lowest`."""
+        return above_lowest(self.points)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import pytest
 
 from datastore.errors import DataError
-from datastore.queries import find, pairs, parse_filter, stats
+from datastore.queries import above_lowest, find, pairs, parse_filter, stats
 from datastore.stores import open_store
 from tests.datastore.support import make_failure, make_point
 
@@ -129,3 +129,19 @@ def test_failures_have_no_results_to_filter_by(text):
 def test_unknown_keyword(store):
     with pytest.raises(DataError, match="did you mean 'campaign'"):
         list(find(store, campain="a"))
+
+
+def test_energies_above_the_lowest_are_those_of_filters(tmp_path):
+    low = make_point(pair_id="g", energy=-25.4, free_energy=-25.0)
+    high = make_point(pair_id="g", ordering="FM", magmoms_in=[2, 2, 0, 0], energy=-25.0, free_energy=-27.0)
+    lost = make_point(pair_id="g", magmoms_in=[2, -2.2, 0, 0], energy=-26.0, verdict="rejected", verdict_reasons=["a"])
+    assert above_lowest([low, high, lost]) == pytest.approx([0.0, 0.1, -0.15])
+    assert above_lowest([lost]) == [0.0]
+    with open_store(f"local:{tmp_path}") as store:
+        for point in (low, high, lost):
+            store.put_point(point)
+        assert [point.ordering for point in find(store, "above>99 above<101")] == ["FM"]
+        (pair,) = pairs(store, accepted_only=False)
+        assert dict(zip([p.point_id for p in pair.points], pair.differences, strict=True)) == pytest.approx(
+            {low.point_id: 0.0, high.point_id: 0.1, lost.point_id: -0.15}
+        )

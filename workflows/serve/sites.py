@@ -12,7 +12,7 @@ from datastore.decisions import decisions
 from datastore.errors import DataError
 from datastore.levels import level_name
 from datastore.quality import magnetic_sites, moment_changes
-from datastore.queries import find
+from datastore.queries import above_lowest, find
 from datastore.schema import Decision, FloatArray, SpinPoint
 from workflows.names import short_name
 
@@ -22,7 +22,7 @@ MOST_MEMBERS = 200
 
 @dataclass(frozen=True)
 class Member:
-    """A label of the same geometry, and its free energy above the lowest of its level of theory, meV/atom."""
+    """A label of the same geometry, and its energy above the lowest accepted one of its level of theory, meV/atom."""
 
     point_id: str
     ordering: str
@@ -56,10 +56,6 @@ def members(store: SpinStore, point: SpinPoint) -> list[Member]:
     if not point.pair_id:
         return []
     labels = list(find(store, limit=MOST_MEMBERS, pair_id=point.pair_id))
-    lowest: dict[tuple[str, str], float] = {}
-    for label in labels:
-        key = (label.level_id, label.moment_role)
-        lowest[key] = min(per_atom(label), lowest.get(key, per_atom(label)))
     found = [
         Member(
             label.point_id,
@@ -67,10 +63,10 @@ def members(store: SpinStore, point: SpinPoint) -> list[Member]:
             short_name(label.ordering_found),
             label.verdict,
             level_name(label.level_of_theory),
-            1e3 * (per_atom(label) - lowest[label.level_id, label.moment_role]),
+            1e3 * above,
             label.point_id == point.point_id,
         )
-        for label in labels
+        for label, above in zip(labels, above_lowest(labels), strict=True)
     ]
     return sorted(found, key=lambda member: (member.level, member.above, member.point_id))
 
