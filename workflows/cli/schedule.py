@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,10 +68,13 @@ def schedule(
     written = [] if out is None else _write(files, out)
     done = _change(timer, kind, install, remove)
     if as_json:
-        print_json(
-            {"name": timer.name, "as": kind, "cron": timer.cron, "files": files, "written": written, "did": done}
-        )
+        told = {"name": timer.name, "as": kind, "cron": timer.cron}
+        print_json({**told, "files": files, "written": written, "did": done})
         return
+    _tell(files, written, done)
+
+
+def _tell(files: dict[str, str], written: Sequence[Path], done: str) -> None:
     for path in written:
         typer.echo(str(path))
     if done:
