@@ -108,7 +108,9 @@ def _generations(flow: Flow, store: SpinStore) -> Iterator[list[Job]]:
     waiting = [flow]
     while waiting:
         jobs = [job for job, _ in waiting.pop(0).iterflow()]
-        added = list(store.flows.query({"uuid": {"$in": [job.uuid for job in jobs]}}))
+        here = {(job.uuid, job.index) for job in jobs}  # what replaces a job has its uuid, and another index
+        found = store.flows.query({"uuid": {"$in": [job.uuid for job in jobs]}})
+        added = [document for document in found if (document["uuid"], document["index"]) in here]
         waiting += [decode(text, f"flow added by job {d['uuid']}") for d in added for text in d["flows"]]
         yield jobs
 
