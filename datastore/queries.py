@@ -249,12 +249,20 @@ def _sound_counts(
 
 
 def levels_of(store: SpinStore) -> dict[str, Level]:
-    """The levels of theory of the labels in a store, by level_id, most labels first."""
-    counts = Counter({level_id: number for (level_id,), number in _sound_counts(store, ["level_id"]).items()})
+    """The levels of theory of the labels in a store, by level_id, most labels first; of equals the one stored first."""
+    counts = {level_id: number for (level_id,), number in _sound_counts(store, ["level_id"]).items()}
     with explained(store.uri):
+        stored = {level_id: _first_stored(store, level_id) for level_id in counts}
         theories = {level_id: _readable(store, level_id) for level_id in counts}
     named = names(theories)
-    return {key: Level(key, named[key], count, theories[key]) for key, count in counts.most_common()}
+    order = sorted(counts, key=lambda level_id: (-counts[level_id], stored[level_id]))
+    return {key: Level(key, named[key], counts[key], theories[key]) for key in order}
+
+
+def _first_stored(store: SpinStore, level_id: str) -> str:
+    """When the first label of a level that the store finds was stored; empty where it does not say."""
+    document = store.points.query_one({"level_id": level_id}, ["last_updated", "point_id"])
+    return str((document or {}).get("last_updated") or "")
 
 
 def find_level(store: SpinStore, asked: str) -> Level:

@@ -110,9 +110,9 @@ class CampaignMaker(Maker):
     def begin(self, number: int, configs: list[SpinConfig], known: list[str], previous: dict[str, Any] | None) -> Flow:
         """As :meth:`generation`, in chunks where there are more ``configs`` than one."""
         slices = self.write(number, configs, {"known": known, "previous": previous, "labelled": None})
-        return self.generation(number, configs, known, previous) if slices is None else self.in_chunks(number, slices)
+        return self.generation(number, configs, known, previous) if slices is None else self.by_slices(number, slices)
 
-    def in_chunks(self, number: int, slices: Slices) -> Flow:
+    def by_slices(self, number: int, slices: Slices) -> Flow:
         """Flow that adds the labels of ``slices``, chunk by chunk, and then what follows them."""
         chunks = chunk_jobs(self.engine, number, slices)
         return Flow(
@@ -321,7 +321,7 @@ def further_starts(
     output = {"started_again": reasons}
     slices = maker.write(number, configs, {"known": known, "previous": previous, "labelled": labelled})
     if slices is not None:
-        return Response(output=output, addition=maker.in_chunks(number, slices))
+        return Response(output=output, addition=maker.by_slices(number, slices))
     labels = LabelFlowMaker(maker.engine, name=f"starts {number}").make(configs)
     rest = maker.learn(number, list(labels.jobs), labelled, known, previous)
     flow = Flow([*([labels] if labels.jobs else []), *rest], name=f"{maker.options.name} {number}, continued")

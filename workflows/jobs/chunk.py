@@ -45,7 +45,7 @@ class RoundMaker(Protocol):
     def first_slices(self, tell: Callable[[int], None] | None = None) -> Slices:
         """Configurations of generation 0, written where they are not yet."""
 
-    def in_chunks(self, number: int, slices: Slices) -> Flow:
+    def by_slices(self, number: int, slices: Slices) -> Flow:
         """Flow of the labels of ``slices`` and of what follows them."""
 
     def gathered(self, number: int, slices: Slices, labels: Sequence[Finished]) -> Flow:
@@ -94,7 +94,7 @@ def write_configurations(maker: RoundMaker) -> Response[dict[str, Any]]:
     """Write the first configurations of a campaign slice by slice, and add the chunks."""
     slices = maker.first_slices(lambda count: progress.report(0.0, f"{count} configurations"))
     output = {"folder": str(slices.folder), "slices": len(slices)}
-    return Response(output=output, addition=maker.in_chunks(0, slices))
+    return Response(output=output, addition=maker.by_slices(0, slices))
 
 
 @job
