@@ -24,11 +24,11 @@ from workflows.jobs.train import train_member
 pytestmark = pytest.mark.remote
 
 MINUTE = "00:01:00"
-BEFORE = 30
-"""Seconds of its minute that a job on the GPU spends before it begins, as with many modules to load."""
+BEFORE = 38
+"""Seconds of its minute that the first job on the GPU spends before it begins, as with many modules to load."""
 
-TAKES = 45.0
-"""Seconds of the training; less than 27 of the first minute are left for it."""
+TAKES = 40.0
+"""Seconds of the training; of the first minute less than 16 are left for it, also where it is measured too slow."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def begun(stack, tmp_path_factory):
     parts = stack.change_map(
         stack.project("slurm", "parts"), resources={"train": [{"queue": "gpu", "gpus": 1, "time": MINUTE}]}
     )
-    _first(stack, "parts", "gpu", f"sleep {BEFORE}")
+    _first(stack, "parts", "gpu", f"if mkdir {stack.folder}/slow 2>/dev/null; then sleep {BEFORE}; fi")
     epochs = _epochs(tmp_path_factory.mktemp("measured"))
     start(stack, "parts", parts, model=_options(stack.folder / "parts_model.yaml", epochs))
     yield
