@@ -77,13 +77,13 @@ def test_commands_of_jobflow_remote_are_understood(shown):
         while hasattr(command, "commands"):
             context = command.make_context("jf", words, resilient_parsing=True)
             _, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
-        command.make_context(line, words)
+        assert command.make_context(line, words).command is command
 
 
 @pages_with(lambda text: blocks(text, "python"))
 def test_python_compiles(shown):
     for number, source in enumerate(shown):
-        compile(source, f"block {number}", "exec")
+        assert compile(source, f"block {number}", "exec").co_code
 
 
 @pages_with(lambda text: blocks(text, "yaml"))

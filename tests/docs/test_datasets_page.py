@@ -11,12 +11,12 @@ from datastore.atoms import HEAD, LABEL_KIND, LEVEL_FROM, LEVEL_TO
 from datastore.snapshot import Snapshot
 from datastore.splits import SplitOptions
 from tests.support.cli import in_this_process, tiny_campaign
+from tests.support.pages import import_example
 from workflows.engines import get_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 COMMANDS = re.findall(r"^ {4}spinmultinet (.+)$", PAGE, re.MULTILINE)
-IMPORT = (ROOT / "docs" / "import-and-costs.md").read_text()
 
 
 def with_levels(line, levels):
@@ -28,15 +28,7 @@ def with_levels(line, levels):
 def outputs(tmp_path_factory):
     """Command of the page -> what it printed; the labels are those of tests/data, imported as docs/import says."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "tests").symlink_to(ROOT / "tests")
-    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", IMPORT, re.DOTALL | re.MULTILINE):
-        (folder / name).write_text(text)
-    taken = in_this_process(
-        folder,
-        *("data", "import", "tests/data/gpaw_nio_mno.extxyz", "--into", "local:labels"),
-        *("--mapping", "map.yaml", "--level", "level.yaml"),
-    )
-    assert taken.returncode == 0, taken.stderr
+    import_example(folder, "local:labels")
     tiny_campaign(folder, store="local:labels").rename(folder / "campaign.yaml")
     with open_store(f"local:{folder / 'labels'}") as store:
         levels = (store.points.query_one({})["level_id"], get_engine("spin-lattice").level_id())

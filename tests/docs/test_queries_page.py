@@ -14,34 +14,20 @@ from pymongo import MongoClient
 from datastore.filters import DATE_FIELDS, ELEMENT_FIELDS, FLAGS, NUMBER_FIELDS, OF_FAILURES, TEXT_FIELDS
 from datastore.stores import COLLECTIONS
 from tests.support.cli import in_this_process
-from tests.support.pages import arguments_of, blocks, command_lines
+from tests.support.pages import arguments_of, blocks, command_lines, import_example
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "queries.md").read_text()
-IMPORT = (ROOT / "docs" / "import-and-costs.md").read_text()
 CONNECT, *PYTHON = blocks(PAGE, "python")
 ANSWERS = blocks(PAGE, "text")
 COMMANDS = [line for line in command_lines(PAGE) if "PLACE" not in line]
 DEFAULT = "mongodb://127.0.0.1:27017/oxides"
 
 
-def take_in(folder, place):
-    """Import the labels as docs/import-and-costs.md says."""
-    (folder / "tests").symlink_to(ROOT / "tests")
-    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", IMPORT, re.DOTALL | re.MULTILINE):
-        (folder / name).write_text(text)
-    taken = in_this_process(
-        folder,
-        *("data", "import", "tests/data/gpaw_nio_mno.extxyz", "--into", place),
-        *("--mapping", "map.yaml", "--level", "level.yaml"),
-    )
-    assert taken.returncode == 0, taken.stderr
-
-
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    take_in(folder, "local:labels")
+    import_example(folder, "local:labels")
     return {line: in_this_process(folder, *arguments_of(line)) for line in COMMANDS}
 
 
@@ -60,7 +46,7 @@ def names(tmp_path_factory):
     if not base:
         pytest.skip("SPINMULTINET_TEST_MONGO_URI names no MongoDB server")
     uri = f"{base.rstrip('/')}/test_{uuid4().hex[:8]}"
-    take_in(tmp_path_factory.mktemp("mongo"), uri)
+    import_example(tmp_path_factory.mktemp("mongo"), uri)
     defined = {}
     assert DEFAULT in CONNECT
     exec(CONNECT.replace(DEFAULT, uri), defined)

@@ -96,3 +96,11 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
     for part in parts:
         assert part in lines[0]
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def data(capsys, *arguments: str) -> str:
+    """What ``spinmultinet data`` prints with these arguments, in this process; it has to end well."""
+    code = cli.run(["data", *arguments])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return out

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from tests.support.cli import in_this_process
 from workflows import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,3 +56,17 @@ def parse(arguments: list[str]) -> str:
         path.append(name)
         context = command.make_context(name, rest, parent=context)
     return " ".join(path)
+
+
+def import_example(folder: Path, place: str) -> None:
+    """Import the labels of tests/data into a store as docs/import-and-costs.md says."""
+    page = (ROOT / "docs" / "import-and-costs.md").read_text()
+    (folder / "tests").symlink_to(ROOT / "tests")
+    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        (folder / name).write_text(text)
+    taken = in_this_process(
+        folder,
+        *("data", "import", "tests/data/gpaw_nio_mno.extxyz", "--into", place),
+        *("--mapping", "map.yaml", "--level", "level.yaml"),
+    )
+    assert taken.returncode == 0, taken.stderr

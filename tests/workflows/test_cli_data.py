@@ -7,7 +7,7 @@ import pytest
 
 from datastore import open_store
 from tests.datastore.support import make_failure, make_point
-from tests.support.cli import tiny_campaign
+from tests.support.cli import data, tiny_campaign
 from workflows import cli
 
 
@@ -25,60 +25,53 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(capsys, *arguments):
-    code = cli.run(["data", *arguments])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return out
-
-
 @pytest.mark.parametrize("name", ["tiny.yaml", "runs/tiny", "local:runs/tiny/store"])
 def test_a_place_is_a_campaign_its_folder_or_a_store(place, capsys, name):
-    assert json.loads(run(capsys, "stats", name, "--json"))["points"] == 3
+    assert json.loads(data(capsys, "stats", name, "--json"))["points"] == 3
 
 
 def test_stats_count_labels_and_failures_by_campaign_and_engine(place, capsys):
-    content = json.loads(run(capsys, "stats", "tiny.yaml", "--json"))
+    content = json.loads(data(capsys, "stats", "tiny.yaml", "--json"))
     assert content["campaigns"] == [
         {"campaign": "a", "engine": "test", "labels": 2, "failures": 0},
         {"campaign": "b", "engine": "test", "labels": 1, "failures": 2},
     ]
     assert content["failures"] == 2
-    text = run(capsys, "stats", "tiny.yaml")
+    text = data(capsys, "stats", "tiny.yaml")
     assert "failures" in text
     assert "3 labels" in text
     assert "2 failed calculations (data query --failures)" in text
 
 
 def test_query_takes_a_filter(place, capsys):
-    found = json.loads(run(capsys, "query", "tiny.yaml", "ordering=AFM-II verdict=accepted", "--json"))
+    found = json.loads(data(capsys, "query", "tiny.yaml", "ordering=AFM-II verdict=accepted", "--json"))
     assert len(found) == 2
-    (only,) = json.loads(run(capsys, "query", "tiny.yaml", "verdict=accepted", "deformation=shear", "--json"))
+    (only,) = json.loads(data(capsys, "query", "tiny.yaml", "verdict=accepted", "deformation=shear", "--json"))
     assert only["deformation"] == "shear"
-    text = run(capsys, "query", "tiny.yaml", "energy<-25.5")
+    text = data(capsys, "query", "tiny.yaml", "energy<-25.5")
     assert "1 of 1 labels" in text
     assert "-26.0000" in text
-    assert "1 of 3 labels (--limit 0 shows all)" in run(capsys, "query", "tiny.yaml", "--limit", "1")
+    assert "1 of 3 labels (--limit 0 shows all)" in data(capsys, "query", "tiny.yaml", "--limit", "1")
 
 
 def test_the_level_of_theory_is_in_every_table(place, capsys):
     with open_store("local:runs/tiny/store") as store:
         store.put_point(make_point(shift=0.5, level_of_theory={"code": "GPAW", "functional": "PBE+U", "ecut": 700}))
-    text = run(capsys, "query", "tiny.yaml")
+    text = data(capsys, "query", "tiny.yaml")
     assert "GPAW-PBE+U-700eV" in text
-    assert "level of theory" in run(capsys, "query", "tiny.yaml", "--failures")
-    levels = json.loads(run(capsys, "stats", "tiny.yaml", "--json"))["levels"]
+    assert "level of theory" in data(capsys, "query", "tiny.yaml", "--failures")
+    levels = json.loads(data(capsys, "stats", "tiny.yaml", "--json"))["levels"]
     assert sorted(level["name"] for level in levels.values()) == ["GPAW-PBE+U-700eV", "test-Ni6.2"]
     other = next(key for key, level in levels.items() if "GPAW" in level["name"])
-    assert f"level of theory {other} GPAW-PBE+U-700eV: 1 labels" in run(capsys, "stats", "tiny.yaml")
-    assert "1 of 1 labels" in run(capsys, "query", "tiny.yaml", f"level_id={other[:5]}")
-    assert f"1 labels at level of theory {other}" in run(
+    assert f"level of theory {other} GPAW-PBE+U-700eV: 1 labels" in data(capsys, "stats", "tiny.yaml")
+    assert "1 of 1 labels" in data(capsys, "query", "tiny.yaml", f"level_id={other[:5]}")
+    assert f"1 labels at level of theory {other}" in data(
         capsys, "export", "tiny.yaml", "a.extxyz", "--level", "GPAW-PBE+U-700eV"
     )
 
 
 def test_query_failures(place, capsys):
-    text = run(capsys, "query", "tiny.yaml", "--failures")
+    text = data(capsys, "query", "tiny.yaml", "--failures")
     for part in (
         "config_id",
         "error_type",
@@ -88,9 +81,9 @@ def test_query_failures(place, capsys):
         "2 of 2 failures",
     ):
         assert part in text.replace("id  ", "config_id")
-    (only,) = json.loads(run(capsys, "query", "tiny.yaml", "error_type=crashed", "--failures", "--json"))
+    (only,) = json.loads(data(capsys, "query", "tiny.yaml", "error_type=crashed", "--failures", "--json"))
     assert only["error"] == "out of memory"
-    found = json.loads(run(capsys, "query", "tiny.yaml", "--failures", "--sort", "error_type", "--json"))
+    found = json.loads(data(capsys, "query", "tiny.yaml", "--failures", "--sort", "error_type", "--json"))
     assert [document["error_type"] for document in found] == ["crashed", "not-converged"]
 
 
@@ -105,7 +98,7 @@ def test_mistakes_in_filters_and_sorting(place, capsys):
 
 
 def test_export(place, capsys):
-    assert "out/a.extxyz: 2 labels" in run(capsys, "export", "tiny.yaml", "out/a.extxyz")
+    assert "out/a.extxyz: 2 labels" in data(capsys, "export", "tiny.yaml", "out/a.extxyz")
     assert len(ase.io.read("out/a.extxyz", ":")) == 2
-    assert "1 labels" in run(capsys, "export", "local:runs/tiny/store", "b.extxyz", "deformation=shear campaign=a")
-    assert "3 labels" in run(capsys, "export", "tiny.yaml", "c.extxyz", "--rejected")
+    assert "1 labels" in data(capsys, "export", "local:runs/tiny/store", "b.extxyz", "deformation=shear campaign=a")
+    assert "3 labels" in data(capsys, "export", "tiny.yaml", "c.extxyz", "--rejected")

@@ -6,6 +6,7 @@ import pytest
 
 from datastore import open_store
 from tests.datastore.support import make_failure, make_point
+from tests.support.cli import data
 from workflows import cli
 
 PLACE = "local:labels"
@@ -25,15 +26,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(capsys, *arguments):
-    code = cli.run(["data", *arguments])
-    out, err = capsys.readouterr()
-    assert code == 0, err
-    return out
-
-
 def found(capsys, *arguments):
-    return json.loads(run(capsys, *arguments, "--json"))
+    return json.loads(data(capsys, *arguments, "--json"))
 
 
 def test_sort_limit_and_fields(place, capsys):
@@ -42,7 +36,7 @@ def test_sort_limit_and_fields(place, capsys):
         {"ordering": "AFM-II", "m(Ni)": 1.8, "fmax": 0.2},
         {"ordering": "FM", "m(Ni)": 1.8, "fmax": 0.2},
     ]
-    text = run(capsys, *asked, "--fields", "ordering,m(Ni)")
+    text = data(capsys, *asked, "--fields", "ordering,m(Ni)")
     assert "m(Ni)" in text
     assert "GPAW-PBE+U" in text  # always: levels are not comparable
     assert "2 of 3 labels (--limit 0 shows all)" in text
@@ -52,7 +46,7 @@ def test_sort_limit_and_fields(place, capsys):
 def test_filter_and_mongo_filter(place, capsys):
     assert len(found(capsys, "query", PLACE, "(flipped or energy>-10)")) == 2
     assert len(found(capsys, "query", PLACE, "formula=NiO", "--mongo", '{"energy": {"$lt": -25.7}}')) == 1
-    assert "1 of 1 failures" in run(capsys, "query", PLACE, "--failures", "error_type=not-converged")
+    assert "1 of 1 failures" in data(capsys, "query", PLACE, "--failures", "error_type=not-converged")
     assert cli.run(["data", "query", PLACE, "--mongo", '{"$where": "1"}']) == 2
     err = capsys.readouterr().err
     assert "operator '$where' is refused" in err
@@ -67,7 +61,7 @@ def test_counts(place, capsys):
         {"formula": "NiO", "ordering": "AFM-II", "count": 2},
         {"formula": "NiO", "ordering": "FM", "count": 1},
     ]
-    text = run(capsys, "query", PLACE, "not flipped", "--count-by", "formula")
+    text = data(capsys, "query", PLACE, "not flipped", "--count-by", "formula")
     assert "MnO" not in text
     assert "3 in 1 groups" in text
 
@@ -77,16 +71,16 @@ def test_pairs(place, capsys):
     assert (pair["pair_id"], pair["level"], pair["formula"]) == ("g1", "GPAW-PBE+U", "NiO")
     assert [point["ordering"] for point in pair["points"]] == ["AFM-II", "FM"]
     assert [point["above_mev_per_atom"] for point in pair["points"]] == pytest.approx([0, 100])
-    text = run(capsys, "pairs", PLACE, "formula=NiO", "--level", "GPAW-PBE+U")
+    text = data(capsys, "pairs", PLACE, "formula=NiO", "--level", "GPAW-PBE+U")
     assert "100.0000" in text
     assert "1 geometries" in text
-    assert "0 geometries" in run(capsys, "pairs", PLACE, "--level", "VASP")
+    assert "0 geometries" in data(capsys, "pairs", PLACE, "--level", "VASP")
 
 
 def test_nothing_is_written(place, capsys):
     before = {path: path.read_bytes() for path in (place / "labels").iterdir() if path.suffix == ".sqlite"}
-    run(capsys, "query", PLACE)
-    run(capsys, "pairs", PLACE)
+    data(capsys, "query", PLACE)
+    data(capsys, "pairs", PLACE)
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -101,7 +95,7 @@ def test_labels_of_an_earlier_version_are_upgraded(place, capsys):
     assert cli.run(["data", "query", PLACE, "fmax<1"]) == 2
     assert "run once: spinmultinet data upgrade PLACE" in capsys.readouterr().err
     assert found(capsys, "upgrade", PLACE, "--dry-run")["upgraded"]["points"] == 1
-    assert "upgraded: 1 points" in run(capsys, "upgrade", PLACE)
+    assert "upgraded: 1 points" in data(capsys, "upgrade", PLACE)
     assert len(found(capsys, "query", PLACE, "fmax<1")) == 5
     with open_store(PLACE) as store:
         store.points.update({"point_id": "foreign"})

@@ -39,7 +39,7 @@ def key(place) -> str:
         ("workstation", []),
         ("slurm", ["--partition", "normal", "--account", "p1"]),
         ("ssh", SSH),
-        ("two-clusters", [*SSH, "--gpu-host", "gpu.example.org", "--gpu-scratch", "/work/me"]),
+        ("two-clusters", [*SSH, "--gpu-host", "gpu.example.org", "--gpu-scratch", "/scratch/me"]),
     ],
 )
 def test_each_layout_is_written_and_says_what_is_next(layout, options, place, capsys):

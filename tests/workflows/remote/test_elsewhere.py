@@ -29,7 +29,7 @@ def queue(controller, campaign, asked=False, held=""):
 
 
 def end(controller, job, state="FAILED", error=KILLED, output=""):
-    change = {"state": state, "error": error, "remote.queue_err": output, "run_dir": "/work/x"}
+    change = {"state": state, "error": error, "remote.queue_err": output, "run_dir": "/scratch/x"}
     controller.jobs.update_one({"uuid": job.uuid}, {"$set": change})
 
 
@@ -83,7 +83,7 @@ def test_a_broken_worker_is_no_matter_of_the_configuration(controller, campaign)
     queue(controller, campaign).give([job])
     end(controller, job, error="Traceback (most recent call last):\n  ...\nModuleNotFoundError: No module named 'x'")
     refused = queue(controller, campaign).give([job])
-    assert refused == {job.uuid: "ModuleNotFoundError: No module named 'x' (worker labels, /work/x)"}
+    assert refused == {job.uuid: "ModuleNotFoundError: No module named 'x' (worker labels, /scratch/x)"}
     assert state(controller, job) == "FAILED"
     assert queue(controller, campaign, asked=True).give([job]) == {}
     assert state(controller, job) == "READY"
@@ -113,8 +113,8 @@ def test_a_broken_connection_is_taken_up_where_it_broke(controller, campaign):
 def test_lost_files_mean_to_run_again_from_nothing(controller, campaign):
     (job,) = labels_of(campaign)[:1]
     queue(controller, campaign).give([job])
-    change = {"state": "REMOTE_ERROR", "previous_state": "RUN_FINISHED", "run_dir": "/work/x"}
-    error = {"remote.error": "Remote error: file /work/x/jfremote_out.json for job 1 does not exist"}
+    change = {"state": "REMOTE_ERROR", "previous_state": "RUN_FINISHED", "run_dir": "/scratch/x"}
+    error = {"remote.error": "Remote error: file /scratch/x/jfremote_out.json for job 1 does not exist"}
     controller.jobs.update_one({"uuid": job.uuid}, {"$set": change | error})
     queue(controller, campaign).give([job])
     document = controller.jobs.find_one({"uuid": job.uuid})

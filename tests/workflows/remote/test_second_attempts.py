@@ -34,9 +34,9 @@ def give(controller, campaign, jobs, asked=False):
 
 
 def end(controller, job, error=KILLED, state="FAILED"):
-    change = {"state": state, "error": error, "run_dir": "/work/x"}
+    change = {"state": state, "error": error, "run_dir": "/scratch/x"}
     if state == "REMOTE_ERROR":
-        change = {"state": state, "remote.error": error, "previous_state": "RUN_FINISHED", "run_dir": "/work/x"}
+        change = {"state": state, "remote.error": error, "previous_state": "RUN_FINISHED", "run_dir": "/scratch/x"}
     controller.jobs.update_one({"uuid": job.uuid}, {"$set": change})
 
 

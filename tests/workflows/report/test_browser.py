@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.support.browser import chromium
 
 pytestmark = pytest.mark.browser
 
@@ -32,15 +32,9 @@ window.addEventListener('load', () => { probe.textContent = JSON.stringify({
 </script></body>"""
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-    if found is None:
-        message = "no Chromium; install it: apt-get install -y --no-install-recommends chromium"
-        if os.environ.get("SPINMULTINET_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+@pytest.fixture(scope="module", name="chromium")
+def _chromium() -> str:
+    return chromium()
 
 
 def browse(chromium: str, profile: Path, page: Path, *flags: str) -> subprocess.CompletedProcess[str]:

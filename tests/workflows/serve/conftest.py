@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from datastore.quality import judge, name_ordering
 from datastore.snapshot import load_snapshot
 from spinmultinet.checkpoint import load_model
 from spinmultinet.committee import Committee
+from tests.support.browser import chromium
 from tests.support.cli import command, environment
 from tests.support.registry import Example, example, frames_of
 from workflows.engines import get_engine
@@ -116,12 +115,7 @@ def server(shown, tmp_path_factory) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium; missing: skipped, or failed where SPINMULTINET_REQUIRE_BROWSER is set."""
-    program = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-    if program is None:
-        message = "no Chromium; install it: apt-get install -y --no-install-recommends chromium"
-        if os.environ.get("SPINMULTINET_REQUIRE_BROWSER") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    program = chromium()
     from playwright.sync_api import expect, sync_playwright
 
     expect.set_options(timeout=20_000)
